@@ -1,0 +1,54 @@
+//! The command line: one root, one file a subcommand, each with its `Args` and its `run`.
+
+pub mod completions;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{context::Globals, failure::Failure};
+
+const EXAMPLES: &str = "\
+Exit codes:
+  0 ok  1 bug  2 usage  3 configuration  4 catalog  5 no eligible node  6 authentication
+  7 trust  8 profile or key  9 session lost  10 refused or full  130 interrupted
+";
+
+/// Remote browsers, measured and picked from your own machine.
+#[derive(Debug, Parser)]
+#[command(name = "cbrowse", version, after_help = EXAMPLES, propagate_version = true)]
+pub struct Root {
+    /// Flags that every subcommand knows.
+    #[command(flatten)]
+    pub globals: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every subcommand knows.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct GlobalArgs {
+    /// Write one JSON document to standard output, and errors as JSON to standard error.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Write results and errors only.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Never use colour (NO_COLOR does the same).
+    #[arg(long, global = true)]
+    pub no_color: bool,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the completion script for a shell.
+    Completions(completions::Args),
+}
+
+/// Runs one subcommand to its end.
+pub async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
+    match command {
+        Command::Completions(args) => completions::run(&args, globals).await,
+    }
+}

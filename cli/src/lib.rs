@@ -1,0 +1,58 @@
+//! `cbrowse`: discovers browser nodes, probes them from the user's own network, picks one, attaches to it and shows it.
+
+pub mod command;
+pub mod context;
+pub mod failure;
+pub mod interrupt;
+pub mod output;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::Parser as _;
+
+use crate::{
+    command::Root,
+    context::{Globals, Paths},
+    failure::{Exit, Failure},
+    output::Output,
+};
+
+/// Parses `arguments` (the program's name first), runs the subcommand and tells the exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let root = match Root::try_parse_from(&arguments) {
+        Ok(root) => root,
+        Err(error) => return answer_parse(&error, &Output::of_raw(&arguments)),
+    };
+    let output = Output::new(root.globals.json, root.globals.quiet, root.globals.no_color);
+    match dispatch(root, output.clone()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => output.fail(&failure),
+    }
+}
+
+/// `--help` and `--version` come as errors, too.
+fn answer_parse(error: &clap::Error, output: &Output) -> ExitCode {
+    if !error.use_stderr() {
+        return output
+            .print(&error.render())
+            .map_or_else(|failure| output.fail(&failure), |()| ExitCode::SUCCESS);
+    }
+    output.fail(&Failure::from_usage(error))
+}
+
+fn dispatch(root: Root, output: Output) -> Result<(), Failure> {
+    let globals = Globals::new(output, Paths::of_user()?);
+    run_async(&globals, command::run(root.command, &globals))
+}
+
+/// Runs one subcommand on a runtime that starts only now, so that `--version` does not pay for it.
+fn run_async(globals: &Globals, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Bug, "runtime", format!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(globals.interrupt.run(work));
+    runtime.shutdown_background();
+    result
+}

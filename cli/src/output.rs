@@ -1,0 +1,196 @@
+//! The one place that writes: data to standard output, everything else to standard error.
+
+use std::{
+    ffi::OsString,
+    fmt::{self, Display},
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+};
+
+use serde::Serialize;
+
+use crate::failure::{CLOSED_OUTPUT, Exit, Failure};
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For a person.
+    Human,
+    /// One JSON document, or one a line for watches.
+    Json,
+}
+
+/// Emphasis. Meaning never rests on it alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Headings, the chosen one.
+    Strong,
+    /// What may be overlooked.
+    Faint,
+    /// Something went well.
+    Good,
+    /// Something to look at.
+    Warning,
+    /// Something failed.
+    Bad,
+}
+
+/// Where and how a command writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    format: Format,
+    quiet: bool,
+    color_out: bool,
+    color_error: bool,
+}
+
+impl Output {
+    /// From the flags; `NO_COLOR`, `TERM=dumb` and pipes turn colour off.
+    pub fn new(json: bool, quiet: bool, no_color: bool) -> Self {
+        let color = !no_color
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|value| value != "dumb");
+        Self {
+            format: if json { Format::Json } else { Format::Human },
+            quiet,
+            color_out: color && !json && io::stdout().is_terminal(),
+            color_error: color && !json && io::stderr().is_terminal(),
+        }
+    }
+
+    /// From arguments that could not be parsed: `--json` counts anywhere before `--`.
+    pub fn of_raw(arguments: &[OsString]) -> Self {
+        let mut flags = arguments.iter().skip(1).take_while(|argument| *argument != "--");
+        let (mut json, mut no_color) = (false, false);
+        for flag in &mut flags {
+            json |= flag == "--json";
+            no_color |= flag == "--no-color";
+        }
+        Self::new(json, false, no_color)
+    }
+
+    /// Whether programs read along.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Whether `--json` was given.
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Whether notes and progress are unwanted.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Whether a person watches standard error, so that progress may be drawn there.
+    pub fn draws_progress(&self) -> bool {
+        !self.quiet && !self.is_json() && io::stderr().is_terminal()
+    }
+
+    /// Text for standard output, styled when that is a terminal.
+    pub fn styled<T: Display>(&self, style: Style, text: T) -> Styled<T> {
+        Styled { style: self.color_out.then_some(style), text }
+    }
+
+    /// Text for standard error, styled when that is a terminal.
+    fn styled_error<T: Display>(&self, style: Style, text: T) -> Styled<T> {
+        Styled { style: self.color_error.then_some(style), text }
+    }
+
+    /// Writes human-readable data and a line end to standard output.
+    pub fn print(&self, data: &impl Display) -> Result<(), Failure> {
+        let mut text = data.to_string();
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        write_out(text.as_bytes())
+    }
+
+    /// Writes bytes to standard output as they are.
+    pub fn print_bytes(&self, data: &[u8]) -> Result<(), Failure> {
+        write_out(data)
+    }
+
+    /// Writes the one JSON document of a command, or one line of a watch.
+    pub fn document<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
+        let mut text = serde_json::to_vec(value)
+            .map_err(|error| Failure::new(Exit::Bug, "serialize", format!("cannot write JSON: {error}")))?;
+        text.push(b'\n');
+        write_out(&text)
+    }
+
+    /// A remark for a person on standard error; silent with `--quiet` or `--json`.
+    pub fn note(&self, text: impl Display) {
+        if !self.quiet && !self.is_json() {
+            write_error(&format!("{text}\n"));
+        }
+    }
+
+    /// A warning on standard error; silent with `--quiet` only.
+    pub fn warn(&self, text: impl Display) {
+        if !self.quiet {
+            write_error(&format!("{} {text}\n", self.styled_error(Style::Warning, "warning:")));
+        }
+    }
+
+    /// Reports the end of the command and tells its exit code.
+    pub fn fail(&self, failure: &Failure) -> ExitCode {
+        if failure.code == CLOSED_OUTPUT {
+            return ExitCode::SUCCESS;
+        }
+        if self.is_json() {
+            write_error(&format!("{}\n", failure.to_json()));
+        } else {
+            write_error(&self.failure_text(failure));
+        }
+        ExitCode::from(failure.exit.code())
+    }
+
+    fn failure_text(&self, failure: &Failure) -> String {
+        let head = format!("{} {}\n", self.styled_error(Style::Bad, "error:"), failure.message);
+        match &failure.hint {
+            Some(hint) if failure.exit == Exit::Usage => format!("{head}\n{hint}\n"),
+            Some(hint) => format!("{head}{} {hint}\n", self.styled_error(Style::Strong, "try:")),
+            None => head,
+        }
+    }
+}
+
+/// A reader that went away has all it wanted: not an error to report.
+fn write_out(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::new(Exit::Bug, CLOSED_OUTPUT, "standard output was closed"),
+        _ => Failure::new(Exit::Bug, "output", format!("cannot write to standard output: {error}")),
+    })
+}
+
+/// Nobody can be told when even standard error fails.
+fn write_error(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Text with its emphasis; see [`Output::styled`].
+#[derive(Debug, Clone, Copy)]
+pub struct Styled<T> {
+    style: Option<Style>,
+    text: T,
+}
+
+impl<T: Display> Display for Styled<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = match self.style {
+            None => return self.text.fmt(formatter),
+            Some(Style::Strong) => "1",
+            Some(Style::Faint) => "2",
+            Some(Style::Good) => "32",
+            Some(Style::Warning) => "33",
+            Some(Style::Bad) => "31",
+        };
+        write!(formatter, "\u{1b}[{code}m")?;
+        self.text.fmt(formatter)?;
+        formatter.write_str("\u{1b}[0m")
+    }
+}
