@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
 use super::{Claims, MAX_TOKEN_LENGTH, TokenError, thumbprint};
@@ -37,6 +38,13 @@ impl Credential {
     /// A token with the 32 secret bytes of its key.
     pub fn with_seed(token: String, seed: [u8; 32]) -> Self {
         Self { token: Zeroizing::new(token), seed: Some(Zeroizing::new(seed)) }
+    }
+
+    /// 32 secret bytes for a new client key.
+    pub fn fresh_seed() -> Zeroizing<[u8; 32]> {
+        let mut seed = Zeroizing::new([0; 32]);
+        rand::fill(&mut seed[..]).expect("the system's random source answers");
+        seed
     }
 
     /// Reads either form; surrounding white space is dropped. Time and signature are not checked here.
