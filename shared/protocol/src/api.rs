@@ -206,9 +206,9 @@ pub struct Problem {
     pub title: String,
     /// What happened, with the value, and what to try.
     pub detail: String,
-    /// The request's field that was wrong.
+    /// The request's field that was wrong. Boxed to keep a `Result` with a problem in it small.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
+    pub field: Option<Box<str>>,
 }
 
 fn blank() -> String {

@@ -1,0 +1,5 @@
+//! The node's subcommands, one file each.
+
+pub mod fleet;
+pub mod identity;
+pub mod token;
