@@ -5,6 +5,7 @@ pub mod context;
 pub mod failure;
 pub mod interrupt;
 pub mod output;
+pub mod probe;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -1,0 +1,119 @@
+//! Probing: how far is each node from here, and does it serve? Measured from the user's own network, without privileges.
+//!
+//! [`plan`] holds the numbers, [`race`] decides (pure), [`drive`] acts, [`icmp`] and [`tcp`] hold the sockets.
+//! What a node says about itself ([`Live`]) is added for the finalists by whoever may speak TLS to them.
+
+pub mod drive;
+pub mod icmp;
+pub mod limits;
+pub mod plan;
+pub mod race;
+pub mod resolve;
+pub mod statistics;
+pub mod tcp;
+pub mod track;
+
+use std::{net::SocketAddr, time::Duration};
+
+use cbrowse_protocol::{api::Status, node::NodeRecord};
+
+pub use self::{
+    drive::{Road, Sockets},
+    race::Goal,
+    statistics::Measurement,
+    track::{Method, Reach, Track},
+};
+
+/// One node after probing.
+#[derive(Debug, Clone)]
+pub struct Probed {
+    /// What the catalog says of it.
+    pub record: NodeRecord,
+    /// Where it was probed and is to be dialled; `None` when its name did not resolve.
+    pub address: Option<SocketAddr>,
+    /// How it was reached.
+    pub reach: Reach,
+    /// By which methods it answered, as `icmp`, `tcp`, `icmp+tcp`, or empty.
+    pub method: &'static str,
+    /// Round trips; `None` without an answer.
+    pub rtt: Option<Measurement>,
+    /// What it says about itself.
+    pub live: Live,
+}
+
+/// What a node says about itself over TLS, as far as it was asked.
+#[derive(Debug, Clone, Default)]
+pub enum Live {
+    /// Not a finalist, or nobody asked.
+    #[default]
+    Unasked,
+    /// It proved who it is, and this is its state.
+    Known(Box<Status>),
+    /// It answered, and is not who it should be. In words for a person.
+    Untrusted(String),
+    /// It did not answer the question, or not in time. In words for a person.
+    Failed(String),
+}
+
+impl Live {
+    /// Its state, if it is known.
+    pub fn status(&self) -> Option<&Status> {
+        match self {
+            Self::Known(status) => Some(status),
+            _ => None,
+        }
+    }
+}
+
+impl Probed {
+    /// Where it stands: by its own word once it is trusted, else by the catalog's.
+    pub fn region(&self) -> &str {
+        self.live.status().map_or(&self.record.region, |status| &status.region)
+    }
+}
+
+/// The outcome of probing.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Every node, in the order given.
+    pub nodes: Vec<Probed>,
+    /// Whether echo requests could be sent.
+    pub icmp: bool,
+    /// Time from the first probe to the end.
+    pub elapsed: Duration,
+}
+
+/// Probes `records`, likely best first, over `road`. `heard` is told how many nodes have answered so far.
+pub async fn probe(
+    records: Vec<NodeRecord>,
+    road: &impl Road,
+    goal: Goal,
+    deadline: Duration,
+    heard: impl FnMut(usize),
+) -> Report {
+    limits::raise_open_files();
+    let addresses = resolve::resolve(&records).await;
+    let dialled: Vec<SocketAddr> = addresses.iter().flatten().copied().collect();
+    let (tracks, elapsed) = drive::drive(road, &dialled, goal, deadline, heard).await;
+    let mut tracks = tracks.into_iter();
+    let nodes = records
+        .into_iter()
+        .zip(addresses)
+        .map(|(record, address)| {
+            let track = address.and_then(|_| tracks.next());
+            describe(record, address, track.as_ref())
+        })
+        .collect();
+    Report { nodes, icmp: road.has_icmp(), elapsed }
+}
+
+fn describe(record: NodeRecord, address: Option<SocketAddr>, track: Option<&Track>) -> Probed {
+    Probed {
+        record,
+        address,
+        reach: track.map_or(Reach::Unresolved, Track::reach),
+        method: track.map_or("", Track::method),
+        rtt: track.and_then(Track::measure),
+        live: Live::Unasked,
+    }
+}
