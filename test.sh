@@ -74,7 +74,7 @@ prepare() {
     require_namespaces
     if command -v apt-get >/dev/null; then
         install_packages "${BUILD_PACKAGES[@]}" "${BROWSER_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
-        command -v consul >/dev/null || testkit/install-consul.sh
+        testkit/install-consul.sh
     else
         require_commands cc c++ cmake pkg-config chromium consul curl dbus-daemon gnome-keyring-daemon ip ps shellcheck
     fi
