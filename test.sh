@@ -16,7 +16,7 @@ Usage: ./test.sh [--quick | --long]
 Installs what the tests need from Debian, then runs the checks and the tests, one after the other.
 
   --quick   formatting, lints, scripts and unit tests: no server, no browser, nothing installed
-  --long    also what takes longer: ignored tests, cargo-deny
+  --long    also the tests marked as ignored, which take longer
   --help    print this
 TEXT
 }
@@ -35,7 +35,7 @@ main() {
     # Where no terminal is, apt asks nothing and colours help nobody.
     [[ -t 1 ]] || export CARGO_TERM_COLOR=never
     # A shell opened before rustup ran does not have its directory yet.
-    export PATH="$PATH:${CARGO_HOME:-$(invoker_home)/.cargo}/bin"
+    export PATH="$PATH:${CARGO_HOME:-$(invoker_home)/.cargo}/bin:$PWD/target/tools/bin"
     prepare "$extent"
     if acts_for_another; then
         # Root's part is over: nothing is built or tested as root for somebody else.
@@ -44,12 +44,12 @@ main() {
 
     step 'format' cargo fmt --all --check
     step 'scripts' check_scripts
-    step 'dependencies' testkit/check-dependencies.sh
     step 'lints' cargo clippy --workspace --all-targets --locked -- -D warnings
     step 'installer' testkit/test-install.sh
     if [[ $extent == quick ]]; then
         step 'unit tests' run_tests unit
     else
+        step 'dependencies' check_dependencies
         step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
         # Tests of one package start the programs of another, which no test runner builds for them.
         step 'build' cargo build --workspace --bins --locked
@@ -58,7 +58,6 @@ main() {
     fi
     if [[ $extent == long ]]; then
         step 'ignored tests' run_tests ignored
-        step 'dependencies in depth' check_dependencies_in_depth
     fi
     summary
 }
@@ -133,10 +132,9 @@ run_tests() {
     esac
 }
 
-check_dependencies_in_depth() {
-    if ! cargo deny --version >/dev/null 2>&1; then
-        cargo install cargo-deny --locked
-    fi
+check_dependencies() {
+    # Built once, in two to four minutes, beside the build and not into the user's own directory.
+    cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --root target/tools
     # The advisories need a database from the network, so a release asks for them by hand: cargo deny check advisories
     cargo deny check bans licenses sources
 }
