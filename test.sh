@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# Runs every test, from formatting to real servers and a real browser, and ends with how many steps passed and failed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=deploy/prerequisites.sh
+. deploy/prerequisites.sh
+
+# What only tests need: a session bus with a keyring, namespaces with links of their own, a judge for the scripts.
+TEST_PACKAGES=(curl dbus gnome-keyring iproute2 procps shellcheck)
+SCRIPTS=(install.sh test.sh .ci/run deploy/*.sh testkit/*.sh)
+
+usage() {
+    cat <<'TEXT'
+Usage: ./test.sh [--quick | --long]
+
+Installs what the tests need from Debian, then runs the checks and the tests, one after the other.
+
+  --quick   formatting, lints, scripts and unit tests: no server, no browser, nothing installed
+  --long    also the tests marked as ignored, which take longer
+  --help    print this
+TEXT
+}
+
+main() {
+    local extent=normal
+    case ${1:-} in
+    '') ;;
+    --quick) extent=quick ;;
+    --long) extent=long ;;
+    -h | --help) usage && exit ;;
+    *) usage >&2 && say && { say "error: unknown argument '$1'"; exit 2; } ;;
+    esac
+    (($# <= 1)) || { usage >&2; exit 2; }
+    export CARGO_TERM_PROGRESS_WHEN=never
+    # Where no terminal is, apt asks nothing and colours help nobody.
+    [[ -t 1 ]] || export CARGO_TERM_COLOR=never
+    # A shell opened before rustup ran does not have its directory yet.
+    export PATH="$PATH:${CARGO_HOME:-$(invoker_home)/.cargo}/bin:$PWD/target/tools/bin"
+    prepare "$extent"
+    if acts_for_another; then
+        # Root's part is over: nothing is built or tested as root for somebody else.
+        exec sudo -H -u "$SUDO_USER" -- "$PWD/test.sh" "$@"
+    fi
+
+    step 'format' cargo fmt --all --check
+    step 'scripts' check_scripts
+    step 'lints' cargo clippy --workspace --all-targets --locked -- -D warnings
+    step 'installer' testkit/test-install.sh
+    if [[ $extent == quick ]]; then
+        step 'unit tests' run_tests unit
+    else
+        step 'dependencies' check_dependencies
+        step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+        # Tests of one package start the programs of another, which no test runner builds for them.
+        step 'build' cargo build --workspace --bins --locked
+        step 'tests' run_tests all
+        step 'documentation tests' cargo test --workspace --doc --locked
+    fi
+    if [[ $extent == long ]]; then
+        step 'ignored tests' run_tests ignored
+    fi
+    summary
+}
+
+prepare() {
+    require_rust
+    # rustup's minimal profile comes without these two; cargo finds them by name.
+    if ! as_invoker cargo fmt --version >/dev/null 2>&1 || ! as_invoker cargo clippy --version >/dev/null 2>&1; then
+        as_invoker rustup component add rustfmt clippy ||
+            fail 'cargo fmt and cargo clippy are needed: install rustfmt and clippy beside this cargo'
+    fi
+    [[ $1 != quick ]] || return 0
+    require_namespaces
+    if command -v apt-get >/dev/null; then
+        install_packages "${BUILD_PACKAGES[@]}" "${BROWSER_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
+        testkit/install-consul.sh
+    else
+        require_commands cc c++ cmake pkg-config chromium consul curl dbus-daemon gnome-keyring-daemon ip ps shellcheck
+    fi
+}
+
+# A failed step does not hide the next: all are run, and the last line counts them.
+passed=()
+failed=()
+step() {
+    local name=$1 started=$SECONDS
+    shift
+    say "== $name"
+    # In a subshell of its own, so that `set -e` holds inside functions too.
+    set +e
+    (
+        set -e
+        "$@"
+    )
+    local code=$?
+    set -e
+    if ((code == 0)); then
+        passed+=("$name")
+        say "== $name: passed in $((SECONDS - started)) s"
+    else
+        failed+=("$name")
+        say "== $name: FAILED with exit code $code after $((SECONDS - started)) s"
+    fi
+}
+
+summary() {
+    if ((${#failed[@]})); then
+        printf 'test.sh: %d steps passed, %d failed: %s\n' "${#passed[@]}" "${#failed[@]}" "$(printf '%s, ' "${failed[@]}" | sed 's/, $//')"
+        exit 1
+    fi
+    printf 'test.sh: %d steps passed, 0 failed, in %d s\n' "${#passed[@]}" "$SECONDS"
+}
+
+check_scripts() {
+    command -v shellcheck >/dev/null || fail 'shellcheck is missing: run ./test.sh once without --quick, or install it'
+    shellcheck -x "${SCRIPTS[@]}"
+}
+
+# nextest runs every test in a process of its own and ends those that hang; without it cargo's own runner does.
+run_tests() {
+    local nextest=(cargo nextest run --workspace --locked --no-fail-fast)
+    local plain=(cargo test --workspace --locked --no-fail-fast)
+    local runner=plain
+    ! cargo nextest --version >/dev/null 2>&1 || runner=nextest
+    case $runner-$1 in
+    nextest-unit) "${nextest[@]}" --lib --bins ;;
+    nextest-all) "${nextest[@]}" ;;
+    nextest-ignored) "${nextest[@]}" --run-ignored only --no-tests pass ;;
+    plain-unit) "${plain[@]}" --lib --bins ;;
+    plain-all) "${plain[@]}" --lib --bins --tests ;;
+    plain-ignored) "${plain[@]}" --lib --bins --tests -- --ignored ;;
+    esac
+}
+
+check_dependencies() {
+    # Built once, in two to four minutes, beside the build and not into the user's own directory.
+    cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --root target/tools
+    # The advisories need a database from the network, so a release asks for them by hand: cargo deny check advisories
+    cargo deny check bans licenses sources
+}
+
+main "$@"
