@@ -2,4 +2,5 @@
 
 pub mod fleet;
 pub mod identity;
+pub mod serve;
 pub mod token;

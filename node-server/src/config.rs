@@ -1,0 +1,259 @@
+//! The node's settings: flags over environment over file over defaults, resolved once.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use cbrowse_protocol::{id::NodeId, node, statement::SignedStatement};
+use cbrowse_registry::CatalogUri;
+use serde::Deserialize;
+
+/// Sessions of a node that was not told: a browser with a few tabs takes 300-500 MB.
+const DEFAULT_MAX_SESSIONS: u32 = 8;
+/// A session's writable file system in MiB: profile, downloads, shared memory and caches.
+const DEFAULT_SESSION_DISK: u64 = 1024;
+/// Seconds a session lives without a client.
+const DEFAULT_IDLE_TIMEOUT: u64 = 300;
+/// Seconds a drain may take before what is left is cut off.
+const DEFAULT_DRAIN_DEADLINE: u64 = 30;
+
+/// The settings as flags and as keys of `node.toml` (the same words with underscores).
+#[derive(Debug, Clone, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    /// Address to listen on
+    #[arg(long, value_name = "IP:PORT", env = "CBROWSE_NODE_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// Address by which clients and registries reach this node [default: the listening address]
+    #[arg(long, value_name = "HOST[:PORT]", env = "CBROWSE_NODE_ADVERTISE")]
+    advertise: Option<String>,
+    /// Unique name of this node [default: the host's name and the port]
+    #[arg(long, value_name = "ID", env = "CBROWSE_NODE_ID")]
+    id: Option<NodeId>,
+    /// Region, such as eu-central
+    #[arg(long, value_name = "REGION", env = "CBROWSE_NODE_REGION")]
+    region: Option<String>,
+    /// Zone inside the region
+    #[arg(long, value_name = "ZONE", env = "CBROWSE_NODE_ZONE")]
+    zone: Option<String>,
+    /// Word to filter by; repeat for more
+    #[arg(long = "tag", value_name = "TAG")]
+    #[serde(default)]
+    tags: Vec<String>,
+    /// Share of load relative to other nodes [default: 1]
+    #[arg(long, value_name = "N")]
+    weight: Option<u16>,
+    /// Registry to register in, as a catalog URI; repeat for more
+    #[arg(long, value_name = "URI")]
+    #[serde(default)]
+    register: Vec<CatalogUri>,
+    /// How the registry checks this node's health
+    #[arg(long, value_name = "KIND", value_enum)]
+    check: Option<CheckKind>,
+    /// Where the node keeps its identity, its keys and sealed profiles
+    #[arg(long, value_name = "DIR", env = "CBROWSE_NODE_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Sessions to admit at most [default: 8]
+    #[arg(long, value_name = "N", env = "CBROWSE_NODE_MAX_SESSIONS")]
+    max_sessions: Option<u32>,
+    /// Chromium's binary, where it is not in a usual place
+    #[arg(long, value_name = "PATH", env = "CBROWSE_NODE_CHROMIUM")]
+    chromium: Option<PathBuf>,
+    /// MiB a session may write [default: 1024]
+    #[arg(long, value_name = "MIB")]
+    session_disk: Option<u64>,
+    /// Seconds a session lives without a client [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    idle_timeout: Option<u64>,
+    /// Seconds a drain may take [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    drain_deadline: Option<u64>,
+    /// Network or host that pages may reach although it is refused by default; repeat for more
+    #[arg(long = "allow", value_name = "CIDR[:PORT]|HOST:PORT")]
+    #[serde(default)]
+    allow: Vec<String>,
+    /// Network or domain that pages may not reach; repeat for more
+    #[arg(long = "deny", value_name = "CIDR|DOMAIN")]
+    #[serde(default)]
+    deny: Vec<String>,
+    /// File with the fleet's statement about this node (cbrowse-node fleet sign)
+    #[arg(long, value_name = "FILE")]
+    statement: Option<PathBuf>,
+    /// File with the public key of a further token issuer; repeat for more
+    #[arg(long = "token-key", value_name = "FILE")]
+    #[serde(default)]
+    token_keys: Vec<PathBuf>,
+    /// User to become when started as root [default: cbrowse if it exists, else a number that owns nothing]
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+}
+
+/// How a registry checks a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckKind {
+    /// The registry asks `GET /health`.
+    #[default]
+    Https,
+    /// The node reports to the registry.
+    Ttl,
+}
+
+/// The settings that are in force.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Listening address.
+    pub listen: SocketAddr,
+    /// Host that others use; `None`: the listening address.
+    pub advertise_host: Option<String>,
+    /// Port that others use; `None`: the listening port.
+    pub advertise_port: Option<u16>,
+    /// The node's id; `None`: host name and port.
+    pub id: Option<NodeId>,
+    /// Region.
+    pub region: String,
+    /// Zone.
+    pub zone: String,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// Weight.
+    pub weight: u16,
+    /// Registries.
+    pub register: Vec<CatalogUri>,
+    /// Kind of health check.
+    pub check: CheckKind,
+    /// Data directory.
+    pub data_dir: PathBuf,
+    /// Most sessions.
+    pub max_sessions: u32,
+    /// Chromium's binary.
+    pub chromium: Option<PathBuf>,
+    /// A session's disk in bytes.
+    pub session_disk: u64,
+    /// How long a session lives without a client.
+    pub idle_timeout: Duration,
+    /// How long a drain may take.
+    pub drain_deadline: Duration,
+    /// Guard rules.
+    pub allow: Vec<String>,
+    /// Guard rules.
+    pub deny: Vec<String>,
+    /// The fleet's statement.
+    pub statement: Option<SignedStatement>,
+    /// Further token issuers' public key files.
+    pub token_keys: Vec<PathBuf>,
+    /// User to become.
+    pub user: Option<String>,
+}
+
+/// Reads `file` if there is one and lays `flags` over it.
+pub fn resolve(flags: Given, file: Option<&Path>) -> anyhow::Result<Settings> {
+    let file = match file {
+        Some(path) => read(path)?,
+        None => Given::default(),
+    };
+    let listen = flags.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], node::DEFAULT_PORT)));
+    let (advertise_host, advertise_port) = match flags.advertise.or(file.advertise) {
+        Some(text) => split_advertise(&text)?,
+        None => (None, None),
+    };
+    let statement = flags.statement.or(file.statement).map(|path| read_statement(&path)).transpose()?;
+    Ok(Settings {
+        listen,
+        advertise_host,
+        advertise_port,
+        id: flags.id.or(file.id),
+        region: flags.region.or(file.region).unwrap_or_else(|| "local".into()),
+        zone: flags.zone.or(file.zone).unwrap_or_default(),
+        tags: either(flags.tags, file.tags),
+        weight: flags.weight.or(file.weight).unwrap_or(1),
+        register: either(flags.register, file.register),
+        check: flags.check.or(file.check).unwrap_or_default(),
+        data_dir: flags.data_dir.or(file.data_dir).map_or_else(default_data_dir, Ok)?,
+        max_sessions: flags.max_sessions.or(file.max_sessions).unwrap_or(DEFAULT_MAX_SESSIONS),
+        chromium: flags.chromium.or(file.chromium),
+        session_disk: flags.session_disk.or(file.session_disk).unwrap_or(DEFAULT_SESSION_DISK) << 20,
+        idle_timeout: Duration::from_secs(
+            flags.idle_timeout.or(file.idle_timeout).unwrap_or(DEFAULT_IDLE_TIMEOUT),
+        ),
+        drain_deadline: Duration::from_secs(
+            flags.drain_deadline.or(file.drain_deadline).unwrap_or(DEFAULT_DRAIN_DEADLINE),
+        ),
+        allow: either(flags.allow, file.allow),
+        deny: either(flags.deny, file.deny),
+        statement,
+        token_keys: either(flags.token_keys, file.token_keys),
+        user: flags.user.or(file.user),
+    })
+}
+
+fn either<T>(flags: Vec<T>, file: Vec<T>) -> Vec<T> {
+    if flags.is_empty() { file } else { flags }
+}
+
+fn read(path: &Path) -> anyhow::Result<Given> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("understand {}", path.display()))
+}
+
+fn read_statement(path: &Path) -> anyhow::Result<SignedStatement> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    text.trim().parse().with_context(|| format!("understand {}", path.display()))
+}
+
+/// `/var/lib/cbrowse-node` for root, `~/.local/share/cbrowse-node` for everybody else.
+pub fn default_data_dir() -> anyhow::Result<PathBuf> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok("/var/lib/cbrowse-node".into());
+    }
+    let home = std::env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")));
+    Ok(home.context("find a data directory (HOME is not set; use --data-dir)")?.join("cbrowse-node"))
+}
+
+fn split_advertise(text: &str) -> anyhow::Result<(Option<String>, Option<u16>)> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok((Some(address.ip().to_string()), Some(address.port())));
+    }
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        return Ok((Some(text.to_owned()), None));
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) => {
+            let port = port.parse().with_context(|| format!("understand the port in --advertise {text}"))?;
+            Ok((Some(host.to_owned()), Some(port)))
+        }
+        None => Ok((Some(text.to_owned()), None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_unknown_keys_are_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("node.toml");
+        std::fs::write(&path, "region = 'eu'\nmax_sessions = 3\n").expect("write");
+        let flags = Given { region: Some("us".into()), data_dir: Some("/x".into()), ..Given::default() };
+        let settings = resolve(flags, Some(&path)).expect("settings");
+        assert_eq!((settings.region.as_str(), settings.max_sessions), ("us", 3));
+        std::fs::write(&path, "regoin = 'eu'\n").expect("write");
+        let error = format!("{:#}", resolve(Given::default(), Some(&path)).expect_err("a typo"));
+        assert!(error.contains("regoin") && error.contains("node.toml"), "{error}");
+    }
+
+    #[test]
+    fn an_advertised_address_may_leave_the_port_out() {
+        assert_eq!(split_advertise("a.example").expect("host"), (Some("a.example".into()), None));
+        assert_eq!(split_advertise("a.example:1").expect("both"), (Some("a.example".into()), Some(1)));
+        assert_eq!(split_advertise("[::1]:2").expect("v6"), (Some("::1".into()), Some(2)));
+        assert_eq!(split_advertise("::1").expect("v6"), (Some("::1".into()), None));
+        assert!(split_advertise("a:b").is_err());
+    }
+}

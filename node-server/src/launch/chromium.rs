@@ -1,0 +1,186 @@
+//! One Chromium process: found, started inside the room with the node's own flags, ended without losing cookies.
+
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use crate::sys::namespace;
+
+/// Where Debian, Ubuntu, Fedora and Google put the binary itself; the wrapper scripts add flags from the machine.
+const PLACES: [&str; 6] = [
+    "/usr/lib/chromium/chromium",
+    "/usr/lib64/chromium-browser/chromium-browser",
+    "/usr/lib/chromium-browser/chromium-browser",
+    "/opt/google/chrome/chrome",
+    "/opt/brave.com/brave/brave",
+    "/opt/microsoft/msedge/msedge",
+];
+/// Chromium's answer to `--version` takes 30 ms; a machine that needs this long is broken.
+const VERSION_DEADLINE: Duration = Duration::from_secs(20);
+/// Where the session's data lives in the room.
+pub const DATA_DIRECTORY: &str = "/home/user/data";
+
+/// The browser binary of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binary {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// Such as `156.0.8078.79`.
+    pub version: String,
+}
+
+/// Why there is no browser to start.
+#[derive(Debug, thiserror::Error)]
+pub enum BrowserError {
+    /// None of the usual places has one.
+    #[error("no Chromium on this node: install the package `chromium`, or name the binary with --chromium PATH")]
+    Missing,
+    /// The named file cannot be run.
+    #[error("{path} does not answer --version: {reason}")]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        reason: String,
+    },
+    /// It did not start.
+    #[error("start {path}: {source}")]
+    Spawn {
+        /// The file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+}
+
+/// Finds the browser and asks for its version.
+pub async fn find(named: Option<&Path>) -> Result<Binary, BrowserError> {
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None => PLACES.iter().map(PathBuf::from).find(|path| path.is_file()).ok_or(BrowserError::Missing)?,
+    };
+    let broken = |reason: String| BrowserError::Broken { path: path.clone(), reason };
+    let mut command = tokio::process::Command::new(&path);
+    command.arg("--version").env_clear().stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(VERSION_DEADLINE, command.output())
+        .await
+        .map_err(|_| broken(format!("no answer within {} s", VERSION_DEADLINE.as_secs())))?
+        .map_err(|error| broken(error.to_string()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    let version = version.ok_or_else(|| broken(format!("it printed {:?}", text.trim())))?.to_owned();
+    Ok(Binary { path, version })
+}
+
+/// Flags that every session gets. None comes from a caller.
+fn flags(proxy_port: u16) -> Vec<String> {
+    let mut flags: Vec<String> = [
+        "--ozone-platform=headless",
+        "--remote-debugging-pipe",
+        // Shared memory is then the session's own tmpfs.
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--no-default-browser-check",
+        "--password-store=basic",
+        "--use-mock-keychain",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-default-apps",
+        "--disable-sync",
+        "--disable-breakpad",
+        "--disable-crash-reporter",
+        "--disable-quic",
+        "--metrics-recording-only",
+        "--no-pings",
+        "--disable-gpu",
+        "--hide-crash-restore-bubble",
+        "--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider,AsyncDns,GlobalMediaControls",
+        "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
+        // Without this Chromium sends loopback and link-local around its proxy.
+        "--proxy-bypass-list=<-loopback>",
+        "--window-size=1280,807",
+        "--lang=en-US",
+    ]
+    .map(String::from)
+    .into();
+    flags.push(format!("--proxy-server=socks5://127.0.0.1:{proxy_port}"));
+    flags.push(format!("--user-data-dir={DATA_DIRECTORY}"));
+    flags
+}
+
+/// The managed policy of every session: what no page, profile or extension may switch on.
+pub fn policy() -> String {
+    serde_json::json!({
+        "URLBlocklist": ["file://*", "view-source:*", "chrome://*", "chrome-untrusted://*", "devtools://*", "javascript://*"],
+        "URLAllowlist": ["chrome://newtab", "chrome://new-tab-page"],
+        "BrowserSignin": 0,
+        "SyncDisabled": true,
+        "DnsOverHttpsMode": "off",
+        "BuiltInDnsClientEnabled": false,
+        "NetworkPredictionOptions": 2,
+        "QuicAllowed": false,
+        "NativeMessagingBlocklist": ["*"],
+        "ExtensionInstallBlocklist": ["*"],
+        "WebRtcIPHandling": "disable_non_proxied_udp",
+        "BackgroundModeEnabled": false,
+        "MetricsReportingEnabled": false,
+        "PromotionsEnabled": false,
+        "DefaultBrowserSettingEnabled": false,
+        // Session cookies survive a restart only so.
+        "RestoreOnStartup": 1
+    })
+    .to_string()
+}
+
+/// A started Chromium and the two ends of its pipe.
+pub struct Browser {
+    /// The process; reaped by process 1.
+    pub child: tokio::process::Child,
+    /// We write orders here.
+    pub orders: OwnedFd,
+    /// We read answers here.
+    pub answers: OwnedFd,
+}
+
+/// Starts Chromium in the room. Called from inside, as process 1.
+pub fn start(binary: &Path, proxy_port: u16) -> Result<Browser, BrowserError> {
+    let spawn_error = |source: std::io::Error| BrowserError::Spawn { path: binary.to_owned(), source };
+    let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|error| spawn_error(error.into()));
+    let (orders_read, orders) = pipe()?;
+    let (answers, answers_write) = pipe()?;
+    for directory in ["tmp", "data", ".config", ".cache"] {
+        std::fs::create_dir_all(Path::new(namespace::HOME).join(directory)).map_err(spawn_error)?;
+    }
+    let mut command = Command::new(binary);
+    command
+        .args(flags(proxy_port))
+        .arg("about:blank")
+        .env_clear()
+        .env("HOME", namespace::HOME)
+        .env("TMPDIR", format!("{}/tmp", namespace::HOME))
+        .env("LANG", "C.UTF-8")
+        .env("PATH", "/usr/bin")
+        .current_dir(namespace::HOME)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    namespace::as_browser(&mut command, &orders_read, &answers_write);
+    let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn().map_err(spawn_error)?;
+    if let Some(stderr) = child.stderr.take() {
+        tokio::spawn(log_lines(stderr));
+    }
+    Ok(Browser { child, orders, answers })
+}
+
+/// Chromium's own words, for an operator who asks for them (`RUST_LOG=chromium=debug`). Ends with the process.
+async fn log_lines(stderr: tokio::process::ChildStderr) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        tracing::debug!(target: "chromium", "{}", cbrowse_protocol::node::printable(&line, 500));
+    }
+}

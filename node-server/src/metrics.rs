@@ -1,0 +1,122 @@
+//! The node's counters, as OpenMetrics text. Names are stable.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+
+use crate::load::Load;
+
+type Float = Gauge<f64, AtomicU64>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+/// All counters of a node.
+pub struct Metrics {
+    registry: Registry,
+    sessions: Gauge,
+    capacity: Gauge,
+    created: Family<Outcome, Counter>,
+    frames: Counter,
+    frame_bytes: Counter,
+    object_bytes: Counter,
+    cpu: Float,
+    memory: Float,
+}
+
+impl Metrics {
+    /// Zeroes.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("cbrowse_node");
+        let metrics = Self {
+            sessions: Gauge::default(),
+            capacity: Gauge::default(),
+            created: Family::default(),
+            frames: Counter::default(),
+            frame_bytes: Counter::default(),
+            object_bytes: Counter::default(),
+            cpu: Float::default(),
+            memory: Float::default(),
+            registry: Registry::default(),
+        };
+        registry.register("sessions", "Sessions that hold a seat", metrics.sessions.clone());
+        registry.register("sessions_capacity", "Sessions admitted at most", metrics.capacity.clone());
+        registry.register("sessions_created", "Sessions asked for, by outcome", metrics.created.clone());
+        registry.register("frames_sent", "Frames sent to clients", metrics.frames.clone());
+        registry.register_with_unit("frames_sent", "Frames sent to clients", Unit::Bytes, metrics.frame_bytes.clone());
+        let objects = metrics.object_bytes.clone();
+        registry.register_with_unit("objects_received", "Sealed objects taken from clients", Unit::Bytes, objects);
+        registry.register_with_unit("cpu_busy", "Busy share of all processors", Unit::Ratios, metrics.cpu.clone());
+        registry.register_with_unit("memory_used", "Used share of memory", Unit::Ratios, metrics.memory.clone());
+        Self { registry, ..metrics }
+    }
+
+    /// A session was asked for.
+    pub fn created(&self, succeeded: bool) {
+        let outcome = if succeeded { "created" } else { "refused" };
+        self.created.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// A frame left for a client.
+    pub fn frame_sent(&self, bytes: u64) {
+        self.frames.inc();
+        self.frame_bytes.inc_by(bytes);
+    }
+
+    /// A client sent an object.
+    pub fn object_received(&self, bytes: u64) {
+        self.object_bytes.inc_by(bytes);
+    }
+
+    /// What is measured at the time of asking.
+    pub fn observe(&self, sessions: u32, capacity: u32, load: Load) {
+        self.sessions.set(sessions.into());
+        self.capacity.set(capacity.into());
+        self.cpu.set(load.cpu);
+        self.memory.set(load.memory);
+    }
+
+    /// OpenMetrics text.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a string takes all that is written to it");
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_appear_under_their_stable_names() {
+        let metrics = Metrics::new();
+        metrics.created(true);
+        metrics.frame_sent(10);
+        metrics.observe(1, 8, Load { cpu: 0.5, memory: 0.25 });
+        let text = metrics.encode();
+        for line in [
+            "cbrowse_node_sessions 1",
+            "cbrowse_node_sessions_capacity 8",
+            "cbrowse_node_sessions_created_total{outcome=\"created\"} 1",
+            "cbrowse_node_frames_sent_total 1",
+            "cbrowse_node_frames_sent_bytes_total 10",
+            "cbrowse_node_cpu_busy_ratios 0.5",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! One node: everything that serves, put together from its settings.
+
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+
+use anyhow::Context as _;
+use cbrowse_protocol::{
+    id::NodeId,
+    identity::{IdentityKey, SigningKey},
+    node::NodeRecord,
+    statement::SignedStatement,
+};
+use tokio::net::TcpListener;
+
+use crate::{
+    access::Access,
+    config::Settings,
+    guard::{Guard, policy::Policy},
+    http::App,
+    key_file, launch::chromium,
+    load::LoadReader,
+    metrics::Metrics,
+    objects::Objects,
+    pages,
+    session::{
+        process::Template,
+        table::{Parts, Table},
+    },
+};
+
+/// Who a node is; does not change while it runs.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Id.
+    pub id: NodeId,
+    /// Public identity.
+    pub identity: IdentityKey,
+    /// The fleet's word about it.
+    pub statement: Option<SignedStatement>,
+    /// Region.
+    pub region: String,
+    /// Zone.
+    pub zone: String,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// Version of this program.
+    pub version: String,
+    /// Version of its Chromium.
+    pub browser_version: String,
+}
+
+/// A node that is ready to serve on its listener.
+pub struct Node {
+    /// Everything that handlers use.
+    pub app: Arc<App>,
+    /// Certifies the TLS key.
+    pub identity: Arc<SigningKey>,
+    /// What registries are told.
+    pub record: NodeRecord,
+}
+
+/// Seconds since the Unix epoch.
+pub fn unix_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+impl Node {
+    /// Finds Chromium, opens the stores and makes the first worker: whatever is missing is said now, not to a user later.
+    pub async fn build(settings: &Settings, listener: &TcpListener) -> anyhow::Result<Self> {
+        let local = listener.local_addr().context("read the listening address")?;
+        let binary = chromium::find(settings.chromium.as_deref()).await?;
+        let identity = Arc::new(crate::identity::load_or_create(&settings.data_dir)?);
+        let facts = facts(settings, local, &identity, &binary.version)?;
+        let record = record(settings, local, &facts);
+        let objects = Objects::open(&settings.data_dir)?;
+        let table = Table::new(Parts {
+            node: facts.id.clone(),
+            identity: identity.clone(),
+            browser_version: binary.version.clone(),
+            template: Template { chromium: binary.path, disk: settings.session_disk },
+            objects: objects.clone(),
+            guard: Arc::new(guard(settings, local, &facts)?),
+            idle_timeout: settings.idle_timeout,
+            capacity: settings.max_sessions,
+        });
+        table.prepare().await?;
+        let access = Access::new(facts.identity, &settings.data_dir, issuers(settings)?);
+        if !access.has_issuer() {
+            tracing::warn!("no token issuer yet: make a first token with `cbrowse-node token --user NAME`");
+        }
+        let app = App { facts, access, table, objects, load: LoadReader::new(), metrics: Metrics::new() };
+        Ok(Self { app: Arc::new(app), identity, record })
+    }
+}
+
+fn facts(
+    settings: &Settings,
+    local: SocketAddr,
+    identity: &SigningKey,
+    browser_version: &str,
+) -> anyhow::Result<Facts> {
+    let id = match &settings.id {
+        Some(id) => id.clone(),
+        None => default_id(local.port()),
+    };
+    let identity = identity.public();
+    if let Some(claimed) = settings.statement.as_ref().map(|signed| signed.claimed().context("read the statement")) {
+        let claimed = claimed?;
+        anyhow::ensure!(
+            claimed.identity == identity && claimed.id == id && claimed.region == settings.region,
+            "the fleet's statement is about node {} in {:?} with identity {}, but this node is {id} in {:?} with {identity}; \
+             sign this one: cbrowse-node fleet sign --identity {identity} --id {id} --region {}",
+            claimed.id, claimed.region, claimed.identity, settings.region, settings.region,
+        );
+    }
+    Ok(Facts {
+        id,
+        identity,
+        statement: settings.statement.clone(),
+        region: settings.region.clone(),
+        zone: settings.zone.clone(),
+        tags: settings.tags.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        browser_version: browser_version.into(),
+    })
+}
+
+fn default_id(port: u16) -> NodeId {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
+    let host = host.trim_start_matches('-');
+    let id = if host.is_empty() { format!("node-{port}") } else { format!("{host}-{port}") };
+    id.parse().expect("letters, digits and dashes after a letter or digit are an id")
+}
+
+fn record(settings: &Settings, local: SocketAddr, facts: &Facts) -> NodeRecord {
+    NodeRecord {
+        id: facts.id.clone(),
+        address: settings.advertise_host.clone().unwrap_or_else(|| own_address(local)),
+        port: settings.advertise_port.unwrap_or(local.port()),
+        region: facts.region.clone(),
+        zone: facts.zone.clone(),
+        version: facts.version.clone(),
+        tags: facts.tags.clone(),
+        weight: settings.weight,
+        capacity: settings.max_sessions,
+        browser_version: facts.browser_version.clone(),
+        identity: Some(facts.identity),
+        statement: facts.statement.clone(),
+        meta: std::collections::BTreeMap::new(),
+    }
+}
+
+/// The address by which others most likely reach a node that listens everywhere: the one it would send from.
+fn own_address(local: SocketAddr) -> String {
+    if !local.ip().is_unspecified() {
+        return local.ip().to_string();
+    }
+    // Connecting a datagram socket sends nothing; it only asks the routing table. 192.0.2.1 is documentation space.
+    let source = std::net::UdpSocket::bind(("0.0.0.0", 0))
+        .and_then(|socket| socket.connect(("192.0.2.1", 9)).and_then(|()| socket.local_addr()));
+    source.map_or_else(|_| "127.0.0.1".into(), |address| address.ip().to_string())
+}
+
+fn guard(settings: &Settings, local: SocketAddr, facts: &Facts) -> anyhow::Result<Guard> {
+    let allow = settings.allow.iter().map(|rule| rule.parse().with_context(|| format!("understand --allow {rule}")));
+    let deny = settings.deny.iter().map(|rule| rule.parse().with_context(|| format!("understand --deny {rule}")));
+    let own = [Some(local.ip()), settings.advertise_host.as_ref().and_then(|host| host.parse().ok())];
+    let policy = Policy::new(
+        allow.collect::<anyhow::Result<_>>()?,
+        deny.collect::<anyhow::Result<_>>()?,
+        own.into_iter().flatten(),
+    );
+    let pages = pages::Pages::new(&facts.id, &facts.region, &facts.browser_version);
+    Ok(Guard::new(policy, crate::guard::network::System::default(), pages))
+}
+
+fn issuers(settings: &Settings) -> anyhow::Result<Vec<IdentityKey>> {
+    settings.token_keys.iter().map(|path| Ok(key_file::read_public(path)?)).collect()
+}

@@ -1,0 +1,286 @@
+//! All sessions of a node: admission, the worker that waits for the next one, and who may see which.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use cbrowse_protocol::{
+    api::{SESSION_KEY_CONTEXT, SessionKey, SessionRequest, session_key_message},
+    encoding,
+    id::{NodeId, ProfileId, SessionId},
+    identity::SigningKey,
+};
+use tokio::{sync::Mutex as AsyncMutex, task::JoinSet};
+
+use crate::{
+    guard::Guard,
+    objects::{Objects, random},
+    session::{
+        process::{self, ProcessError, Template, Waiting},
+        relay::{Relay, Session},
+    },
+    worker::link::{Order, Outbox, Start},
+};
+
+/// Finished sessions stay visible to their owner this long.
+const REMEMBER_FINISHED: Duration = Duration::from_secs(600);
+/// Pause before another try after a worker could not be made.
+const RETRY_WORKER: Duration = Duration::from_secs(2);
+
+/// Why a session was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// All seats are taken.
+    #[error("all {0} seats of this node are taken")]
+    Full(u32),
+    /// The node is ending.
+    #[error("this node is draining and takes no new session")]
+    Draining,
+    /// The grant was sealed to a key that is used up or never was this node's.
+    #[error("the profile is sealed to a session key that has been used; ask for /status again")]
+    KeyUsed,
+    /// No worker could be made.
+    #[error(transparent)]
+    Worker(#[from] ProcessError),
+    /// The link broke as the session was given to it.
+    #[error("the worker ended as the session began")]
+    Lost,
+}
+
+/// What all sessions share.
+pub struct Table {
+    node: NodeId,
+    identity: Arc<SigningKey>,
+    browser_version: String,
+    template: Template,
+    objects: Objects,
+    guard: Arc<Guard>,
+    idle_timeout: Duration,
+    capacity: u32,
+    sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
+    waiting: AsyncMutex<Option<Waiting>>,
+    offered: Mutex<Option<SessionKey>>,
+    refill: tokio::sync::Notify,
+    draining: std::sync::atomic::AtomicBool,
+    relays: Mutex<JoinSet<()>>,
+}
+
+/// What a table is made of.
+pub struct Parts {
+    /// The node's id.
+    pub node: NodeId,
+    /// Vouches for session keys.
+    pub identity: Arc<SigningKey>,
+    /// Version of the node's Chromium.
+    pub browser_version: String,
+    /// How workers are started.
+    pub template: Template,
+    /// Sealed profiles.
+    pub objects: Objects,
+    /// Every session's only way out.
+    pub guard: Arc<Guard>,
+    /// How long a session lives without a client.
+    pub idle_timeout: Duration,
+    /// Most sessions.
+    pub capacity: u32,
+}
+
+impl Table {
+    /// An empty table. [`Table::keep_worker_waiting`] must run for sessions to start fast.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            node: parts.node,
+            identity: parts.identity,
+            browser_version: parts.browser_version,
+            template: parts.template,
+            objects: parts.objects,
+            guard: parts.guard,
+            idle_timeout: parts.idle_timeout,
+            capacity: parts.capacity,
+            sessions: Mutex::default(),
+            waiting: AsyncMutex::default(),
+            offered: Mutex::default(),
+            refill: tokio::sync::Notify::new(),
+            draining: false.into(),
+            relays: Mutex::default(),
+        }
+    }
+
+    /// Makes the first worker, so that a node that cannot serve says so at its start.
+    pub async fn prepare(&self) -> Result<(), ProcessError> {
+        let worker = process::spawn(&self.template).await?;
+        self.offer(worker).await;
+        Ok(())
+    }
+
+    async fn offer(&self, worker: Waiting) {
+        let message = session_key_message(&self.node, &worker.session_key);
+        let signature = self.identity.sign(SESSION_KEY_CONTEXT, &message).to_vec();
+        let key = SessionKey { public: worker.session_key.clone(), signature };
+        *self.waiting.lock().await = Some(worker);
+        *self.offered.lock().expect("no holder panics") = Some(key);
+    }
+
+    /// Replaces each worker that was taken, for ever.
+    pub async fn keep_worker_waiting(&self) {
+        loop {
+            self.refill.notified().await;
+            while self.waiting.lock().await.is_none() && !self.is_draining() {
+                match process::spawn(&self.template).await {
+                    Ok(worker) => self.offer(worker).await,
+                    Err(error) => {
+                        tracing::error!("make the next worker: {error}");
+                        tokio::time::sleep(RETRY_WORKER).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The key for the next session's grant, if a worker waits.
+    pub fn session_key(&self) -> Option<SessionKey> {
+        self.offered.lock().expect("no holder panics").clone()
+    }
+
+    /// Admits and starts a session. The browser starts in the background; the session tells how it goes.
+    pub async fn create(&self, owner: &str, request: SessionRequest) -> Result<Arc<Session>, CreateError> {
+        if self.is_draining() {
+            return Err(CreateError::Draining);
+        }
+        let worker = self.take_worker(&request).await?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let id: SessionId = encoding_id();
+        let profile = request.profile.as_ref().map(|grant| grant.profile.clone());
+        let (orders, pump) = Outbox::new(worker.writer);
+        let session = Arc::new(Session::new(id.clone(), owner.to_owned(), profile, now, orders.clone()));
+        self.seat(&session)?;
+        let start = Start {
+            session: id,
+            node: self.node.clone(),
+            browser_version: self.browser_version.clone(),
+            request,
+            now,
+        };
+        let relay = Relay {
+            session: session.clone(),
+            child: worker.child,
+            reader: worker.reader,
+            orders: orders.clone(),
+            objects: self.objects.clone(),
+            idle_timeout: self.idle_timeout,
+        };
+        let (door, guard) = (worker.guard, self.guard.clone());
+        {
+            let mut relays = self.relays.lock().expect("no holder panics");
+            while relays.try_join_next().is_some() {}
+            relays.spawn(async move {
+                // The guard and the writer live exactly as long as the relay.
+                let beside = async {
+                    if let (_, Err(error)) = tokio::join!(pump, door.run(guard)) {
+                        tracing::warn!("a worker lost its way out: {error}");
+                    }
+                    std::future::pending::<()>().await;
+                };
+                tokio::select! {
+                    () = relay.run() => {}
+                    () = beside => {}
+                }
+            });
+        }
+        if orders.send(&Order::Start(Box::new(start)), &[]).await { Ok(session) } else { Err(CreateError::Lost) }
+    }
+
+    async fn take_worker(&self, request: &SessionRequest) -> Result<Waiting, CreateError> {
+        let mut waiting = self.waiting.lock().await;
+        if self.running() >= self.capacity {
+            return Err(CreateError::Full(self.capacity));
+        }
+        let sealed_to = request.profile.as_ref().map(|grant| &grant.session_key);
+        let taken = match (waiting.take(), sealed_to) {
+            (Some(worker), Some(key)) if worker.session_key != *key => {
+                *waiting = Some(worker);
+                return Err(CreateError::KeyUsed);
+            }
+            (None, Some(_)) => return Err(CreateError::KeyUsed),
+            (taken, _) => taken,
+        };
+        self.offered.lock().expect("no holder panics").take();
+        drop(waiting);
+        self.refill.notify_one();
+        match taken {
+            Some(worker) => Ok(worker),
+            None => Ok(process::spawn(&self.template).await?),
+        }
+    }
+
+    /// Takes the seat, or says that another session was faster.
+    fn seat(&self, session: &Arc<Session>) -> Result<(), CreateError> {
+        let mut sessions = self.sessions.lock().expect("no holder panics");
+        let horizon = session.created.saturating_sub(REMEMBER_FINISHED.as_secs());
+        sessions.retain(|_, old| !old.is_over() || old.created >= horizon);
+        let running = sessions.values().filter(|session| !session.is_over()).count();
+        if running >= self.capacity as usize {
+            return Err(CreateError::Full(self.capacity));
+        }
+        sessions.insert(session.id.clone(), session.clone());
+        Ok(())
+    }
+
+    /// Sessions that hold a seat.
+    pub fn running(&self) -> u32 {
+        let sessions = self.sessions.lock().expect("no holder panics");
+        u32::try_from(sessions.values().filter(|session| !session.is_over()).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Most sessions at once.
+    pub fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// A session, for its owner only; to everybody else it does not exist.
+    pub fn get(&self, id: &SessionId, owner: &str) -> Option<Arc<Session>> {
+        let sessions = self.sessions.lock().expect("no holder panics");
+        sessions.get(id).filter(|session| session.owner == owner).cloned()
+    }
+
+    /// All sessions of an owner, oldest first.
+    pub fn of_owner(&self, owner: &str) -> Vec<Arc<Session>> {
+        let sessions = self.sessions.lock().expect("no holder panics");
+        let mut owned: Vec<_> = sessions.values().filter(|session| session.owner == owner).cloned().collect();
+        owned.sort_by(|one, other| (one.created, &one.id).cmp(&(other.created, &other.id)));
+        owned
+    }
+
+    /// Sessions of a profile that are not over.
+    pub fn of_profile(&self, profile: &ProfileId) -> usize {
+        let sessions = self.sessions.lock().expect("no holder panics");
+        sessions.values().filter(|session| session.profile.as_ref() == Some(profile) && !session.is_over()).count()
+    }
+
+    /// Whether no new session is admitted.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Stops admitting, closes and saves every session, and returns when all are over.
+    pub async fn drain(&self) {
+        self.draining.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.offered.lock().expect("no holder panics").take();
+        self.waiting.lock().await.take();
+        let running: Vec<_> = self.sessions.lock().expect("no holder panics").values().cloned().collect();
+        for session in running.iter().filter(|session| !session.is_closing()) {
+            session.close(true, "the node is shutting down").await;
+        }
+        let mut relays = std::mem::take(&mut *self.relays.lock().expect("no holder panics"));
+        while relays.join_next().await.is_some() {}
+    }
+}
+
+/// 128 random bits: a session's id cannot be guessed, though it opens nothing by itself.
+fn encoding_id() -> SessionId {
+    let text = encoding::to_text(&random::<16>());
+    // An id starts with a letter or digit; base64url may start with - or _.
+    format!("s{text}").parse().expect("base64url after a letter is an id")
+}

@@ -1,0 +1,445 @@
+//! The session's tabs: which one is shown, what it shows, and what its clients do to it.
+
+use std::collections::BTreeSet;
+
+use cbrowse_protocol::{
+    api::SessionState,
+    wire::{ClientMessage, HistoryStep, NodeMessage, Tab, TabAction, Viewport},
+};
+use serde_json::{Value, json};
+use tokio::{process::Child, sync::mpsc, task::JoinSet};
+
+use crate::{
+    address,
+    launch::devtools::{DevTools, Event},
+    stream::{frame, input},
+    worker::link::{Order, Outbox, Report, Start, Viewer},
+};
+
+/// JPEG quality of the stream: text stays readable, a scrolling page costs about 90 KB a frame.
+const FRAME_QUALITY: u8 = 80;
+/// Tabs of one session; a page that opens more is refused them.
+const MAX_TABS: usize = 64;
+
+/// Why the pages ended.
+pub struct End {
+    /// In words for a person.
+    pub reason: String,
+    /// The profile is to be saved.
+    pub save: bool,
+    /// Chromium went by itself.
+    pub failed: bool,
+}
+
+struct Page {
+    target: String,
+    session: String,
+    url: String,
+    title: String,
+}
+
+/// All tabs of one session.
+pub struct Pages {
+    tools: DevTools,
+    outbox: Outbox<Report>,
+    pages: Vec<Page>,
+    active: String,
+    viewport: Viewport,
+    viewers: BTreeSet<Viewer>,
+    /// Sequence number of the last frame sent.
+    sequence: u32,
+    /// Frames sent and not yet taken by any client: sequence, DevTools session, Chromium's number.
+    untaken: Vec<(u32, String, i64)>,
+    /// Addresses to load in the first tab and in further ones, once the first is there.
+    first: Vec<String>,
+    /// The first page asked for has begun to show; the blank one before it is nobody's business.
+    revealed: bool,
+    dialog: bool,
+    tasks: JoinSet<()>,
+}
+
+impl Pages {
+    /// Pages of a browser that has just started.
+    pub fn new(tools: DevTools, outbox: Outbox<Report>, start: &Start) -> Self {
+        let home = format!("http://{}/", crate::guard::START_HOST);
+        let mut first = vec![start.request.url.clone().unwrap_or(home)];
+        first.extend(start.request.tabs.iter().cloned());
+        Self {
+            tools,
+            outbox,
+            pages: Vec::new(),
+            active: String::new(),
+            viewport: start.request.viewport.clamped(),
+            viewers: BTreeSet::new(),
+            sequence: 0,
+            untaken: Vec::new(),
+            first,
+            revealed: false,
+            dialog: false,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Serves until a close order, the server's end, or Chromium's.
+    pub async fn run(
+        &mut self,
+        mut events: mpsc::Receiver<Event>,
+        orders: &mut mpsc::Receiver<Order>,
+        child: &mut Child,
+    ) -> End {
+        self.tools.post("", "Target.setDiscoverTargets", &json!({ "discover": true }));
+        let attach = json!({ "autoAttach": true, "waitForDebuggerOnStart": false, "flatten": true });
+        self.tools.post("", "Target.setAutoAttach", &attach);
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => self.on_event(&event).await,
+                    None => return self.gone(child).await,
+                },
+                order = orders.recv() => match order {
+                    Some(Order::Close { save, reason }) => return End { reason, save, failed: false },
+                    None => return End { reason: "the node's server ended".into(), save: false, failed: true },
+                    Some(order) => self.on_order(order).await,
+                },
+                Some(_) = self.tasks.join_next() => {}
+            }
+        }
+    }
+
+    async fn gone(&mut self, child: &mut Child) -> End {
+        let status = child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+        End { reason: format!("Chromium ended by itself ({status})"), save: true, failed: true }
+    }
+
+    async fn say(&self, message: NodeMessage) {
+        self.outbox.send(&Report::Say(None, message), &[]).await;
+    }
+
+    // --- what Chromium says ---
+
+    async fn on_event(&mut self, event: &Event) {
+        match event.method.as_str() {
+            "Target.attachedToTarget" => self.on_attached(&event.params).await,
+            "Target.detachedFromTarget" => self.on_detached(&event.params).await,
+            "Target.targetInfoChanged" => self.on_changed(&event.params["targetInfo"]).await,
+            "Page.screencastFrame" => self.on_frame(event).await,
+            "Page.frameNavigated" => self.on_navigated(event).await,
+            "Page.frameStartedLoading" => self.on_loading(event, true),
+            "Page.frameStoppedLoading" => self.on_loading(event, false),
+            "Page.javascriptDialogOpening" => self.on_dialog(event).await,
+            "Page.javascriptDialogClosed" => self.dialog = false,
+            "Inspector.targetCrashed" => self.on_crashed(event).await,
+            _ => {}
+        }
+    }
+
+    async fn on_attached(&mut self, params: &Value) {
+        let info = &params["targetInfo"];
+        let (session, target) = (text(&params["sessionId"]), text(&info["targetId"]));
+        if info["type"] != "page" {
+            return;
+        }
+        if self.pages.len() >= MAX_TABS {
+            self.tools.post("", "Target.closeTarget", &json!({ "targetId": target }));
+            return;
+        }
+        self.tools.post(&session, "Page.enable", &json!({}));
+        self.tools.post(&session, "Inspector.enable", &json!({}));
+        self.pages.push(Page { target: target.clone(), session, url: text(&info["url"]), title: text(&info["title"]) });
+        self.activate(&target).await;
+        if !self.first.is_empty() {
+            let mut first = std::mem::take(&mut self.first).into_iter();
+            if let Some(url) = first.next() {
+                self.navigate(url);
+            }
+            for url in first {
+                self.tools.post("", "Target.createTarget", &json!({ "url": url, "background": true }));
+            }
+            self.outbox.send(&Report::State(SessionState::Running, "Chromium is up".into()), &[]).await;
+        }
+    }
+
+    async fn on_detached(&mut self, params: &Value) {
+        let session = text(&params["sessionId"]);
+        let Some(index) = self.pages.iter().position(|page| page.session == session) else { return };
+        let page = self.pages.remove(index);
+        if page.target == self.active {
+            match self.pages.last().map(|page| page.target.clone()) {
+                Some(next) => self.activate(&next).await,
+                // A browser without a tab shows nothing; a person expects a fresh one.
+                None => {
+                    let home = format!("http://{}/", crate::guard::START_HOST);
+                    self.tools.post("", "Target.createTarget", &json!({ "url": home }));
+                }
+            }
+        }
+        self.tell_tabs().await;
+    }
+
+    async fn on_changed(&mut self, info: &Value) {
+        let target = text(&info["targetId"]);
+        let Some(page) = self.pages.iter_mut().find(|page| page.target == target) else { return };
+        let (url, title) = (text(&info["url"]), text(&info["title"]));
+        if (&page.url, &page.title) != (&url, &title) {
+            (page.url, page.title) = (url, title);
+            self.tell_tabs().await;
+        }
+    }
+
+    async fn tell_tabs(&self) {
+        let tab = |page: &Page| Tab {
+            id: page.target.clone(),
+            url: page.url.clone(),
+            title: page.title.clone(),
+            active: page.target == self.active,
+        };
+        self.say(NodeMessage::Tabs { tabs: self.pages.iter().map(tab).collect() }).await;
+        if let Some(page) = self.current() {
+            let report = Report::Page { url: page.url.clone(), title: page.title.clone() };
+            self.outbox.send(&report, &[]).await;
+        }
+    }
+
+    async fn on_frame(&mut self, event: &Event) {
+        let next = self.sequence.wrapping_add(1);
+        let Some(frame) = frame::from_screencast(&event.params, next, self.viewport) else { return };
+        let shown = self.revealed && self.current().is_some_and(|page| page.session == event.session);
+        if !shown || self.viewers.is_empty() || !self.outbox.offer(&Report::Frame(next), &frame.message) {
+            let params = json!({ "sessionId": frame.acknowledge });
+            self.tools.post(&event.session, "Page.screencastFrameAck", &params);
+            return;
+        }
+        self.sequence = next;
+        self.untaken.push((next, event.session.clone(), frame.acknowledge));
+    }
+
+    async fn on_navigated(&mut self, event: &Event) {
+        let is_main = event.params["frame"].get("parentId").is_none();
+        let is_current = self.current().is_some_and(|page| page.session == event.session);
+        if is_main && is_current && !self.revealed && event.params["frame"]["url"] != "about:blank" {
+            self.revealed = true;
+            // What the stream holds is the blank page; begin again with this one.
+            self.restart_stream();
+        }
+    }
+
+    fn on_loading(&mut self, event: &Event, loading: bool) {
+        let Some(page) = self.current() else { return };
+        // A page's main frame carries the target's own id.
+        if page.session != event.session || event.params["frameId"] != page.target.as_str() {
+            return;
+        }
+        let (tools, outbox, session) = (self.tools.clone(), self.outbox.clone(), page.session.clone());
+        self.tasks.spawn(async move {
+            let history = tools.call(&session, "Page.getNavigationHistory", json!({})).await.unwrap_or_default();
+            let index = history["currentIndex"].as_u64().unwrap_or(0);
+            let length = history["entries"].as_array().map_or(0, Vec::len) as u64;
+            let message =
+                NodeMessage::Loading { loading, can_back: index > 0, can_forward: index + 1 < length };
+            outbox.send(&Report::Say(None, message), &[]).await;
+        });
+    }
+
+    async fn on_dialog(&mut self, event: &Event) {
+        self.dialog = true;
+        let message = NodeMessage::Dialog {
+            kind: text(&event.params["type"]),
+            message: text(&event.params["message"]),
+            default: text(&event.params["defaultPrompt"]),
+        };
+        self.say(message).await;
+    }
+
+    async fn on_crashed(&mut self, event: &Event) {
+        let message = NodeMessage::Failed {
+            request: "page".into(),
+            message: "the page crashed and is loaded again".into(),
+        };
+        self.say(message).await;
+        self.tools.post(&event.session, "Page.reload", &json!({}));
+    }
+
+    // --- what clients say ---
+
+    async fn on_order(&mut self, order: Order) {
+        match order {
+            Order::Attach(viewer) => {
+                self.viewers.insert(viewer);
+                self.restart_stream();
+                self.tell_tabs().await;
+            }
+            Order::Detach(viewer) => {
+                self.viewers.remove(&viewer);
+                if self.viewers.is_empty() {
+                    self.post_current("Page.stopScreencast", &json!({}));
+                    self.acknowledge_up_to(self.sequence);
+                }
+            }
+            Order::Taken(sequence) => self.acknowledge_up_to(sequence),
+            Order::Client(viewer, message) => self.on_client(viewer, message).await,
+            Order::Start(_) | Order::Close { .. } | Order::Answer { .. } => {}
+        }
+    }
+
+    async fn on_client(&mut self, viewer: Viewer, message: ClientMessage) {
+        if let Some(order) = input::order(&message) {
+            self.post_current(order.method, &order.params);
+            return;
+        }
+        match message {
+            ClientMessage::Hello { viewport } | ClientMessage::Resize { viewport } => self.resize(viewport),
+            ClientMessage::Navigate { url } => match address::check(&url) {
+                Ok(()) => self.navigate(url),
+                Err(refusal) => self.fail(viewer, "navigate", refusal.to_string()).await,
+            },
+            ClientMessage::History { step } => self.step(viewer, step),
+            ClientMessage::Tab { action, id, url } => self.on_tab(viewer, action, &id, url).await,
+            ClientMessage::DialogAnswer { accept, text } => {
+                let params = json!({ "accept": accept, "promptText": text });
+                self.post_current("Page.handleJavaScriptDialog", &params);
+            }
+            ClientMessage::Screenshot { full_page } => self.screenshot(viewer, full_page),
+            _ => {}
+        }
+    }
+
+    async fn fail(&self, viewer: Viewer, request: &str, message: String) {
+        let message = NodeMessage::Failed { request: request.into(), message };
+        self.outbox.send(&Report::Say(Some(viewer), message), &[]).await;
+    }
+
+    async fn on_tab(&mut self, viewer: Viewer, action: TabAction, id: &str, url: String) {
+        let known = self.pages.iter().any(|page| page.target == id);
+        match action {
+            TabAction::Open => {
+                let url = if url.is_empty() { format!("http://{}/", crate::guard::START_HOST) } else { url };
+                match address::check(&url) {
+                    Ok(()) => {
+                        self.tools.post("", "Target.createTarget", &json!({ "url": url }));
+                    }
+                    Err(refusal) => self.fail(viewer, "tab", refusal.to_string()).await,
+                }
+            }
+            TabAction::Close if known => {
+                self.tools.post("", "Target.closeTarget", &json!({ "targetId": id }));
+            }
+            TabAction::Activate if known => self.activate(id).await,
+            _ => self.fail(viewer, "tab", "there is no such tab".into()).await,
+        }
+    }
+
+    fn current(&self) -> Option<&Page> {
+        self.pages.iter().find(|page| page.target == self.active)
+    }
+
+    fn post_current(&self, method: &str, params: &Value) {
+        if let Some(page) = self.current() {
+            self.tools.post(&page.session, method, params);
+        }
+    }
+
+    async fn activate(&mut self, target: &str) {
+        if self.active != target {
+            self.post_current("Page.stopScreencast", &json!({}));
+            self.active = target.to_owned();
+        }
+        self.tools.post("", "Target.activateTarget", &json!({ "targetId": target }));
+        self.resize(self.viewport);
+        self.tell_tabs().await;
+    }
+
+    fn resize(&mut self, viewport: Viewport) {
+        self.viewport = viewport.clamped();
+        let Viewport { width, height, scale } = self.viewport;
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": scale, "mobile": false });
+        self.post_current("Emulation.setDeviceMetricsOverride", &metrics);
+        self.restart_stream();
+    }
+
+    /// A screencast that starts anew sends the present picture at once, even of a page that rests.
+    fn restart_stream(&mut self) {
+        self.acknowledge_up_to(self.sequence);
+        if self.viewers.is_empty() {
+            return;
+        }
+        self.post_current("Page.stopScreencast", &json!({}));
+        let params = json!({ "format": "jpeg", "quality": FRAME_QUALITY, "everyNthFrame": 1 });
+        self.post_current("Page.startScreencast", &params);
+    }
+
+    fn acknowledge_up_to(&mut self, sequence: u32) {
+        // Sequence numbers wrap: what lies less than half the circle behind counts as older.
+        let is_taken = |sent: u32| sequence.wrapping_sub(sent) < u32::MAX / 2;
+        for (_, session, number) in self.untaken.extract_if(.., |(sent, ..)| is_taken(*sent)) {
+            self.tools.post(&session, "Page.screencastFrameAck", &json!({ "sessionId": number }));
+        }
+    }
+
+    fn navigate(&mut self, url: String) {
+        let Some(session) = self.current().map(|page| page.session.clone()) else { return };
+        let (tools, outbox) = (self.tools.clone(), self.outbox.clone());
+        self.tasks.spawn(async move {
+            let message = match tools.call(&session, "Page.navigate", json!({ "url": url })).await {
+                Ok(result) => result["errorText"].as_str().map(|error| format!("{url}: {error}")),
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(message) = message {
+                let message = NodeMessage::Failed { request: "navigate".into(), message };
+                outbox.send(&Report::Say(None, message), &[]).await;
+            }
+        });
+    }
+
+    fn step(&mut self, viewer: Viewer, step: HistoryStep) {
+        let Some(session) = self.current().map(|page| page.session.clone()) else { return };
+        let (tools, outbox) = (self.tools.clone(), self.outbox.clone());
+        self.tasks.spawn(async move {
+            if let Err(message) = take_step(&tools, &session, step).await {
+                let message = NodeMessage::Failed { request: "history".into(), message };
+                outbox.send(&Report::Say(Some(viewer), message), &[]).await;
+            }
+        });
+    }
+
+    fn screenshot(&mut self, viewer: Viewer, full_page: bool) {
+        let Some(session) = self.current().map(|page| page.session.clone()) else { return };
+        let (tools, outbox, viewport) = (self.tools.clone(), self.outbox.clone(), self.viewport);
+        self.tasks.spawn(async move {
+            let params = json!({ "format": "png", "captureBeyondViewport": full_page });
+            let result = tools.call(&session, "Page.captureScreenshot", params).await;
+            let problem = match result {
+                Ok(result) => match frame::from_screenshot(&result, viewport) {
+                    Some(message) => {
+                        outbox.send(&Report::Media(viewer), &message).await;
+                        return;
+                    }
+                    None => "Chromium sent no picture".to_owned(),
+                },
+                Err(error) => error.to_string(),
+            };
+            let message = NodeMessage::Failed { request: "screenshot".into(), message: problem };
+            outbox.send(&Report::Say(Some(viewer), message), &[]).await;
+        });
+    }
+}
+
+async fn take_step(tools: &DevTools, session: &str, step: HistoryStep) -> Result<(), String> {
+    let call = async |method: &str, params: Value| {
+        tools.call(session, method, params).await.map_err(|error| error.to_string())
+    };
+    let offset = match step {
+        HistoryStep::Reload => return call("Page.reload", json!({})).await.map(|_| ()),
+        HistoryStep::Stop => return call("Page.stopLoading", json!({})).await.map(|_| ()),
+        HistoryStep::Back => -1,
+        HistoryStep::Forward => 1,
+    };
+    let history = call("Page.getNavigationHistory", json!({})).await?;
+    let index = history["currentIndex"].as_i64().unwrap_or(0) + offset;
+    let entry = usize::try_from(index).ok().and_then(|index| history["entries"].get(index));
+    let Some(entry) = entry else { return Err("there is no page in that direction".into()) };
+    call("Page.navigateToHistoryEntry", json!({ "entryId": entry["id"] })).await.map(|_| ())
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
