@@ -2,6 +2,10 @@
 
 pub mod access;
 pub mod command;
+pub mod guard;
 pub mod identity;
 pub mod key_file;
+pub mod pages;
+mod sys;
 pub mod tls;
+pub mod worker;

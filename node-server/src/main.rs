@@ -1,1 +1,2 @@
+//! The node's binary.
 fn main() {}

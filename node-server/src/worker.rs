@@ -1,0 +1,3 @@
+//! One session's worker: the first process of its own namespaces.
+
+pub mod proxy;
