@@ -1,2 +1,1 @@
-//! The node's binary.
 fn main() {}

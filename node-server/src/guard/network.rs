@@ -85,7 +85,7 @@ mod tests {
         assert!(!system.is_own("192.0.2.77:80".parse().unwrap()));
         let mut own = nix::ifaddrs::getifaddrs()
             .unwrap()
-            .filter_map(|interface| Some(Ipv4Addr::from(interface.address?.as_sockaddr_in()?.ip())));
+            .filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
         assert!(own.all(|address| system.is_own((address, 80).into())));
     }
 }
