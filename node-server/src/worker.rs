@@ -97,7 +97,7 @@ async fn live(options: &Options) -> anyhow::Result<()> {
     let farewell = tasks.spawn(pump);
     let store = RemoteStore::new(outbox.clone());
     let (order_sender, orders) = mpsc::channel(ORDER_QUEUE);
-    tasks.spawn(read_orders(reader, store.clone(), order_sender));
+    let reading = tasks.spawn(read_orders(reader, store.clone(), order_sender));
     let mut life = Life { options, outbox, store, orders, tasks };
     let (reason, failed) = match life.run(guard).await {
         Ok(reason) => (reason, false),
@@ -105,6 +105,8 @@ async fn live(options: &Options) -> anyhow::Result<()> {
     };
     let Life { outbox, store, mut tasks, .. } = life;
     outbox.send(&Report::Closed { reason, failed }, &[]).await;
+    // The writer ends when nobody can give it anything more; then all is sent.
+    reading.abort();
     drop((outbox, store));
     let _ = tokio::time::timeout(FAREWELL_DEADLINE, async { while !farewell.is_finished() && tasks.join_next().await.is_some() {} })
         .await;
