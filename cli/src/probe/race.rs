@@ -89,6 +89,9 @@ pub struct Race {
     next_number: u32,
     next_batch: Duration,
     phase: Phase,
+    /// Round trip of the nearest node that may still be chosen.
+    best: Option<Duration>,
+    answered: usize,
 }
 
 impl Race {
@@ -104,6 +107,8 @@ impl Race {
             next_number: 0,
             next_batch: Duration::ZERO,
             phase: Phase::Screen,
+            best: None,
+            answered: 0,
         };
         race.plan_screen();
         race
@@ -116,7 +121,7 @@ impl Race {
 
     /// Nodes that have answered.
     pub fn answered(&self) -> usize {
-        self.tracks.iter().filter(|track| track.min().is_some()).count()
+        self.answered
     }
 
     /// What to do at `now`.
@@ -142,9 +147,17 @@ impl Race {
         let Some(flight) = self.flights.remove(&number) else { return };
         let track = &mut self.tracks[flight.node];
         match answer {
-            Answer::Reply(rtt) => track.samples(flight.method).replies.push(rtt),
-            Answer::Refused => track.refused = true,
-            Answer::NoRoute if flight.method == Method::Tcp => track.no_route = true,
+            Answer::Reply(rtt) => {
+                self.answered += usize::from(track.min().is_none());
+                track.samples(flight.method).replies.push(rtt);
+                if !track.is_out() {
+                    self.best = Some(self.best.map_or(rtt, |best| best.min(rtt)));
+                }
+            }
+            Answer::Refused => self.rule_out(flight.node, |track| track.refused = true),
+            Answer::NoRoute if flight.method == Method::Tcp => {
+                self.rule_out(flight.node, |track| track.no_route = true);
+            }
             // Echo requests may be barred on the way, or from here; connections need not be.
             Answer::NoRoute | Answer::NotSent if flight.method == Method::Icmp => {
                 if track.asked[Method::Tcp as usize] == 0 {
@@ -255,9 +268,9 @@ impl Race {
         })
     }
 
-    /// Round trip of the nearest node that may still be chosen.
-    fn best(&self) -> Option<Duration> {
-        self.tracks.iter().filter(|track| !track.is_out()).filter_map(Track::min).min()
+    fn rule_out(&mut self, node: usize, mark: impl FnOnce(&mut Track)) {
+        mark(&mut self.tracks[node]);
+        self.best = self.tracks.iter().filter(|track| !track.is_out()).filter_map(Track::min).min();
     }
 
     fn is_phase_over(&self, now: Duration) -> bool {
@@ -274,9 +287,9 @@ impl Race {
         match (self.goal, self.phase) {
             (Goal::Survey(_), _) => true,
             // Side by side, whichever answers first has screened the node.
-            (Goal::Decide, Phase::Screen) => track.min().is_none() && !is_ruled_out(age, self.best()),
-            // Later rounds know the node: a sample that takes longer than its own band tells enough.
-            (Goal::Decide, _) => !is_ruled_out(age, track.min()),
+            (Goal::Decide, Phase::Screen) => track.min().is_none() && !is_ruled_out(age, self.best),
+            // Later rounds know their nodes: a sample that takes longer than its own band tells enough.
+            (Goal::Decide, _) => track.min().is_some_and(|min| !is_ruled_out(age, Some(min))),
         }
     }
 
@@ -295,7 +308,7 @@ impl Race {
     }
 
     fn plan_leaders(&mut self, now: Duration) {
-        let Some(best) = self.best() else { return };
+        let Some(best) = self.best else { return };
         for node in nearest(&self.standing(Samples::min), LEADERS, leader_top(best)) {
             self.plan_samples(now, node, LEADER_SAMPLES);
             // Reachable is not serving: a leader has to answer on its port.
@@ -339,7 +352,7 @@ impl Race {
     fn wake(&self, now: Duration) -> Duration {
         let due = self.queue.front().map(|(due, ..)| (*due).max(self.next_batch));
         let flights = self.flights.values().flat_map(|flight| {
-            let best = if self.phase == Phase::Screen { self.best() } else { self.tracks[flight.node].min() };
+            let best = if self.phase == Phase::Screen { self.best } else { self.tracks[flight.node].min() };
             let ruled_out = best.map(|best| flight.sent + band_top(best) + Duration::from_nanos(1));
             let patience = flight.sent + patience(flight.method);
             ruled_out.into_iter().chain([patience, flight.sent + LOST_AFTER])

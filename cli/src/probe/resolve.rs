@@ -54,7 +54,7 @@ mod tests {
 
     #[tokio::test]
     async fn addresses_stay_names_resolve_and_order_is_kept() {
-        let records = ["192.0.2.7", "localhost", "2001:db8::1", "no-such-host.invalid"].map(record);
+        let records = ["192.0.2.7", "localhost", "2001:db8::1", "not a name"].map(record);
         let addresses = resolve(&records).await;
         assert_eq!(addresses[0], "192.0.2.7:7443".parse().ok());
         assert!(addresses[1].is_some_and(|address| address.ip().is_loopback()));

@@ -1,0 +1,129 @@
+//! Drawing among equals, so that a million clients do not all take the same node.
+
+use std::time::Duration;
+
+use crate::probe::Probed;
+
+/// Load reports up to this age decide between two; older ones would send everybody to whoever was idle then
+/// (simulated: 9.8 times the mean load with reports of 10 s).
+pub const FRESH: Duration = Duration::from_secs(5);
+
+/// How many places are drawn; whoever comes after was refused this often, and is asked by score.
+/// Drawing them all would take time with the square of the band.
+pub const MOST_DRAWN: usize = 16;
+
+/// A source of random numbers.
+pub trait Dice {
+    /// A number below `sides`, each equally likely; `sides` is at least 1.
+    fn below(&mut self, sides: usize) -> usize;
+}
+
+/// The system's random source.
+#[derive(Debug, Default)]
+pub struct SystemDice;
+
+impl Dice for SystemDice {
+    fn below(&mut self, sides: usize) -> usize {
+        let mut bytes = [0; 8];
+        // Without randomness the first is taken, which is no worse than not drawing.
+        let _ = aws_lc_rs::rand::fill(&mut bytes);
+        // Multiply and shift (Lemire 2019): the bias is below 2^-40 for any list of nodes.
+        let drawn = (u128::from(u64::from_le_bytes(bytes)) * sides as u128) >> 64;
+        usize::try_from(drawn).unwrap_or(0)
+    }
+}
+
+/// All of `items`, in random order (Fisher-Yates).
+pub fn shuffled(mut items: Vec<usize>, dice: &mut dyn Dice) -> Vec<usize> {
+    for end in (1..items.len()).rev() {
+        items.swap(end, dice.below(end + 1));
+    }
+    items
+}
+
+/// The first places among the nodes of a band, [`MOST_DRAWN`] at most: two are drawn and the better one goes first, again and again (Mitzenmacher 2001).
+/// Where loads are unknown or stale, one is drawn by its free capacity instead.
+pub fn by_two_choices(
+    nodes: &[Probed],
+    mut band: Vec<usize>,
+    scores: &[Option<Duration>],
+    dice: &mut dyn Dice,
+) -> Vec<usize> {
+    let fresh = band.iter().all(|index| is_fresh(&nodes[*index]));
+    let mut order = Vec::with_capacity(MOST_DRAWN);
+    while !band.is_empty() && order.len() < MOST_DRAWN {
+        let at = if fresh { better_of_two(&band, scores, dice) } else { by_capacity(nodes, &band, dice) };
+        order.push(band.swap_remove(at));
+    }
+    order
+}
+
+fn is_fresh(node: &Probed) -> bool {
+    node.live.status().is_some_and(|status| Duration::from_millis(status.age_ms) <= FRESH)
+}
+
+/// Position of the better of two different members of the band.
+fn better_of_two(band: &[usize], scores: &[Option<Duration>], dice: &mut dyn Dice) -> usize {
+    if band.len() == 1 {
+        return 0;
+    }
+    let first = dice.below(band.len());
+    let second = (first + 1 + dice.below(band.len() - 1)) % band.len();
+    if scores[band[second]] < scores[band[first]] { second } else { first }
+}
+
+/// Position of a member drawn by its weight times its free seats.
+fn by_capacity(nodes: &[Probed], band: &[usize], dice: &mut dyn Dice) -> usize {
+    let share = |index: &usize| {
+        let node = &nodes[*index];
+        let free = node
+            .live
+            .status()
+            .map_or(node.record.capacity, |status| status.capacity.saturating_sub(status.sessions));
+        // Unknown capacity counts as one seat, and everybody keeps a chance.
+        usize::from(node.record.weight.max(1)).saturating_mul(free.max(1) as usize)
+    };
+    let total = band.iter().map(share).fold(0, usize::saturating_add);
+    let mut drawn = dice.below(total);
+    for (at, index) in band.iter().enumerate() {
+        let share = share(index);
+        if drawn < share {
+            return at;
+        }
+        drawn -= share;
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::select::tests::Scripted;
+
+    #[test]
+    fn the_system_dice_stay_below_their_sides_and_hit_them_all() {
+        let mut seen = [false; 3];
+        for _ in 0..1000 {
+            seen[SystemDice.below(3)] = true;
+        }
+        assert_eq!(seen, [true; 3]);
+        assert_eq!(SystemDice.below(1), 0);
+    }
+
+    #[test]
+    fn the_two_drawn_differ_and_the_better_one_wins() {
+        let ms = Duration::from_millis;
+        let scores = [Some(ms(30)), Some(ms(10)), Some(ms(20))];
+        let band = [0, 1, 2];
+        assert_eq!(better_of_two(&band, &scores, &mut Scripted::new(&[0, 0])), 1);
+        assert_eq!(better_of_two(&band, &scores, &mut Scripted::new(&[2, 0])), 2);
+        assert_eq!(better_of_two(&band, &scores, &mut Scripted::new(&[2, 1])), 1);
+    }
+
+    #[test]
+    fn a_shuffle_keeps_everybody() {
+        let mut all = shuffled((0..100).collect(), &mut SystemDice);
+        all.sort_unstable();
+        assert_eq!(all, (0..100).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,277 @@
+//! Why a node may not be chosen: one reason a rule, with the values that decided.
+
+use std::{cmp::Ordering, fmt, time::Duration};
+
+use cbrowse_protocol::{id::NodeId, node::NodeRecord};
+use serde::{Serialize, Serializer, ser::SerializeStruct as _};
+
+use super::Constraints;
+use crate::probe::{Live, Probed, Reach};
+
+/// One thing that speaks against a node.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reason {
+    /// In another region.
+    Region {
+        /// Where it stands.
+        is: String,
+        /// Where it should.
+        wanted: Vec<String>,
+    },
+    /// A region is wanted, and it names none.
+    RegionUnknown,
+    /// Lacks a tag.
+    Tag(String),
+    /// Not one of the nodes asked for.
+    NotAsked,
+    /// Its `cbrowse-node` is too old.
+    Version {
+        /// Its version; empty when it names none.
+        is: String,
+        /// The least that was asked for.
+        least: String,
+    },
+    /// Its browser is older than the one that wrote the profile.
+    BrowserTooOld {
+        /// Its browser; empty when it names none.
+        is: String,
+        /// The profile's.
+        profile: String,
+    },
+    /// Its weight is 0: the operator sends no new sessions there.
+    NoWeight,
+    /// No free seat.
+    Full {
+        /// Sessions running.
+        sessions: u32,
+        /// Sessions it admits.
+        capacity: u32,
+    },
+    /// It will end soon.
+    Draining,
+    /// Farther away than asked for.
+    TooFar {
+        /// Its median round trip.
+        rtt: Duration,
+        /// The limit.
+        limit: Duration,
+    },
+    /// It cannot be reached, or does not serve.
+    Unreachable(Reach),
+    /// It answers, and its status cannot be had.
+    NotServing(String),
+    /// It is not who it should be.
+    NotTrusted(String),
+}
+
+impl Reason {
+    /// Stable name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Region { .. } => "region",
+            Self::RegionUnknown => "region_unknown",
+            Self::Tag(_) => "tag",
+            Self::NotAsked => "node",
+            Self::Version { .. } => "version",
+            Self::BrowserTooOld { .. } => "browser_too_old",
+            Self::NoWeight => "weight",
+            Self::Full { .. } => "full",
+            Self::Draining => "draining",
+            Self::TooFar { .. } => "max_latency",
+            Self::Unreachable(_) => "unreachable",
+            Self::NotServing(_) => "not_serving",
+            Self::NotTrusted(_) => "not_trusted",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |duration: &Duration| duration.as_secs_f64() * 1e3;
+        match self {
+            Self::Region { is, wanted } => write!(f, "in {is}, not {}", wanted.join(" or ")),
+            Self::RegionUnknown => f.write_str("does not name its region"),
+            Self::Tag(tag) => write!(f, "lacks the tag {tag}"),
+            Self::NotAsked => f.write_str("not one of --node"),
+            Self::Version { is, least } => write!(f, "version {}, {least} is needed", or_unknown(is)),
+            Self::BrowserTooOld { is, profile } => {
+                write!(f, "browser {} is older than the profile's {profile}", or_unknown(is))
+            }
+            Self::NoWeight => f.write_str("weight 0: takes no new sessions"),
+            Self::Full { sessions, capacity } => write!(f, "full ({sessions} of {capacity} seats)"),
+            Self::Draining => f.write_str("draining"),
+            Self::TooFar { rtt, limit } => write!(f, "{:.1} ms away, over {:.1} ms", ms(rtt), ms(limit)),
+            Self::Unreachable(reach) => f.write_str(match reach {
+                Reach::Refused => "nothing listens on its port",
+                Reach::NoRoute => "no route to it",
+                Reach::PortSilent => "answers ping, its port does not",
+                Reach::Unresolved => "its name does not resolve",
+                Reach::Silent | Reach::Serving | Reach::Unconfirmed => "no answer",
+            }),
+            Self::NotServing(why) => write!(f, "does not serve: {why}"),
+            Self::NotTrusted(why) => write!(f, "not trusted: {why}"),
+        }
+    }
+}
+
+fn or_unknown(text: &str) -> &str {
+    if text.is_empty() { "unknown" } else { text }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Reason", 2)?;
+        object.serialize_field("code", self.code())?;
+        object.serialize_field("message", &self.to_string())?;
+        object.end()
+    }
+}
+
+/// What is judged about a node, by its own word where it is trusted, else by the catalog's.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts<'a> {
+    id: &'a NodeId,
+    region: &'a str,
+    tags: &'a [String],
+    version: &'a str,
+    browser: &'a str,
+    weight: u16,
+    /// An empty region is a reason only when nobody is left who could name it.
+    region_final: bool,
+}
+
+pub(super) fn facts(node: &Probed) -> Facts<'_> {
+    let catalog = of_catalog(&node.record);
+    let Live::Known(status) = &node.live else {
+        return Facts { region_final: !matches!(node.live, Live::Unasked), ..catalog };
+    };
+    Facts {
+        region: &status.region,
+        tags: &status.tags,
+        version: &status.version,
+        browser: &status.browser_version,
+        region_final: true,
+        ..catalog
+    }
+}
+
+fn of_catalog(record: &NodeRecord) -> Facts<'_> {
+    Facts {
+        id: &record.id,
+        region: &record.region,
+        tags: &record.tags,
+        version: &record.version,
+        browser: &record.browser_version,
+        weight: record.weight,
+        region_final: false,
+    }
+}
+
+/// Like [`of_facts`], by the catalog alone; what it leaves open (as plain DNS does) is not held against the node.
+pub(super) fn of_record(record: &NodeRecord, constraints: &Constraints) -> Vec<Reason> {
+    of_facts(&of_catalog(record), constraints)
+}
+
+pub(super) fn of_facts(facts: &Facts<'_>, constraints: &Constraints) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if !constraints.nodes.is_empty() && !constraints.nodes.contains(facts.id) {
+        reasons.push(Reason::NotAsked);
+    }
+    reasons.extend(of_region(facts, &constraints.regions));
+    // A node that names neither version nor region is known by DNS alone: its tags are not known either.
+    let bare = !facts.region_final && facts.region.is_empty() && facts.version.is_empty();
+    let lacking = constraints.tags.iter().filter(|tag| !bare && !facts.tags.contains(tag));
+    reasons.extend(lacking.cloned().map(Reason::Tag));
+    let open = |text: &str| text.is_empty() && !facts.region_final;
+    if let Some(least) = &constraints.min_version
+        && !open(facts.version)
+        && compare_versions(facts.version, least).is_lt()
+    {
+        reasons.push(Reason::Version { is: facts.version.into(), least: least.clone() });
+    }
+    if let Some(profile) = &constraints.profile_browser
+        && !open(facts.browser)
+        && major(facts.browser) < major(profile)
+    {
+        reasons.push(Reason::BrowserTooOld { is: facts.browser.into(), profile: profile.clone() });
+    }
+    if facts.weight == 0 {
+        reasons.push(Reason::NoWeight);
+    }
+    reasons
+}
+
+fn of_region(facts: &Facts<'_>, wanted: &[String]) -> Option<Reason> {
+    if wanted.is_empty() || wanted.iter().any(|region| region == facts.region) {
+        return None;
+    }
+    if !facts.region.is_empty() {
+        return Some(Reason::Region { is: facts.region.into(), wanted: wanted.to_vec() });
+    }
+    facts.region_final.then_some(Reason::RegionUnknown)
+}
+
+pub(super) fn of_probe(node: &Probed, constraints: &Constraints) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if !matches!(node.reach, Reach::Serving | Reach::Unconfirmed) {
+        reasons.push(Reason::Unreachable(node.reach));
+    }
+    if let (Some(rtt), Some(limit)) = (node.rtt, constraints.max_latency)
+        && rtt.p50 > limit
+    {
+        reasons.push(Reason::TooFar { rtt: rtt.p50, limit });
+    }
+    match &node.live {
+        Live::Unasked => {}
+        Live::Untrusted(why) => reasons.push(Reason::NotTrusted(why.clone())),
+        Live::Failed(why) => reasons.push(Reason::NotServing(why.clone())),
+        Live::Known(status) => {
+            if status.draining {
+                reasons.push(Reason::Draining);
+            }
+            if status.sessions >= status.capacity {
+                reasons.push(Reason::Full { sessions: status.sessions, capacity: status.capacity });
+            }
+        }
+    }
+    reasons
+}
+
+/// Chromium's first number; profiles move between builds of one milestone unharmed. Nothing readable counts as 0.
+fn major(version: &str) -> u64 {
+    numbers(version).next().unwrap_or(0)
+}
+
+/// Dotted numbers, compared one by one; a missing one is 0, as is one that is no number.
+pub fn compare_versions(left: &str, right: &str) -> Ordering {
+    let (mut left, mut right) = (numbers(left), numbers(right));
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return Ordering::Equal,
+            (one, other) => match one.unwrap_or(0).cmp(&other.unwrap_or(0)) {
+                Ordering::Equal => {}
+                unequal => return unequal,
+            },
+        }
+    }
+}
+
+fn numbers(version: &str) -> impl Iterator<Item = u64> + '_ {
+    let plain = version.trim_start_matches('v').split(['-', '+']).next().unwrap_or("");
+    plain.split('.').filter(|part| !part.is_empty()).map(|part| part.parse().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_their_numbers() {
+        let compared = |left, right| compare_versions(left, right);
+        assert!(compared("0.9.0", "0.10.0").is_lt());
+        assert!(compared("1.0", "1.0.0").is_eq());
+        assert!(compared("v1.2.3-rc1", "1.2.3").is_eq());
+        assert!(compared("", "0.0.1").is_lt());
+        assert!(compared("garbage", "0").is_eq());
+    }
+}

@@ -1,0 +1,114 @@
+//! What a strategy predicts for a node: `responsive` is the time from a key press to its picture.
+
+use std::time::Duration;
+
+use cbrowse_protocol::api::Status;
+use clap::ValueEnum;
+
+use crate::probe::{Measurement, Probed};
+
+/// How eligible nodes are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Strategy {
+    /// By the predicted time from a key press to its picture; near-ties are drawn.
+    #[default]
+    Responsive,
+    /// By the median round trip alone.
+    Latency,
+    /// By lot.
+    Random,
+}
+
+/// Input to frame on an idle node, measured p50. Larger lets load weigh more than distance.
+pub const SERVICE: Duration = Duration::from_millis(11);
+/// Loads above count as this: 1 / (1 - load) has a pole at 1.
+pub const LOAD_CEILING: f64 = 0.95;
+/// The load of a node that nobody asked. 0 would prefer the unasked to all others.
+pub const ASSUMED_LOAD: f64 = 0.5;
+/// A load report of this age counts half, the rest is [`ASSUMED_LOAD`].
+pub const LOAD_HALF_LIFE: Duration = Duration::from_secs(10);
+/// The loss rate of an ordinary path, of which every node is suspected before it is measured.
+pub const PRIOR_LOSS: f64 = 0.005;
+/// How many probes that suspicion is worth: with 20, one lost in eleven reads as 3.5 %, not as 9 %.
+pub const PRIOR_PROBES: f64 = 20.0;
+/// Least wait before TCP sends again (Linux `TCP_RTO_MIN`), on top of a round trip.
+pub const RETRANSMISSION: Duration = Duration::from_millis(200);
+
+/// The figure by which `strategy` orders a node, less is better; `None` where it was not measured.
+pub fn score(node: &Probed, strategy: Strategy) -> Option<Duration> {
+    let rtt = node.rtt?;
+    match strategy {
+        Strategy::Responsive => Some(response(&rtt, node.live.status())),
+        Strategy::Latency | Strategy::Random => Some(rtt.p50),
+    }
+}
+
+fn response(rtt: &Measurement, status: Option<&Status>) -> Duration {
+    let repeat = (RETRANSMISSION + rtt.p50).mul_f64(shrunk_loss(rtt));
+    let service = SERVICE.div_f64(1.0 - effective_load(status));
+    rtt.p50 + rtt.jitter + repeat + service
+}
+
+/// Loss rate, drawn towards [`PRIOR_LOSS`] as long as there are few samples.
+fn shrunk_loss(rtt: &Measurement) -> f64 {
+    let sent = f64::from(rtt.answered + rtt.lost);
+    (f64::from(rtt.lost) + PRIOR_LOSS * PRIOR_PROBES) / (sent + PRIOR_PROBES)
+}
+
+/// Load, drawn towards [`ASSUMED_LOAD`] as the report ages. A node's word is bounded, whatever it says.
+pub(super) fn effective_load(status: Option<&Status>) -> f64 {
+    let Some(status) = status else { return ASSUMED_LOAD };
+    let said = if status.load.is_finite() { status.load.clamp(0.0, LOAD_CEILING) } else { LOAD_CEILING };
+    let age = Duration::from_millis(status.age_ms).as_secs_f64() / LOAD_HALF_LIFE.as_secs_f64();
+    let trust = 0.5f64.powf(age);
+    said * trust + ASSUMED_LOAD * (1.0 - trust)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::select::tests::status;
+
+    fn measured(lost: u32) -> Measurement {
+        let ms = Duration::from_millis;
+        Measurement { min: ms(9), p50: ms(10), jitter: ms(1), answered: 11 - lost, lost }
+    }
+
+    fn load(load: f64, age_ms: u64) -> f64 {
+        effective_load(Some(&Status { load, age_ms, ..status() }))
+    }
+
+    fn near(value: f64, expected: f64) -> bool {
+        (value - expected).abs() < 1e-9
+    }
+
+    #[test]
+    fn one_lost_probe_in_eleven_is_not_nine_percent() {
+        assert!(near(shrunk_loss(&measured(1)), 1.1 / 31.0));
+        assert!(near(shrunk_loss(&measured(0)), 0.1 / 31.0));
+    }
+
+    #[test]
+    fn load_has_a_ceiling_just_below_its_pole() {
+        assert!(near(load(0.94, 0), 0.94));
+        assert!(near(load(0.95, 0), 0.95));
+        assert!(near(load(0.96, 0), 0.95));
+        assert!(near(load(f64::NAN, 0), 0.95));
+        assert!(near(load(-3.0, 0), 0.0));
+    }
+
+    #[test]
+    fn old_load_fades_into_the_assumed_one() {
+        assert!(near(load(0.1, 10_000), 0.3));
+        assert!(near(load(0.1, 20_000), 0.4));
+        assert!(near(effective_load(None), ASSUMED_LOAD));
+    }
+
+    #[test]
+    fn the_response_is_the_sum_of_its_parts() {
+        let idle = Status { load: 0.0, age_ms: 0, ..status() };
+        let expected = 10.0 + 1.0 + 210.0 * (0.1 / 31.0) + 11.0;
+        let response = response(&measured(0), Some(&idle)).as_secs_f64() * 1e3;
+        assert!((response - expected).abs() < 1e-3, "{response} {expected}");
+    }
+}
