@@ -6,6 +6,7 @@ pub mod failure;
 pub mod interrupt;
 pub mod output;
 pub mod probe;
+pub mod view;
 
 use std::{ffi::OsString, process::ExitCode};
 
