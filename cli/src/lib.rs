@@ -7,6 +7,7 @@ pub mod interrupt;
 pub mod output;
 pub mod probe;
 pub mod select;
+pub mod view;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -1,0 +1,191 @@
+// The bars show tabs, address and state; every foreign word goes in as text, never as markup.
+
+const SVG = 'http://www.w3.org/2000/svg';
+/** Characters of a title that are kept; the rest could not be seen. */
+const MAX_TITLE = 300;
+
+const element = (selector) => document.querySelector(selector);
+
+/** The address that a person means, or null. Only what the node lets pass: http, https and about:blank. */
+export function meant(text) {
+  const typed = text.trim();
+  if (typed === 'about:blank') return typed;
+  const isAbsolute = /^https?:\/\//i.test(typed);
+  if (!isAbsolute && (/^[a-z][a-z0-9+.-]*:(?!\d+(\/|$))/i.test(typed) || /\s/.test(typed) || !typed)) return null;
+  const isLocal = /^(localhost|\[|\d+(\.\d+){3})/i.test(typed);
+  const url = parse(isAbsolute ? typed : `${isLocal ? 'http' : 'https'}://${typed}`);
+  if (!url || !['http:', 'https:'].includes(url.protocol)) return null;
+  return isAbsolute || isLocal || /[.:]/.test(url.host) ? url.href : null;
+}
+
+/** An address in its three parts, host apart, for showing. */
+export function dissect(text) {
+  const url = parse(text);
+  if (!url || !['http:', 'https:'].includes(url.protocol)) return { scheme: '', before: text, host: '', after: '' };
+  const after = `${url.pathname}${url.search}${url.hash}`;
+  return { scheme: url.protocol === 'https:' ? '' : 'Not secure', before: '', host: url.host, after: after === '/' ? '' : after };
+}
+
+function parse(text) {
+  try {
+    return new URL(text);
+  } catch {
+    return null;
+  }
+}
+
+export class Bars {
+  /** `to` has `send(message)`, `mayAct()`, `say(text)`, `toPage()`. */
+  constructor(to) {
+    this.to = to;
+    this.tabs = [];
+    this.title = '';
+    this.field = element('.address input');
+    this.listen();
+  }
+
+  listen() {
+    const { to } = this;
+    const step = (name) => () => to.send({ type: 'history', step: name });
+    element('.back').onclick = step('back');
+    element('.forward').onclick = step('forward');
+    element('.reload').onclick = () => step(document.body.classList.contains('loading') ? 'stop' : 'reload')();
+    element('.open-tab').onclick = () => {
+      to.send({ type: 'tab', action: 'open', id: '', url: '' });
+      this.toAddress();
+    };
+    element('.address').onsubmit = (event) => {
+      event.preventDefault();
+      this.go();
+    };
+    this.field.addEventListener('focus', () => this.field.select());
+    this.field.addEventListener('blur', () => this.showAddress());
+    this.field.addEventListener('keydown', (event) => {
+      if (event.key !== 'Escape') return;
+      this.showAddress();
+      to.toPage();
+    });
+    element('.tabs').addEventListener('keydown', (event) => this.walk(event));
+  }
+
+  go() {
+    const url = meant(this.field.value);
+    if (!url) {
+      this.to.say('That is not an address. One looks like example.com, or http://192.0.2.1:8080/');
+      return;
+    }
+    this.to.send({ type: 'navigate', url });
+    this.to.toPage();
+  }
+
+  toAddress() {
+    this.field.focus();
+    this.field.select();
+  }
+
+  // Tabs
+
+  get active() {
+    return this.tabs.find((tab) => tab.active) ?? null;
+  }
+
+  setTabs(tabs) {
+    this.tabs = tabs;
+    const strip = element('.tabs');
+    const hadFocus = strip.contains(document.activeElement);
+    strip.replaceChildren(...tabs.map((tab) => this.drawTab(tab)));
+    const shown = strip.querySelector('.active');
+    shown?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+    if (hadFocus) shown?.querySelector('.name').focus();
+    this.showAddress();
+    this.showTitle();
+  }
+
+  drawTab(tab) {
+    const box = document.createElement('div');
+    box.className = tab.active ? 'tab active' : 'tab';
+    const name = document.createElement('button');
+    name.type = 'button';
+    name.className = 'name';
+    name.role = 'tab';
+    name.ariaSelected = String(tab.active);
+    name.tabIndex = tab.active ? 0 : -1;
+    name.textContent = nameOf(tab);
+    name.title = nameOf(tab);
+    name.onclick = () => this.act('activate', tab);
+    box.onauxclick = (event) => event.button === 1 && this.act('close', tab);
+    box.append(name, this.drawShut(tab));
+    return box;
+  }
+
+  drawShut(tab) {
+    const shut = document.createElement('button');
+    shut.type = 'button';
+    shut.className = 'shut';
+    shut.ariaLabel = `Close ${nameOf(tab)}`;
+    shut.tabIndex = tab.active ? 0 : -1;
+    shut.onclick = () => this.act('close', tab);
+    const picture = document.createElementNS(SVG, 'svg');
+    picture.setAttribute('viewBox', '0 0 12 12');
+    const cross = document.createElementNS(SVG, 'path');
+    cross.setAttribute('d', 'm2.5 2.5 7 7M9.5 2.5l-7 7');
+    picture.append(cross);
+    shut.append(picture);
+    return shut;
+  }
+
+  act(action, tab) {
+    if (this.to.mayAct()) this.to.send({ type: 'tab', action, id: tab.id, url: '' });
+  }
+
+  /** Arrow keys go along the tabs, Delete closes one. */
+  walk(event) {
+    const at = this.tabs.findIndex((tab) => tab.active);
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const next = this.tabs[at + step];
+    if (next) this.act('activate', next);
+    if (event.key === 'Delete' && at >= 0) this.act('close', this.tabs[at]);
+  }
+
+  // What is shown
+
+  showAddress() {
+    const url = this.active?.url ?? '';
+    const known = url === 'about:blank' ? '' : url;
+    if (document.activeElement !== this.field) this.field.value = known;
+    const { scheme, before, host, after } = dissect(known);
+    element('.scheme').textContent = scheme;
+    element('.before').textContent = before;
+    element('.host').textContent = host;
+    element('.after').textContent = after;
+    element('.pretty').classList.toggle('empty', known === '');
+    element('.address').style.setProperty('--scheme', `${element('.scheme').offsetWidth + 9}px`);
+  }
+
+  showTitle() {
+    const page = this.active ? nameOf(this.active) : this.title;
+    document.title = page ? `${page} - cbrowse` : 'cbrowse';
+  }
+
+  setLoading({ loading, can_back: back, can_forward: forward }) {
+    document.body.classList.toggle('loading', loading === true);
+    const reload = element('.reload');
+    reload.ariaLabel = loading ? 'Stop' : 'Reload';
+    reload.title = loading ? 'Stop' : 'Reload (F5)';
+    this.steps = { back: back === true, forward: forward === true };
+    this.allow();
+  }
+
+  /** Enables what may be used now. */
+  allow() {
+    const may = this.to.mayAct();
+    for (const button of document.querySelectorAll('.steering')) button.disabled = !may;
+    element('.back').disabled = !may || !this.steps?.back;
+    element('.forward').disabled = !may || !this.steps?.forward;
+    this.field.readOnly = !may;
+  }
+}
+
+function nameOf(tab) {
+  return (tab.title || dissect(tab.url).host || 'New tab').slice(0, MAX_TITLE);
+}
