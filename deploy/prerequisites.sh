@@ -50,7 +50,8 @@ require_rust() {
         line='rustup toolchain install stable --profile minimal --component rustfmt,clippy && rustup default stable'
     else
         line="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c rustfmt -c clippy"
-        command -v curl >/dev/null || line="sudo apt-get install --no-install-recommends curl ca-certificates && $line"
+        command -v curl >/dev/null ||
+            line="$([[ $EUID -eq 0 ]] || echo 'sudo ')apt-get install --no-install-recommends curl ca-certificates && $line"
     fi
     for tool in rustc cargo; do
         found=$(as_invoker "$tool" --version 2>/dev/null | awk 'NR == 1 { print $2 }') || found=
@@ -79,10 +80,14 @@ install_packages() {
             fail "packages are missing, and there is no sudo. As root, run: apt-get install --no-install-recommends ${missing[*]}"
         root=(sudo)
         # Without a terminal there is nobody to type a password.
-        [[ -t 0 ]] || root=(sudo -n)
+        if [[ ! -t 0 ]]; then
+            root=(sudo -n)
+            sudo -n true 2>/dev/null ||
+                fail "packages are missing, and sudo asks for a password where no terminal is. As root, run: apt-get install --no-install-recommends ${missing[*]}"
+        fi
     fi
     local install=("${root[@]}" env DEBIAN_FRONTEND=noninteractive
-        apt-get install -y --no-install-recommends "${missing[@]}")
+        apt-get install -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends "${missing[@]}")
     # Lists that are absent or older than the mirror are renewed; good ones are left alone.
     apt-get install --simulate --no-install-recommends "${missing[@]}" >/dev/null 2>&1 || "${root[@]}" apt-get update >&2 || true
     "${install[@]}" >&2 || { "${root[@]}" apt-get update >&2 && "${install[@]}" >&2; } ||

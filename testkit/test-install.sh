@@ -12,6 +12,7 @@ main() {
     installs_and_removes_everything
     second_run_drops_what_is_gone
     keeps_what_others_put_there
+    removes_what_was_interrupted
     refuses_to_overwrite_a_stranger
     refuses_a_damaged_manifest
     refuses_without_rust
@@ -113,6 +114,21 @@ keeps_what_others_put_there() {
     holds 'an empty directory of ours goes' absent "$room/prefix/share/man/man1"
     holds 'a file of others stays' test -e "$room/prefix/bin/other"
     rm -r "$room/prefix"
+}
+
+removes_what_was_interrupted() {
+    # The disk is full, say, when the second file is copied.
+    cat >"$room/toolchain/install" <<FAKE
+#!/bin/sh
+[ ! -e "$room/prefix/bin/cbrowse" ] || exit 1
+exec /usr/bin/install "\$@"
+FAKE
+    chmod +x "$room/toolchain/install"
+    holds 'an interrupted installation fails' refused --prefix "$room/prefix"
+    rm "$room/toolchain/install"
+    holds 'it left something' test -e "$room/prefix/bin/cbrowse"
+    holds 'which can be removed' install --prefix "$room/prefix" --uninstall
+    holds 'without a rest' absent "$room/prefix"
 }
 
 refuses_to_overwrite_a_stranger() {

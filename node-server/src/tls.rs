@@ -5,7 +5,7 @@
 //! chain[1]  identity  the Ed25519 identity key as a self-signed CA certificate
 //! ```
 //! The leaf is ECDSA because health checkers and browsers offer no Ed25519 in their handshakes' certificates; the
-//! client of cbrowse looks at chain[1]'s key alone (see `attach/verifier.rs` there). Both carry the longest dates that
+//! client of cbrowse looks at the key of `chain[1]` alone (see `attach/verifier.rs` there). Both carry the longest dates that
 //! X.509 can express well: who has the leaf's key has the process that holds the identity, so an end date would guard
 //! nothing and lock out clients with wrong clocks. An identity ends by its fleet statement or by being forgotten.
 
