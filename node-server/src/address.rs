@@ -43,8 +43,19 @@ mod tests {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for bad in [
-            "file:///etc/passwd", "view-source:http://a/", "chrome://settings", "javascript:alert(1)", "data:text/html,x",
-            "blob:http://a/1", "filesystem:http://a/", "devtools://x", "about:config", "", "http://", "ftp://a/", "//a/",
+            "file:///etc/passwd",
+            "view-source:http://a/",
+            "chrome://settings",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "blob:http://a/1",
+            "filesystem:http://a/",
+            "devtools://x",
+            "about:config",
+            "",
+            "http://",
+            "ftp://a/",
+            "//a/",
         ] {
             assert!(matches!(check(bad), Err(AddressError::Scheme(_))), "{bad}");
         }

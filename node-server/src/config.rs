@@ -48,7 +48,7 @@ pub struct Given {
     weight: Option<u16>,
     /// Registry to register in, as a catalog URI; repeat for more
     #[arg(long, value_name = "URI")]
-    #[serde(default)]
+    #[serde(default, deserialize_with = "catalog_uris")]
     register: Vec<CatalogUri>,
     /// How the registry checks this node's health
     #[arg(long, value_name = "KIND", value_enum)]
@@ -89,6 +89,11 @@ pub struct Given {
     /// User to become when started as root [default: cbrowse if it exists, else a number that owns nothing]
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+}
+
+fn catalog_uris<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<CatalogUri>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
 }
 
 /// How a registry checks a node.
@@ -155,7 +160,8 @@ pub fn resolve(flags: Given, file: Option<&Path>) -> anyhow::Result<Settings> {
         Some(path) => read(path)?,
         None => Given::default(),
     };
-    let listen = flags.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], node::DEFAULT_PORT)));
+    let listen =
+        flags.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], node::DEFAULT_PORT)));
     let (advertise_host, advertise_port) = match flags.advertise.or(file.advertise) {
         Some(text) => split_advertise(&text)?,
         None => (None, None),

@@ -87,7 +87,8 @@ impl FromRequestParts<Arc<App>> for Authenticated {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
         let path = parts.uri.path();
-        let principal = app.access.authenticate(&parts.method, path, &parts.headers, crate::node::unix_now())?;
+        let principal =
+            app.access.authenticate(&parts.method, path, &parts.headers, crate::node::unix_now())?;
         Ok(Self(principal))
     }
 }

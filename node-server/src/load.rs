@@ -111,7 +111,8 @@ mod tests {
         assert!(busy_share(now, now).abs() < 1e-9);
         // A counter that jumps back (a moved virtual machine) is idleness, not a panic.
         assert!((0.0..=1.0).contains(&busy_share(now, before)));
-        let memory = parse_meminfo("MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 250 kB\n").expect("meminfo");
+        let memory =
+            parse_meminfo("MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 250 kB\n").expect("meminfo");
         assert!((memory - 0.75).abs() < 1e-9);
     }
 }

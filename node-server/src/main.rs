@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse() {
         Cli::Serve(args) => serve::run(*args),
         Cli::Token(args) => token::run(&args),
-        Cli::Fleet(args) => fleet::run(&args),
+        Cli::Fleet(args) => fleet::run(args),
         Cli::Identity(args) => identity::run(&args),
         Cli::Worker(options) => return worker::main(&options),
     };

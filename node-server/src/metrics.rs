@@ -49,11 +49,31 @@ impl Metrics {
         registry.register("sessions_capacity", "Sessions admitted at most", metrics.capacity.clone());
         registry.register("sessions_created", "Sessions asked for, by outcome", metrics.created.clone());
         registry.register("frames_sent", "Frames sent to clients", metrics.frames.clone());
-        registry.register_with_unit("frames_sent", "Frames sent to clients", Unit::Bytes, metrics.frame_bytes.clone());
+        registry.register_with_unit(
+            "frames_sent",
+            "Frames sent to clients",
+            Unit::Bytes,
+            metrics.frame_bytes.clone(),
+        );
         let objects = metrics.object_bytes.clone();
-        registry.register_with_unit("objects_received", "Sealed objects taken from clients", Unit::Bytes, objects);
-        registry.register_with_unit("cpu_busy", "Busy share of all processors", Unit::Ratios, metrics.cpu.clone());
-        registry.register_with_unit("memory_used", "Used share of memory", Unit::Ratios, metrics.memory.clone());
+        registry.register_with_unit(
+            "objects_received",
+            "Sealed objects taken from clients",
+            Unit::Bytes,
+            objects,
+        );
+        registry.register_with_unit(
+            "cpu_busy",
+            "Busy share of all processors",
+            Unit::Ratios,
+            metrics.cpu.clone(),
+        );
+        registry.register_with_unit(
+            "memory_used",
+            "Used share of memory",
+            Unit::Ratios,
+            metrics.memory.clone(),
+        );
         Self { registry, ..metrics }
     }
 

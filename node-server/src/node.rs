@@ -1,6 +1,6 @@
 //! One node: everything that serves, put together from its settings.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use anyhow::Context as _;
 use cbrowse_protocol::{
@@ -14,13 +14,13 @@ use tokio::net::TcpListener;
 use crate::{
     access::Access,
     config::Settings,
-    guard::{Guard, policy::Policy},
+    guard::{Guard, Policy, System},
     http::App,
-    key_file, launch::chromium,
+    launch::chromium,
     load::LoadReader,
     metrics::Metrics,
     objects::Objects,
-    pages,
+    pages::{NodeFacts, Pages},
     session::{
         process::Template,
         table::{Parts, Table},
@@ -103,13 +103,19 @@ fn facts(
         None => default_id(local.port()),
     };
     let identity = identity.public();
-    if let Some(claimed) = settings.statement.as_ref().map(|signed| signed.claimed().context("read the statement")) {
+    if let Some(claimed) =
+        settings.statement.as_ref().map(|signed| signed.claimed().context("read the statement"))
+    {
         let claimed = claimed?;
         anyhow::ensure!(
             claimed.identity == identity && claimed.id == id && claimed.region == settings.region,
             "the fleet's statement is about node {} in {:?} with identity {}, but this node is {id} in {:?} with {identity}; \
              sign this one: cbrowse-node fleet sign --identity {identity} --id {id} --region {}",
-            claimed.id, claimed.region, claimed.identity, settings.region, settings.region,
+            claimed.id,
+            claimed.region,
+            claimed.identity,
+            settings.region,
+            settings.region,
         );
     }
     Ok(Facts {
@@ -126,7 +132,8 @@ fn facts(
 
 fn default_id(port: u16) -> NodeId {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host: String = host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
+    let host: String =
+        host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
     let host = host.trim_start_matches('-');
     let id = if host.is_empty() { format!("node-{port}") } else { format!("{host}-{port}") };
     id.parse().expect("letters, digits and dashes after a letter or digit are an id")
@@ -162,18 +169,28 @@ fn own_address(local: SocketAddr) -> String {
 }
 
 fn guard(settings: &Settings, local: SocketAddr, facts: &Facts) -> anyhow::Result<Guard> {
-    let allow = settings.allow.iter().map(|rule| rule.parse().with_context(|| format!("understand --allow {rule}")));
-    let deny = settings.deny.iter().map(|rule| rule.parse().with_context(|| format!("understand --deny {rule}")));
+    let allow =
+        settings.allow.iter().map(|rule| rule.parse().with_context(|| format!("understand --allow {rule}")));
+    let deny =
+        settings.deny.iter().map(|rule| rule.parse().with_context(|| format!("understand --deny {rule}")));
     let own = [Some(local.ip()), settings.advertise_host.as_ref().and_then(|host| host.parse().ok())];
     let policy = Policy::new(
         allow.collect::<anyhow::Result<_>>()?,
         deny.collect::<anyhow::Result<_>>()?,
         own.into_iter().flatten(),
     );
-    let pages = pages::Pages::new(&facts.id, &facts.region, &facts.browser_version);
-    Ok(Guard::new(policy, crate::guard::network::System::default(), pages))
+    let pages = Pages::new(&NodeFacts {
+        node: facts.id.to_string(),
+        region: facts.region.clone(),
+        browser: facts.browser_version.clone(),
+    });
+    Ok(Guard::new(policy, System::default(), pages))
 }
 
 fn issuers(settings: &Settings) -> anyhow::Result<Vec<IdentityKey>> {
-    settings.token_keys.iter().map(|path| Ok(key_file::read_public(path)?)).collect()
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        text.trim().parse().with_context(|| format!("understand {}", path.display()))
+    };
+    settings.token_keys.iter().map(read).collect()
 }

@@ -177,10 +177,16 @@ impl Objects {
         names.sort();
         let mut views = Vec::new();
         for file in names {
-            let Some(session) = file.split_once('-').and_then(|(_, session)| session.parse().ok()) else { continue };
+            let Some(session) = file.split_once('-').and_then(|(_, session)| session.parse().ok()) else {
+                continue;
+            };
             let path = self.directory(profile).join("proposals").join(&file);
             let proposal = fs::read(path).map_err(disk("read a proposal"))?;
-            views.push(ProposalView { name: blake3::hash(&proposal).to_hex().to_string(), session, proposal });
+            views.push(ProposalView {
+                name: blake3::hash(&proposal).to_hex().to_string(),
+                session,
+                proposal,
+            });
         }
         Ok(views)
     }

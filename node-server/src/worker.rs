@@ -108,8 +108,10 @@ async fn live(options: &Options) -> anyhow::Result<()> {
     // The writer ends when nobody can give it anything more; then all is sent.
     reading.abort();
     drop((outbox, store));
-    let _ = tokio::time::timeout(FAREWELL_DEADLINE, async { while !farewell.is_finished() && tasks.join_next().await.is_some() {} })
-        .await;
+    let _ = tokio::time::timeout(FAREWELL_DEADLINE, async {
+        while !farewell.is_finished() && tasks.join_next().await.is_some() {}
+    })
+    .await;
     Ok(())
 }
 
@@ -120,7 +122,9 @@ async fn read_orders(
 ) {
     loop {
         match link::read::<Order>(&mut socket).await {
-            Ok(Message { head: Order::Answer { id, missing, error }, tail }) => store.answer(id, missing, error, tail),
+            Ok(Message { head: Order::Answer { id, missing, error }, tail }) => {
+                store.answer(id, missing, error, tail)
+            }
             Ok(Message { head, .. }) => {
                 if orders.send(head).await.is_err() {
                     return;

@@ -49,7 +49,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(uid) = changed {
         tracing::info!("started as root; serving as user {uid}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(serve(settings, args.announce, args.tied))
 }
 
@@ -102,7 +103,9 @@ fn register(settings: &Settings, node: &Node, leave: &CancellationToken) -> anyh
         let (record, leave, uri) = (node.record.clone(), leave.clone(), uri.clone());
         tasks.spawn(async move {
             let (_sender, records) = watch::channel(record);
-            if let Err(error) = stay_registered(registry.as_ref(), records, check, leave.cancelled_owned()).await {
+            if let Err(error) =
+                stay_registered(registry.as_ref(), records, check, leave.cancelled_owned()).await
+            {
                 tracing::error!("registration in {uri}: {error}");
             }
         });

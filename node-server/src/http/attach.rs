@@ -92,16 +92,25 @@ fn check_upgrade(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
     }
     // A page of another origin has no token, but is refused by name all the same.
     if headers.contains_key(header::ORIGIN) {
-        return Err(Problem::new(403, "origin", "No browser pages", "a node takes no WebSocket from a web page"));
+        return Err(Problem::new(
+            403,
+            "origin",
+            "No browser pages",
+            "a node takes no WebSocket from a web page",
+        ));
     }
     if !has(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
-        let offered: Vec<_> =
-            headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok()).collect();
+        let offered: Vec<_> = headers
+            .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .collect();
         let detail = format!("this node speaks {SUBPROTOCOL}; the client offers {:?}", offered.join(", "));
         return Err(Problem::new(426, "protocol_version", "Unknown protocol version", detail));
     }
     let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or_else(|| bad("`Sec-WebSocket-Key` is missing"))?;
-    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).map_err(|_| bad("`Sec-WebSocket-Key` is garbled"))
+    HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
+        .map_err(|_| bad("`Sec-WebSocket-Key` is garbled"))
 }
 
 fn role(caller: &Authenticated) -> Result<Role, Problem> {
@@ -213,7 +222,9 @@ impl Attachment<'_> {
             ClientMessage::Ping { token } => return send(socket, text(&NodeMessage::Pong { token })).await,
             ClientMessage::Unknown => {}
             // Who only looks gets the pictures at the size that is there.
-            ClientMessage::Hello { .. } if self.role == Role::View => self.session.want_pictures(self.viewer).await,
+            ClientMessage::Hello { .. } if self.role == Role::View => {
+                self.session.want_pictures(self.viewer).await
+            }
             ClientMessage::Screenshot { .. } => self.session.tell(self.viewer, message).await,
             _ if self.role == Role::View => {
                 let failed = NodeMessage::Failed {

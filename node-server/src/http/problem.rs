@@ -50,7 +50,12 @@ impl From<ObjectError> for Refusal {
             ObjectError::Disk { .. } => {
                 // The path and the kernel's words are for the operator.
                 tracing::error!("profile store: {detail}");
-                Problem::new(507, "disk", "The node's disk failed", "the node could not write or read its store")
+                Problem::new(
+                    507,
+                    "disk",
+                    "The node's disk failed",
+                    "the node could not write or read its store",
+                )
             }
         })
     }

@@ -31,10 +31,16 @@ pub async fn blocking<T: Send + 'static>(
 }
 
 fn profile_id(text: &str) -> Result<ProfileId, Refusal> {
-    let hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase());
+    let hex =
+        text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase());
     match text.parse() {
         Ok(id) if hex => Ok(id),
-        _ => Err(Refusal(Problem::new(400, "profile_id", "Bad profile id", "a profile id has 32 hexadecimal digits"))),
+        _ => Err(Refusal(Problem::new(
+            400,
+            "profile_id",
+            "Bad profile id",
+            "a profile id has 32 hexadecimal digits",
+        ))),
     }
 }
 

@@ -27,7 +27,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const FINISH_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Accepts until `stop`, then lets open connections finish briefly.
-pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, router: Router, stop: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    router: Router,
+    stop: CancellationToken,
+) {
     let acceptor = TlsAcceptor::from(tls);
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -54,12 +59,15 @@ pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, router
         });
     }
     drop(listener);
-    let _ = tokio::time::timeout(FINISH_DEADLINE, async { while connections.join_next().await.is_some() {} }).await;
+    let _ = tokio::time::timeout(FINISH_DEADLINE, async { while connections.join_next().await.is_some() {} })
+        .await;
 }
 
 async fn serve_connection(socket: TcpStream, acceptor: TlsAcceptor, router: Router, stop: CancellationToken) {
     let _ = socket.set_nodelay(true);
-    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_DEADLINE, acceptor.accept(socket)).await else { return };
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_DEADLINE, acceptor.accept(socket)).await else {
+        return;
+    };
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
     let service = TowerToHyperService::new(router);

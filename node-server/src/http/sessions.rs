@@ -28,11 +28,17 @@ const MAX_FIRST_TABS: usize = 32;
 /// `GET /v1/whoami`: what the node makes of the token.
 pub async fn whoami(caller: Authenticated) -> impl IntoResponse {
     let principal = caller.0;
-    Json(json!({ "subject": principal.subject, "scopes": principal.scopes.to_string(), "expires": principal.expires }))
+    Json(
+        json!({ "subject": principal.subject, "scopes": principal.scopes.to_string(), "expires": principal.expires }),
+    )
 }
 
 /// Checks a request's fields and its profile's owner, then starts the session.
-pub async fn start(app: &App, caller: &Authenticated, request: SessionRequest) -> Result<Arc<Session>, Refusal> {
+pub async fn start(
+    app: &App,
+    caller: &Authenticated,
+    request: SessionRequest,
+) -> Result<Arc<Session>, Refusal> {
     let owner = caller.allowed(Scope::Create)?;
     check(&request)?;
     if let Some(grant) = &request.profile {
@@ -76,7 +82,10 @@ pub fn bad_body(rejection: JsonRejection) -> Refusal {
 }
 
 /// `GET /v1/sessions`.
-pub async fn list(State(app): State<Arc<App>>, caller: Authenticated) -> Result<Json<Vec<SessionView>>, Refusal> {
+pub async fn list(
+    State(app): State<Arc<App>>,
+    caller: Authenticated,
+) -> Result<Json<Vec<SessionView>>, Refusal> {
     let owner = caller.allowed(Scope::View)?;
     Ok(Json(app.table.of_owner(owner).iter().map(|session| session.view()).collect()))
 }

@@ -38,7 +38,9 @@ pub struct Binary {
 #[derive(Debug, thiserror::Error)]
 pub enum BrowserError {
     /// None of the usual places has one.
-    #[error("no Chromium on this node: install the package `chromium`, or name the binary with --chromium PATH")]
+    #[error(
+        "no Chromium on this node: install the package `chromium`, or name the binary with --chromium PATH"
+    )]
     Missing,
     /// The named file cannot be run.
     #[error("{path} does not answer --version: {reason}")]

@@ -41,7 +41,7 @@ pub enum CallError {
         message: String,
     },
     /// No answer in time.
-    #[error("{0}: no answer within {} s", CALL_DEADLINE.as_secs())]
+    #[error("{0}: no answer within {deadline} s", deadline = CALL_DEADLINE.as_secs())]
     Silent(String),
     /// The pipe is closed.
     #[error("the browser is gone")]
@@ -75,7 +75,10 @@ pub struct Pump {
 }
 
 /// Connects to a browser's pipe ends.
-pub fn connect(orders: OwnedFd, answers: OwnedFd) -> std::io::Result<(DevTools, Pump, mpsc::Receiver<Event>)> {
+pub fn connect(
+    orders: OwnedFd,
+    answers: OwnedFd,
+) -> std::io::Result<(DevTools, Pump, mpsc::Receiver<Event>)> {
     let writer = pipe::Sender::from_owned_fd(orders)?;
     let reader = pipe::Receiver::from_owned_fd(answers)?;
     let (order_sender, order_receiver) = mpsc::channel(ORDER_QUEUE);

@@ -73,7 +73,9 @@ pub async fn spawn(template: &Template) -> Result<Waiting, ProcessError> {
     let (mut reader, writer) = UnixStream::from_std(ours)?.into_split();
     let first = tokio::time::timeout(READY_DEADLINE, link::read::<Report>(&mut reader));
     match first.await.map_err(|_| ProcessError::Silent)?? {
-        Message { head: Report::Ready { session_key }, .. } => Ok(Waiting { child, reader, writer, guard, session_key }),
+        Message { head: Report::Ready { session_key }, .. } => {
+            Ok(Waiting { child, reader, writer, guard, session_key })
+        }
         Message { head: Report::Unfit(reason), .. } => Err(ProcessError::Unfit(reason)),
         Message { .. } => Err(ProcessError::Unfit("it spoke out of turn".into())),
     }

@@ -302,7 +302,9 @@ impl Relay {
         let Some(profile) = self.session.profile.clone() else { return };
         let objects = self.objects.clone();
         let answered = tokio::task::spawn_blocking(move || match question {
-            Question::Missing(names) => objects.missing(&profile, &names).map(|missing| (missing, Vec::new())),
+            Question::Missing(names) => {
+                objects.missing(&profile, &names).map(|missing| (missing, Vec::new()))
+            }
             Question::Get(name) => objects.get(&profile, &name).map(|object| (Vec::new(), object)),
             Question::Put(name) => objects.put(&profile, &name, &tail).map(|_| (Vec::new(), Vec::new())),
         })
@@ -321,8 +323,10 @@ impl Relay {
             return;
         }
         let (objects, session) = (self.objects.clone(), self.session.id.clone());
-        let micros = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros());
-        let kept = tokio::task::spawn_blocking(move || objects.propose(&profile, &session, micros, &proposal)).await;
+        let micros =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros());
+        let kept =
+            tokio::task::spawn_blocking(move || objects.propose(&profile, &session, micros, &proposal)).await;
         if let Ok(Err(error)) = kept {
             tracing::error!(session = %self.session.id, "keep a proposal: {error}");
         }

@@ -189,7 +189,11 @@ impl Table {
                 }
             });
         }
-        if orders.send(&Order::Start(Box::new(start)), &[]).await { Ok(session) } else { Err(CreateError::Lost) }
+        if orders.send(&Order::Start(Box::new(start)), &[]).await {
+            Ok(session)
+        } else {
+            Err(CreateError::Lost)
+        }
     }
 
     async fn take_worker(&self, request: &SessionRequest) -> Result<Waiting, CreateError> {
@@ -256,7 +260,10 @@ impl Table {
     /// Sessions of a profile that are not over.
     pub fn of_profile(&self, profile: &ProfileId) -> usize {
         let sessions = self.sessions.lock().expect("no holder panics");
-        sessions.values().filter(|session| session.profile.as_ref() == Some(profile) && !session.is_over()).count()
+        sessions
+            .values()
+            .filter(|session| session.profile.as_ref() == Some(profile) && !session.is_over())
+            .count()
     }
 
     /// Whether no new session is admitted.

@@ -44,7 +44,8 @@ pub fn channel(role: Role) -> (ViewerPort, ViewerFeed) {
     let (control_sender, control) = mpsc::channel(CONTROL_QUEUE);
     let (media_sender, media) = mpsc::channel(MEDIA_QUEUE);
     let (frame_sender, frame) = watch::channel(None);
-    let port = ViewerPort { role, control: control_sender, media: media_sender, frame: Arc::new(frame_sender) };
+    let port =
+        ViewerPort { role, control: control_sender, media: media_sender, frame: Arc::new(frame_sender) };
     (port, ViewerFeed { control, media, frame })
 }
 

@@ -62,7 +62,11 @@ fn clamp_u16(value: f64) -> u16 {
     value.clamp(0.0, f64::from(u16::MAX)) as u16
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped; microseconds until the year 2255 fit f64's 53 bits")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped; microseconds until the year 2255 fit f64's 53 bits"
+)]
 fn micros(seconds: f64) -> u64 {
     (seconds * 1e6).clamp(0.0, 9e15) as u64
 }

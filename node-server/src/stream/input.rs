@@ -195,7 +195,8 @@ mod tests {
     use super::*;
 
     fn key(kind: Press, key: &str, code: &str, modifiers: Modifiers) -> Value {
-        let message = ClientMessage::Key { kind, key: key.into(), code: code.into(), modifiers, repeat: false };
+        let message =
+            ClientMessage::Key { kind, key: key.into(), code: code.into(), modifiers, repeat: false };
         order(&message).expect("keys are input").params
     }
 

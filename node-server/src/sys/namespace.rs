@@ -91,7 +91,10 @@ pub fn enter() -> Result<(), NamespaceError> {
     fs::write("/proc/self/setgroups", "deny").map_err(failed("deny setgroups"))?;
     fs::write("/proc/self/uid_map", format!("0 {uid} 1")).map_err(failed("map the user"))?;
     fs::write("/proc/self/gid_map", format!("0 {gid} 1")).map_err(failed("map the group"))?;
-    #[expect(unsafe_code, reason = "fork is safe while the process has one thread, which the caller promises")]
+    #[expect(
+        unsafe_code,
+        reason = "fork is safe while the process has one thread, which the caller promises"
+    )]
     let forked = unsafe { fork() };
     match forked.map_err(failed("fork process 1"))? {
         ForkResult::Child => become_first(),
@@ -165,7 +168,8 @@ fn share(root: &Path, path: &Path) -> Result<(), NamespaceError> {
     let step = || format!("share {}", path.display());
     mount(Some(path), &target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
         .map_err(failed(step()))?;
-    let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let read_only =
+        MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     // A mount that was inherited keeps flags that may not be cleared; asking for them again is what the kernel wants.
     mount(None::<&str>, &target, None::<&str>, read_only, None::<&str>)
         .or_else(|_| mount(None::<&str>, &target, None::<&str>, read_only | kept_flags(path), None::<&str>))
@@ -192,7 +196,8 @@ fn link_root_directories(root: &Path) -> Result<(), NamespaceError> {
         let path = Path::new("/").join(name);
         match fs::read_link(&path) {
             Ok(target) => {
-                std::os::unix::fs::symlink(target, root.join(name)).map_err(failed(format!("link /{name}")))?;
+                std::os::unix::fs::symlink(target, root.join(name))
+                    .map_err(failed(format!("link /{name}")))?;
             }
             Err(_) => share(root, &path)?,
         }
@@ -271,7 +276,10 @@ pub fn as_browser(command: &mut Command, orders: &OwnedFd, answers: &OwnedFd) {
         write_raw(c"/proc/self/gid_map", map.as_bytes())?;
         inherit(orders, answers)
     };
-    #[expect(unsafe_code, reason = "the closure makes only async-signal-safe system calls and allocates nothing")]
+    #[expect(
+        unsafe_code,
+        reason = "the closure makes only async-signal-safe system calls and allocates nothing"
+    )]
     unsafe {
         command.pre_exec(nested);
     }

@@ -72,7 +72,9 @@ fn hand_over(directory: &Path, uid: Uid, gid: Gid) -> io::Result<()> {
     while let Some(path) = waiting.pop() {
         let metadata = std::fs::symlink_metadata(&path)?;
         // The server only verifies tokens; whoever breaks into it must not be able to make them.
-        if metadata.is_symlink() || path.file_name().is_some_and(|name| name == crate::access::ISSUER_KEY_FILE) {
+        if metadata.is_symlink()
+            || path.file_name().is_some_and(|name| name == crate::access::ISSUER_KEY_FILE)
+        {
             continue;
         }
         chown(&path, Some(uid), Some(gid))?;

@@ -153,7 +153,9 @@ pub enum LinkError {
 }
 
 /// Reads the next message. Not cancel safe: give each socket one reader task.
-pub async fn read<T: DeserializeOwned>(socket: &mut (impl AsyncRead + Unpin)) -> Result<Message<T>, LinkError> {
+pub async fn read<T: DeserializeOwned>(
+    socket: &mut (impl AsyncRead + Unpin),
+) -> Result<Message<T>, LinkError> {
     let head = socket.read_u32_le().await? as usize;
     let tail = socket.read_u32_le().await? as usize;
     if head > MAX_HEAD || tail > MAX_TAIL {

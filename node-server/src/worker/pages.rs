@@ -145,7 +145,12 @@ impl Pages {
         }
         self.tools.post(&session, "Page.enable", &json!({}));
         self.tools.post(&session, "Inspector.enable", &json!({}));
-        self.pages.push(Page { target: target.clone(), session, url: text(&info["url"]), title: text(&info["title"]) });
+        self.pages.push(Page {
+            target: target.clone(),
+            session,
+            url: text(&info["url"]),
+            title: text(&info["title"]),
+        });
         self.activate(&target).await;
         if !self.first.is_empty() {
             let mut first = std::mem::take(&mut self.first).into_iter();
@@ -231,7 +236,8 @@ impl Pages {
         }
         let (tools, outbox, session) = (self.tools.clone(), self.outbox.clone(), page.session.clone());
         self.tasks.spawn(async move {
-            let history = tools.call(&session, "Page.getNavigationHistory", json!({})).await.unwrap_or_default();
+            let history =
+                tools.call(&session, "Page.getNavigationHistory", json!({})).await.unwrap_or_default();
             let index = history["currentIndex"].as_u64().unwrap_or(0);
             let length = history["entries"].as_array().map_or(0, Vec::len) as u64;
             let message =
@@ -351,7 +357,8 @@ impl Pages {
     fn resize(&mut self, viewport: Viewport) {
         self.viewport = viewport.clamped();
         let Viewport { width, height, scale } = self.viewport;
-        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": scale, "mobile": false });
+        let metrics =
+            json!({ "width": width, "height": height, "deviceScaleFactor": scale, "mobile": false });
         self.post_current("Emulation.setDeviceMetricsOverride", &metrics);
         self.restart_stream();
     }
