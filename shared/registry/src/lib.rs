@@ -1,1 +1,31 @@
-//! placeholder
+//! Where nodes are: one adapter a registry, for reading ([`Catalog`]) and for writing ([`Registry`]).
+//!
+//! A catalog is input from strangers. Every entry passes [`screen`]: garbage is set aside with a reason while the
+//! others serve, addresses outside the catalog's own [`reach`] are refused, and numbers are capped. What passes is
+//! still no proof of *who* answers at that address; that is the business of trust.
+
+mod catalog;
+mod changes;
+mod consul;
+mod environment;
+mod error;
+mod file;
+mod merge;
+mod open;
+pub mod reach;
+mod registry;
+mod retry;
+pub mod screen;
+mod srv;
+mod upkeep;
+pub mod uri;
+
+pub use catalog::{Catalog, Change, ChangeStream, Listing, Rejected};
+pub use environment::Environment;
+pub use error::{CatalogError, Cause, RegistryError};
+pub use merge::list_all;
+pub use open::{open, open_registry};
+pub use reach::Reach;
+pub use registry::{Check, Kept, Registration, Registry};
+pub use upkeep::stay_registered;
+pub use uri::{CatalogUri, UriError};

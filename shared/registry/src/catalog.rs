@@ -1,0 +1,69 @@
+//! Reading: a catalog lists its nodes once, or tells what changes as a stream of one small enum.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use cbrowse_protocol::{id::NodeId, node::NodeRecord};
+use futures_util::{future::BoxFuture, stream::BoxStream};
+use serde::Serialize;
+
+use crate::{error::CatalogError, reach::Reach, uri::CatalogUri};
+
+/// A source of node records.
+pub trait Catalog: Send + Sync {
+    /// Its name; holds no secret.
+    fn uri(&self) -> &CatalogUri;
+
+    /// Everything it knows now. Ends within a deadline of its own; dropping the future is safe.
+    fn list(&self) -> BoxFuture<'_, Result<Listing, CatalogError>>;
+
+    /// What it knows and then what changes, without end. Nothing is asked unless the stream is polled.
+    fn watch(&self) -> ChangeStream;
+}
+
+/// An error in the stream means that the registry could not be asked just now: what is known stays, and the stream
+/// goes on by itself, with growing pauses. The first item is a [`Change::Reset`], a [`Change::DoesNotExist`] or an error.
+pub type ChangeStream = BoxStream<'static, Result<Change, CatalogError>>;
+
+/// What happened in a catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Everything known until now is void; this is all there is.
+    Reset(Listing),
+    /// These are new, or differ from the record of the same id known until now.
+    Add(Vec<NodeRecord>),
+    /// These are gone.
+    Remove(Vec<NodeId>),
+    /// The catalog itself is not there (a name without SRV records, a file that was removed), so it holds nothing.
+    DoesNotExist,
+}
+
+/// What one catalog, or several together, say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Listing {
+    /// Entries that passed every check, one an id, in the catalog's order.
+    pub nodes: Vec<NodeRecord>,
+    /// Entries that did not, each with its reason.
+    pub rejected: Vec<Rejected>,
+    /// What the user should know about the answer as a whole.
+    pub warnings: Vec<String>,
+    /// For nodes named by a host name: which addresses that name may turn out to have. See [`Listing::permits`].
+    #[serde(skip)]
+    pub names: BTreeMap<NodeId, Reach>,
+}
+
+/// An entry that is not used. Both texts are safe for a terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rejected {
+    /// The entry as the catalog names it, or where it stands.
+    pub entry: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Listing {
+    /// Whether `node` may be dialled at `address`, which its host name resolved to. Whoever resolves asks, each time:
+    /// a name that passed as text can still point a client at its own network.
+    pub fn permits(&self, node: &NodeId, address: IpAddr) -> bool {
+        self.names.get(node).is_none_or(|reach| reach.permits(address).is_ok())
+    }
+}

@@ -1,0 +1,121 @@
+//! What differs between two listings, and how an adapter that can only list becomes a watch.
+
+use std::{collections::BTreeMap, future::Future, time::Duration};
+
+use cbrowse_protocol::{id::NodeId, node::NodeRecord};
+use futures_util::stream::{self, StreamExt as _};
+
+use crate::{
+    catalog::{Change, ChangeStream, Listing},
+    error::{CatalogError, Cause},
+    retry::Backoff,
+    screen::by_id,
+};
+
+/// What a watcher has told so far.
+#[derive(Debug, Default)]
+pub(crate) enum Known {
+    #[default]
+    Nothing,
+    Absent,
+    Nodes(BTreeMap<NodeId, NodeRecord>),
+}
+
+impl Known {
+    /// What to tell after a fresh listing; empty when nothing changed.
+    pub(crate) fn learn(&mut self, listing: Listing) -> Vec<Change> {
+        let Self::Nodes(known) = self else {
+            *self = Self::Nodes(by_id(listing.nodes.clone()));
+            return vec![Change::Reset(listing)];
+        };
+        let fresh = by_id(listing.nodes);
+        let gone: Vec<_> = known.keys().filter(|id| !fresh.contains_key(*id)).cloned().collect();
+        let new: Vec<_> =
+            fresh.values().filter(|record| known.get(&record.id) != Some(record)).cloned().collect();
+        *known = fresh;
+        let mut changes = Vec::new();
+        if !gone.is_empty() {
+            changes.push(Change::Remove(gone));
+        }
+        if !new.is_empty() {
+            changes.push(Change::Add(new));
+        }
+        changes
+    }
+
+    /// What to tell when the catalog is not there.
+    pub(crate) fn learn_absence(&mut self) -> Vec<Change> {
+        if matches!(self, Self::Absent) {
+            return Vec::new();
+        }
+        *self = Self::Absent;
+        vec![Change::DoesNotExist]
+    }
+}
+
+/// Lists again and again: `list` answers with a listing and the pause until the next one.
+pub(crate) fn poll<List, Answer>(list: List) -> ChangeStream
+where
+    List: Fn() -> Answer + Send + 'static,
+    Answer: Future<Output = Result<(Listing, Duration), CatalogError>> + Send + 'static,
+{
+    let start = (list, Known::default(), Backoff::default(), Duration::ZERO);
+    stream::unfold(start, |(list, mut known, mut backoff, pause)| async move {
+        tokio::time::sleep(pause).await;
+        let (items, pause) = match list().await {
+            Ok((listing, pause)) => {
+                backoff.succeeded();
+                (known.learn(listing).into_iter().map(Ok).collect(), pause)
+            }
+            Err(CatalogError::One { cause: Cause::DoesNotExist(_), .. }) => {
+                (known.learn_absence().into_iter().map(Ok).collect(), backoff.failed())
+            }
+            Err(error) => (vec![Err(error)], backoff.failed()),
+        };
+        Some((stream::iter::<Vec<_>>(items), (list, known, backoff, pause)))
+    })
+    .flatten()
+    .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: &str, port: u16) -> NodeRecord {
+        serde_json::from_value(serde_json::json!({"id": id, "address": "127.0.0.1", "port": port})).expect("a record")
+    }
+
+    fn listing(nodes: &[NodeRecord]) -> Listing {
+        Listing { nodes: nodes.to_vec(), ..Listing::default() }
+    }
+
+    #[test]
+    fn only_what_changed_is_told() {
+        let (a, b, moved) = (record("a", 1), record("b", 1), record("b", 2));
+        let mut known = Known::default();
+        assert_eq!(known.learn(listing(&[a.clone()])), [Change::Reset(listing(&[a.clone()]))]);
+        assert_eq!(known.learn(listing(&[a.clone()])), []);
+        assert_eq!(known.learn(listing(&[a.clone(), b.clone()])), [Change::Add(vec![b.clone()])]);
+        assert_eq!(known.learn(listing(&[b, a.clone()])), [], "order is no change");
+        let expected = [Change::Remove(vec![a.id.clone()]), Change::Add(vec![moved.clone()])];
+        assert_eq!(known.learn(listing(&[moved.clone()])), expected);
+        assert_eq!(known.learn_absence(), [Change::DoesNotExist]);
+        assert_eq!(known.learn_absence(), []);
+        assert_eq!(known.learn(listing(&[])), [Change::Reset(listing(&[]))]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_survives_errors_and_keeps_what_is_known() {
+        let answers = std::sync::Mutex::new(vec![
+            Ok((listing(&[record("b", 1)]), Duration::from_secs(1))),
+            Err(Cause::Unreachable("down".into()).of(&"test")),
+            Ok((listing(&[record("a", 1)]), Duration::from_secs(1))),
+        ]);
+        let mut stream = poll(move || std::future::ready(answers.lock().unwrap().pop().expect("not asked again")));
+        assert!(matches!(stream.next().await, Some(Ok(Change::Reset(_)))));
+        assert!(matches!(stream.next().await, Some(Err(_))));
+        assert_eq!(stream.next().await, Some(Ok(Change::Remove(vec![record("a", 1).id]))));
+        assert_eq!(stream.next().await, Some(Ok(Change::Add(vec![record("b", 1)]))));
+    }
+}

@@ -1,0 +1,254 @@
+//! An instance as Consul describes it, to a node record and back.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use cbrowse_protocol::node::NodeRecord;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+use crate::{error::Cause, screen::Candidate};
+
+/// Consul's own weights begin at 1, so a node that takes no new session says so in its metadata.
+const WEIGHT_KEY: &str = "weight";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Instance<'text> {
+    #[serde(borrow)]
+    node: Host<'text>,
+    #[serde(borrow)]
+    service: Service<'text>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Host<'text> {
+    #[serde(borrow, default)]
+    address: Cow<'text, str>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Service<'text> {
+    #[serde(borrow, rename = "ID")]
+    id: Cow<'text, str>,
+    #[serde(borrow, default)]
+    address: Cow<'text, str>,
+    port: i64,
+    // Consul writes `null` for none.
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+    #[serde(default)]
+    meta: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    weights: Option<Weights>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Weights {
+    passing: i64,
+}
+
+/// The id alone, to name an entry that is otherwise garbage.
+#[derive(Deserialize)]
+struct Named<'text> {
+    #[serde(borrow, rename = "Service")]
+    service: NamedService<'text>,
+}
+
+#[derive(Deserialize)]
+struct NamedService<'text> {
+    #[serde(borrow, rename = "ID")]
+    id: Cow<'text, str>,
+}
+
+/// Every instance of an answer of `/v1/health/service`.
+pub(super) fn candidates(body: &[u8]) -> Result<Vec<Candidate>, Cause> {
+    let entries = entries(body)?;
+    Ok(entries.iter().enumerate().map(|(index, entry)| candidate(index, entry.get())).collect())
+}
+
+/// How many there are, whatever they hold.
+pub(super) fn count(body: &[u8]) -> Result<usize, Cause> {
+    Ok(entries(body)?.len())
+}
+
+fn entries(body: &[u8]) -> Result<Vec<&RawValue>, Cause> {
+    serde_json::from_slice(body).map_err(|error| Cause::Malformed(error.to_string()))
+}
+
+fn candidate(index: usize, text: &str) -> Candidate {
+    match serde_json::from_str::<Instance>(text) {
+        Ok(instance) => {
+            Candidate { entry: instance.service.id.clone().into_owned(), record: record(instance) }
+        }
+        Err(error) => {
+            let named = serde_json::from_str::<Named>(text).ok();
+            let entry = named.map_or_else(|| format!("instance {}", index + 1), |named| named.service.id.into_owned());
+            Candidate { entry, record: Err(error.to_string()) }
+        }
+    }
+}
+
+fn record(Instance { node, service }: Instance) -> Result<NodeRecord, String> {
+    let mut meta = service.meta.unwrap_or_default();
+    let weight = match take_number(&mut meta, WEIGHT_KEY)? {
+        Some(weight) => weight,
+        None => service.weights.map_or(Ok(1), |weights| in_range("weight", weights.passing))?,
+    };
+    let address = if service.address.is_empty() { node.address } else { service.address };
+    Ok(NodeRecord {
+        id: service.id.parse().map_err(|error| format!("{error}"))?,
+        address: address.into_owned(),
+        port: in_range("port", service.port)?,
+        region: meta.remove("region").unwrap_or_default(),
+        zone: meta.remove("zone").unwrap_or_default(),
+        version: meta.remove("version").unwrap_or_default(),
+        tags: service.tags.unwrap_or_default(),
+        weight,
+        capacity: take_number(&mut meta, "capacity")?.unwrap_or(0),
+        browser_version: meta.remove("browser_version").unwrap_or_default(),
+        identity: take(&mut meta, "identity")?,
+        statement: take(&mut meta, "statement")?,
+        meta,
+    })
+}
+
+fn in_range(field: &str, number: i64) -> Result<u16, String> {
+    u16::try_from(number).map_err(|_| format!("{field} {number} is not between 0 and {}", u16::MAX))
+}
+
+fn take_number<Number: std::str::FromStr>(
+    meta: &mut BTreeMap<String, String>,
+    key: &str,
+) -> Result<Option<Number>, String> {
+    let parse = |text: String| text.parse().map_err(|_| format!("{key} {text:?} is not a number in range"));
+    meta.remove(key).filter(|text| !text.is_empty()).map(parse).transpose()
+}
+
+fn take<Value: DeserializeOwned>(meta: &mut BTreeMap<String, String>, key: &str) -> Result<Option<Value>, String> {
+    let parse = |text: String| {
+        serde_json::from_value(serde_json::Value::String(text)).map_err(|error| format!("{key}: {error}"))
+    };
+    meta.remove(key).filter(|text| !text.is_empty()).map(parse).transpose()
+}
+
+/// A record's fields as metadata of a service; empty ones are left out.
+pub(super) fn meta(record: &NodeRecord) -> BTreeMap<String, String> {
+    let mut meta = record.meta.clone();
+    let mut put = |key: &str, value: Option<String>| {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            meta.insert(key.to_owned(), value);
+        }
+    };
+    put("region", Some(record.region.clone()));
+    put("zone", Some(record.zone.clone()));
+    put("version", Some(record.version.clone()));
+    put("browser_version", Some(record.browser_version.clone()));
+    put("capacity", (record.capacity > 0).then(|| record.capacity.to_string()));
+    put("identity", record.identity.map(|identity| identity.to_string()));
+    put("statement", record.statement.as_ref().map(ToString::to_string));
+    put(WEIGHT_KEY, (record.weight == 0).then(|| "0".to_owned()));
+    meta
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(service: &serde_json::Value) -> Candidate {
+        let body = json!([{"Node": {"Node": "host", "Address": "10.0.0.7"}, "Service": service, "Checks": []}]);
+        candidates(body.to_string().as_bytes()).expect("a list").remove(0)
+    }
+
+    fn full() -> NodeRecord {
+        serde_json::from_value(json!({
+            "id": "n1", "address": "10.0.0.1", "port": 7443, "region": "eu-central", "zone": "a", "version": "0.1.0",
+            "tags": ["fast", "größe"], "weight": 10, "capacity": 4, "browser_version": "156.0.8078.79",
+            "identity": "A".repeat(43), "statement": format!("cbs1.e30.{}", "A".repeat(86)), "meta": {"rack": "r1"}
+        }))
+        .expect("a record")
+    }
+
+    #[test]
+    fn a_record_survives_consul() {
+        for weight in [0, 1, 10] {
+            let record = NodeRecord { weight, ..full() };
+            let service = json!({
+                "ID": record.id, "Address": record.address, "Port": record.port, "Tags": record.tags,
+                "Meta": meta(&record), "Weights": {"Passing": record.weight.max(1), "Warning": 1}
+            });
+            assert_eq!(read(&service).record, Ok(record));
+        }
+    }
+
+    #[test]
+    fn a_foreign_entry_has_the_usual_values() {
+        let record = read(&json!({"ID": "n1", "Port": 80, "Address": "", "Tags": null, "Meta": null})).record.unwrap();
+        assert_eq!((record.address.as_str(), record.port, record.weight), ("10.0.0.7", 80, 1));
+        assert_eq!((record.capacity, record.region.as_str()), (0, ""));
+    }
+
+    #[test]
+    fn garbage_is_named_with_its_reason() {
+        let service = |field: &str, value: serde_json::Value| {
+            let mut service = json!({"ID": "n1", "Address": "10.0.0.1", "Port": 1, "Meta": {}});
+            match field.strip_prefix("Meta.") {
+                Some(key) => service["Meta"][key] = value,
+                None => service[field] = value,
+            }
+            read(&service)
+        };
+        for (field, value, part) in [
+            ("Port", json!(-1), "port -1"),
+            ("Port", json!(70000), "port 70000"),
+            ("Port", json!("x"), "invalid type"),
+            ("Weights", json!({"Passing": -3}), "weight -3"),
+            ("Meta.capacity", json!("many"), "capacity \"many\""),
+            ("Meta.capacity", json!("-1"), "capacity \"-1\""),
+            ("Meta.identity", json!("short"), "identity: not an Ed25519 public key"),
+            ("Meta.statement", json!("cbs1"), "statement: not a fleet statement"),
+            ("Meta.weight", json!("99999"), "weight \"99999\""),
+        ] {
+            let candidate = service(field, value.clone());
+            let reason = candidate.record.expect_err(field);
+            assert_eq!(candidate.entry, "n1", "{field} {value}");
+            assert!(reason.contains(part), "{field} {value}: {reason}");
+        }
+        let bad_id = service("ID", json!("../x"));
+        assert!(bad_id.record.is_err());
+        assert_eq!(bad_id.entry, "../x");
+    }
+
+    #[test]
+    fn one_entry_of_another_shape_does_not_spoil_the_rest() {
+        let good = json!({"Node": {"Address": "10.0.0.1"}, "Service": {"ID": "n1", "Port": 1}});
+        let body = json!([7, {"Service": {"ID": "n2"}}, good, null]).to_string();
+        let read = candidates(body.as_bytes()).unwrap();
+        let names: Vec<_> = read.iter().map(|c| (c.entry.as_str(), c.record.is_ok())).collect();
+        assert_eq!(names, [("instance 1", false), ("n2", false), ("n1", true), ("instance 4", false)]);
+    }
+
+    #[test]
+    fn an_answer_that_is_no_list_is_malformed() {
+        for body in ["", "{}", "<html>", "[", "null", "[{]"] {
+            assert!(matches!(candidates(body.as_bytes()), Err(Cause::Malformed(_))), "{body}");
+        }
+    }
+
+    #[test]
+    fn cut_or_flipped_answers_never_panic() {
+        let body = json!([{"Node": {"Address": "10.0.0.1"}, "Service": {"ID": "n1", "Port": 1, "Tags": ["ü"],
+            "Meta": {"capacity": "4"}, "Weights": {"Passing": 1}}}])
+        .to_string();
+        for at in 0..body.len() {
+            let mut flipped = body.clone().into_bytes();
+            flipped[at] ^= 0x15;
+            let _ = candidates(&flipped);
+            let _ = candidates(&body.as_bytes()[..at]);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What can go wrong with a registry: which one, what, and whether asking again may help.
+
+use std::{error::Error, fmt::Write as _, time::Duration};
+
+use crate::uri::UriError;
+
+/// A catalog that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogError {
+    /// One catalog failed.
+    #[error("catalog {catalog}: {cause}")]
+    One {
+        /// Its name.
+        catalog: String,
+        /// What happened.
+        cause: Cause,
+    },
+    /// Several were asked and none answered.
+    #[error("no catalog could be read: {}", enumerate(.0))]
+    All(Vec<CatalogError>),
+}
+
+/// What happened to one catalog.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The name itself is wrong.
+    #[error("{0}")]
+    Uri(#[from] UriError),
+    /// The environment or an option asks for what cannot be done.
+    #[error("{0}")]
+    Settings(String),
+    /// Nobody answers there, or the connection broke.
+    #[error("cannot be reached ({0}); check the address and that the registry runs")]
+    Unreachable(String),
+    /// No complete answer in time.
+    #[error("no answer within {} s; check the address, or ask a nearer registry", .0.as_secs())]
+    Deadline(Duration),
+    /// The registry does not let us: 401 or 403.
+    #[error("refused with status {status} ({message}); check CONSUL_HTTP_TOKEN and that its policy may read the service")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// What the registry said.
+        message: String,
+    },
+    /// Another answer than the one asked for.
+    #[error("answered with status {status} ({message})")]
+    Status {
+        /// HTTP status.
+        status: u16,
+        /// What the registry said.
+        message: String,
+    },
+    /// An answer that is not what this registry sends.
+    #[error("the answer makes no sense ({0}); is this the right address?")]
+    Malformed(String),
+    /// More than is read into memory.
+    #[error("more than {limit} bytes; nothing was read")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Nothing of that name is there.
+    #[error("{0}")]
+    DoesNotExist(String),
+    /// A file that cannot be read.
+    #[error("cannot be read ({0})")]
+    Io(String),
+    /// A file that is not TOML or JSON of the right shape.
+    #[error("line {line}: {message}")]
+    Syntax {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+}
+
+/// A registration that could not be made, kept or ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("registry {registry}: {cause}")]
+pub struct RegistryError {
+    /// Its name.
+    pub registry: String,
+    /// What happened.
+    pub cause: Cause,
+}
+
+impl Cause {
+    /// Whether the same question may get an answer a little later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Deadline(_) => true,
+            // 429: too many requests; 5xx: no leader, restarting.
+            Self::Status { status, .. } => *status == 429 || *status >= 500,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn of(self, catalog: &impl ToString) -> CatalogError {
+        CatalogError::One { catalog: catalog.to_string(), cause: self }
+    }
+}
+
+impl CatalogError {
+    /// Whether the same question may get an answer a little later; for several, whether any of them may.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::One { cause, .. } => cause.is_transient(),
+            Self::All(errors) => errors.iter().any(Self::is_transient),
+        }
+    }
+}
+
+impl RegistryError {
+    /// Whether trying again may help.
+    pub fn is_transient(&self) -> bool {
+        self.cause.is_transient()
+    }
+}
+
+fn enumerate(errors: &[CatalogError]) -> String {
+    let mut text = String::new();
+    for (index, error) in errors.iter().enumerate() {
+        let _ = write!(text, "{}({}) {error}", if index == 0 { "" } else { "; " }, index + 1);
+    }
+    text
+}
+
+/// The innermost cause of a library's error: the layers above it say only that something below failed.
+pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_transient() {
+        let status = |status| Cause::Status { status, message: String::new() }.is_transient();
+        assert!(status(500) && status(503) && status(429));
+        assert!(!status(400) && !status(404) && !status(499));
+        assert!(Cause::Unreachable(String::new()).is_transient());
+        assert!(!Cause::Refused { status: 403, message: String::new() }.is_transient());
+    }
+
+    #[test]
+    fn when_all_are_down_each_is_named_with_its_cause() {
+        let error = CatalogError::All(vec![
+            Cause::Unreachable("connection refused".into()).of(&"consul://a"),
+            Cause::Deadline(Duration::from_secs(5)).of(&"dns+srv://b"),
+        ]);
+        let text = error.to_string();
+        for part in ["consul://a", "connection refused", "dns+srv://b", "5 s"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}

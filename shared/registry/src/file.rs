@@ -1,0 +1,84 @@
+//! A catalog in a file of the user's own: TOML with `[[nodes]]`, or the JSON that `cbrowse nodes list --json` prints.
+
+mod parse;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use tokio::io::AsyncReadExt as _;
+
+use crate::{
+    catalog::{Catalog, ChangeStream, Listing},
+    changes::poll,
+    error::{CatalogError, Cause},
+    reach::Reach,
+    screen::screen,
+    uri::CatalogUri,
+};
+
+/// Largest file in bytes: ten thousand nodes with full metadata. Longer ones are not read into memory.
+const MAX_FILE_LENGTH: usize = 64 << 20;
+/// How often a watched file is looked at. Longer: an edit seems to have no effect.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest read, for a file on a network disk that hangs.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A file as a catalog. It may name any address: it is the user's own word.
+#[derive(Debug, Clone)]
+pub(crate) struct FileCatalog {
+    uri: Arc<CatalogUri>,
+}
+
+impl FileCatalog {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self { uri: Arc::new(CatalogUri::File(path.to_owned())) }
+    }
+
+    async fn read(&self) -> Result<Listing, CatalogError> {
+        let CatalogUri::File(path) = &*self.uri else { unreachable!("made from a path") };
+        let reading = async {
+            let text = read_capped(path).await?;
+            let candidates = parse::candidates(path, &text)?;
+            Ok(screen(candidates, Reach::Anything))
+        };
+        let result = tokio::time::timeout(READ_DEADLINE, reading).await;
+        result.unwrap_or(Err(Cause::Deadline(READ_DEADLINE))).map_err(|cause| cause.of(&self.uri))
+    }
+}
+
+impl Catalog for FileCatalog {
+    fn uri(&self) -> &CatalogUri {
+        &self.uri
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Listing, CatalogError>> {
+        self.read().boxed()
+    }
+
+    fn watch(&self) -> ChangeStream {
+        let catalog = self.clone();
+        poll(move || {
+            let catalog = catalog.clone();
+            async move { Ok((catalog.read().await?, POLL_INTERVAL)) }
+        })
+    }
+}
+
+async fn read_capped(path: &Path) -> Result<String, Cause> {
+    let io = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Cause::DoesNotExist("there is no such file; check the path, or write one with cbrowse nodes list --json".into())
+        }
+        _ => Cause::Io(error.to_string()),
+    };
+    let file = tokio::fs::File::open(path).await.map_err(io)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_LENGTH as u64 + 1).read_to_end(&mut bytes).await.map_err(io)?;
+    if bytes.len() > MAX_FILE_LENGTH {
+        return Err(Cause::TooLarge { limit: MAX_FILE_LENGTH });
+    }
+    String::from_utf8(bytes).map_err(|error| Cause::Syntax {
+        line: parse::line_at(error.as_bytes(), error.utf8_error().valid_up_to()),
+        message: "not UTF-8 text".into(),
+    })
+}

@@ -1,0 +1,52 @@
+//! Writing: a registry takes a node's record and gives back a registration, which its owner keeps alive and ends.
+
+use std::time::Duration;
+
+use cbrowse_protocol::node::NodeRecord;
+use futures_util::future::BoxFuture;
+
+use crate::error::RegistryError;
+
+/// How a registry finds out that a node no longer serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// The registry asks `https://address:port/health`. It cannot verify the certificate, which the node's own
+    /// identity signs; clients do. Registries without health checks of their own use heartbeats instead.
+    Https,
+    /// The node says that it lives, see [`Registration::keep_alive`]; silence for this long means that it does not.
+    Heartbeat(Duration),
+}
+
+/// A registry that nodes may write to.
+pub trait Registry: Send + Sync {
+    /// Puts `record` in the catalog, replacing an entry of the same id.
+    fn register<'a>(
+        &'a self,
+        record: &'a NodeRecord,
+        check: Check,
+    ) -> BoxFuture<'a, Result<Box<dyn Registration>, RegistryError>>;
+}
+
+/// A node's entry in one registry. Dropping it leaves the entry to expire; [`Registration::deregister`] removes it.
+pub trait Registration: Send + Sync {
+    /// How often [`Registration::keep_alive`] is due.
+    fn interval(&self) -> Duration;
+
+    /// Says that the node lives, and registers again if the registry has forgotten it.
+    fn keep_alive(&mut self) -> BoxFuture<'_, Result<Kept, RegistryError>>;
+
+    /// Replaces the record (of the same id) without a gap: at no time is the node absent from the catalog.
+    fn update<'a>(&'a mut self, record: &'a NodeRecord) -> BoxFuture<'a, Result<(), RegistryError>>;
+
+    /// Removes the entry. An entry that is already gone is no error.
+    fn deregister(&mut self) -> BoxFuture<'_, Result<(), RegistryError>>;
+}
+
+/// What keeping alive came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// The entry was still there.
+    Alive,
+    /// The registry had forgotten the node (a restart, an expiry); it is registered anew.
+    Again,
+}

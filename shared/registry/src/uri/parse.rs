@@ -1,0 +1,240 @@
+//! Takes a catalog's name apart; every refusal says which part, why, and what would do instead.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use cbrowse_protocol::node::{SERVICE, printable};
+
+use super::{Authority, CONSUL_PORT, CatalogUri, ConsulUri, DNS_PORT, SrvUri, UriError};
+
+/// How much of a bad value an error repeats, in characters; more would bury the cause.
+const SHOWN_LENGTH: usize = 200;
+
+const CONSUL_EXAMPLE: &str = "consul://127.0.0.1:8500/browser-node";
+const SRV_EXAMPLE: &str = "dns+srv://browser-node.service.consul?server=127.0.0.1:8600";
+const FILE_EXAMPLE: &str = "file:nodes.toml";
+const LOCAL_EXAMPLE: &str = "local:";
+
+/// A cause on its way to becoming an error that also names the whole value.
+type Parsed<T> = Result<T, String>;
+
+pub(super) fn catalog(text: &str) -> Result<CatalogUri, UriError> {
+    let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
+    let (result, example) = match scheme {
+        "consul" => (consul(rest).map(CatalogUri::Consul), CONSUL_EXAMPLE),
+        "dns+srv" => (srv(rest).map(CatalogUri::Srv), SRV_EXAMPLE),
+        "file" => (file(rest), FILE_EXAMPLE),
+        "local" => (local(rest), LOCAL_EXAMPLE),
+        "etcd" | "nacos" => (Err(format!("{scheme} is not in this version yet")), CONSUL_EXAMPLE),
+        _ => (Err(unknown_scheme(text, scheme)), CONSUL_EXAMPLE),
+    };
+    result.map_err(|cause| UriError { value: masked(text), cause: printable(&cause, SHOWN_LENGTH), example })
+}
+
+fn unknown_scheme(text: &str, scheme: &str) -> String {
+    if text.is_empty() {
+        "it is empty".to_owned()
+    } else if scheme.is_empty() || !text.contains("://") {
+        "it has no scheme (consul:, dns+srv:, file: or local:)".to_owned()
+    } else {
+        let scheme = printable(scheme, SHOWN_LENGTH);
+        format!("the scheme {scheme:?} is not known (consul:, dns+srv:, file: and local: are)")
+    }
+}
+
+/// The value as an error may repeat it: nothing before an `@`, and no value of an option that smells of a secret.
+fn masked(text: &str) -> String {
+    let (front, query) = match text.split_once('?') {
+        Some((front, query)) => (front, Some(query)),
+        None => (text, None),
+    };
+    let front = match (front.split_once("://"), front.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        (None, Some((_, host))) => format!("…@{host}"),
+        (_, None) => front.to_owned(),
+    };
+    let query = query.map_or(String::new(), |query| {
+        let options: Vec<String> = query.split('&').map(masked_option).collect();
+        format!("?{}", options.join("&"))
+    });
+    printable(&(front + &query), SHOWN_LENGTH)
+}
+
+fn masked_option(option: &str) -> String {
+    match option.split_once('=') {
+        Some((name, _)) if is_secret(name) => format!("{name}=…"),
+        _ => option.to_owned(),
+    }
+}
+
+fn is_secret(option: &str) -> bool {
+    let option = option.to_ascii_lowercase();
+    ["token", "pass", "secret", "key", "auth"].iter().any(|word| option.contains(word))
+}
+
+fn after_slashes<'a>(scheme: &str, rest: &'a str) -> Parsed<&'a str> {
+    rest.strip_prefix("//").ok_or_else(|| format!("\"//\" is missing after \"{scheme}:\""))
+}
+
+fn options(query: Option<&str>) -> impl Iterator<Item = (&str, Option<&str>)> {
+    query.into_iter().flat_map(|query| query.split('&')).filter(|option| !option.is_empty()).map(|option| {
+        match option.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (option, None),
+        }
+    })
+}
+
+fn split_query(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('?') {
+        Some((front, query)) => (front, Some(query)),
+        None => (text, None),
+    }
+}
+
+/// `?name`, `?name=true` and `?name=1` mean the same.
+fn switch(value: Option<&str>) -> Parsed<bool> {
+    match value {
+        None | Some("true" | "1") => Ok(true),
+        Some("false" | "0") => Ok(false),
+        Some(other) => Err(format!("{other:?} is neither true nor false")),
+    }
+}
+
+fn consul(rest: &str) -> Parsed<ConsulUri> {
+    let (front, query) = split_query(after_slashes("consul", rest)?);
+    if front.contains('@') {
+        return Err("a catalog's name holds no user or password; put the token into CONSUL_HTTP_TOKEN".into());
+    }
+    let (agent, service) = front.split_once('/').unwrap_or((front, ""));
+    let mut uri = ConsulUri {
+        agent: if agent.is_empty() { None } else { Some(authority(agent, CONSUL_PORT)?) },
+        service: service_name(service)?,
+        datacenter: None,
+        stale: false,
+        ssl: false,
+        local: false,
+    };
+    for (name, value) in options(query) {
+        match name {
+            "dc" => uri.datacenter = Some(datacenter(value)?),
+            "stale" => uri.stale = switch(value)?,
+            "ssl" => uri.ssl = switch(value)?,
+            "local" => uri.local = switch(value)?,
+            name if is_secret(name) => {
+                return Err("a catalog's name holds no secret; put the token into CONSUL_HTTP_TOKEN".into());
+            }
+            name => return Err(format!("the option {name:?} is not known (dc, stale, ssl and local are)")),
+        }
+    }
+    Ok(uri)
+}
+
+/// What Consul can also serve over DNS, with `.` and `_`; all of it safe in a URL as it is.
+fn service_name(text: &str) -> Parsed<String> {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    if text.is_empty() {
+        return Ok(SERVICE.to_owned());
+    }
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if text.len() > 128 || !text.bytes().all(fits) {
+        return Err(format!("{text:?} is not a service name (letters, digits, - _ .)"));
+    }
+    Ok(text.to_owned())
+}
+
+fn datacenter(value: Option<&str>) -> Parsed<String> {
+    let text = value.filter(|text| !text.is_empty()).ok_or("\"dc\" needs a value")?;
+    if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+        return Err(format!("{text:?} is not a datacenter (letters, digits, - _)"));
+    }
+    Ok(text.to_owned())
+}
+
+/// `host`, `host:port`, `[v6]` or `[v6]:port`.
+pub(crate) fn authority(text: &str, default_port: u16) -> Parsed<Authority> {
+    if let Some(bracketed) = text.strip_prefix('[') {
+        let (host, rest) = bracketed.split_once(']').ok_or("the bracket is not closed")?;
+        host.parse::<Ipv6Addr>().map_err(|_| format!("{host:?} is not an IPv6 address"))?;
+        let port = match rest.strip_prefix(':') {
+            Some(digits) => port(digits)?,
+            None if rest.is_empty() => default_port,
+            None => return Err(format!("{rest:?} follows the bracket")),
+        };
+        return Ok(Authority { host: host.to_owned(), port });
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((_, rest)) if rest.contains(':') => return Err("an IPv6 address needs brackets".to_owned()),
+        Some((host, digits)) => (host, port(digits)?),
+        None => (text, default_port),
+    };
+    if !is_name(host) {
+        return Err(format!("{host:?} is neither a host name nor an IP address"));
+    }
+    Ok(Authority { host: host.to_owned(), port })
+}
+
+fn port(digits: &str) -> Parsed<u16> {
+    match digits.parse::<u16>() {
+        Ok(0) => Err("port 0 cannot be dialled".to_owned()),
+        Ok(port) => Ok(port),
+        Err(_) => Err(format!("{digits:?} is not a port (1 to 65535)")),
+    }
+}
+
+/// RFC 1035 lengths; `_` is allowed since SRV names begin with it.
+fn is_name(text: &str) -> bool {
+    text.len() <= 253
+        && text.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        })
+}
+
+fn srv(rest: &str) -> Parsed<SrvUri> {
+    let (name, query) = split_query(after_slashes("dns+srv", rest)?);
+    let name = name.strip_suffix('/').unwrap_or(name);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.is_empty() {
+        return Err("the name is missing".to_owned());
+    }
+    if !is_name(name) {
+        return Err(format!("{name:?} is not a DNS name"));
+    }
+    let mut uri = SrvUri { name: name.to_owned(), server: None, local: false };
+    for (option, value) in options(query) {
+        match option {
+            "server" => uri.server = Some(server(value)?),
+            "local" => uri.local = switch(value)?,
+            option => return Err(format!("the option {option:?} is not known (server and local are)")),
+        }
+    }
+    Ok(uri)
+}
+
+fn server(value: Option<&str>) -> Parsed<SocketAddr> {
+    let text = value.filter(|text| !text.is_empty()).ok_or("\"server\" needs a value")?;
+    let Authority { host, port } = authority(text, DNS_PORT)?;
+    let ip: IpAddr = host.parse().map_err(|_| format!("{host:?} is not an IP address"))?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+fn file(rest: &str) -> Parsed<CatalogUri> {
+    // `file:///x` and `file:/x` name the same file; `file://host/x` names another machine's.
+    let path = match rest.strip_prefix("//") {
+        Some(path) if path.starts_with('/') => path,
+        Some(path) => return Err(format!("{path:?} would be a file on another host; write file:{path}")),
+        None => rest,
+    };
+    if path.is_empty() {
+        return Err("the path is missing".to_owned());
+    }
+    Ok(CatalogUri::File(path.into()))
+}
+
+fn local(rest: &str) -> Parsed<CatalogUri> {
+    if rest.is_empty() || rest == "//" {
+        Ok(CatalogUri::Local)
+    } else {
+        Err("nothing may follow \"local:\"".to_owned())
+    }
+}
