@@ -46,8 +46,8 @@ const RESOLVE_DEADLINE: Duration = Duration::from_secs(8);
 pub struct Opened {
     /// A connected, non-blocking stream socket: TCP, or Unix for the node's own pages.
     pub socket: OwnedFd,
-    /// Answers at the other end of the socket, for the node's own pages; drive it until it ends. Dropping it closes
-    /// the connection.
+    /// Answers one request at the other end of the socket, for the node's own pages; drive it until it ends, which
+    /// is soon. Dropping it closes the connection.
     pub service: Option<BoxFuture<'static, ()>>,
 }
 

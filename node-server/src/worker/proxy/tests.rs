@@ -222,6 +222,42 @@ async fn a_malformed_message_ends_its_own_channel_only() {
     assert!(connect(road.proxy, "cbrowse.internal", 80).await.is_ok(), "another session goes on");
 }
 
+/// Chromium's own road: what the policies of the pages let run shows in what they did.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chromium_counts_its_visits_and_reads_why_it_is_refused() {
+    let road = road(&[]).await;
+    let profile = tempfile::tempdir().unwrap();
+    let show = async |url: &str| {
+        let mut command = Command::new("/usr/lib/chromium/chromium");
+        // Tests may run as root in a container; what is tested here is the proxy.
+        command.args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--disable-gpu",
+            "--dump-dom",
+        ]);
+        command.arg(format!("--user-data-dir={}", profile.path().display()));
+        command.arg(format!("--proxy-server=socks5://{}", road.proxy));
+        command.args(["--proxy-bypass-list=<-loopback>", "--disable-background-networking", url]);
+        let output = tokio::time::timeout(Duration::from_secs(60), command.kill_on_drop(true).output());
+        String::from_utf8(output.await.unwrap().unwrap().stdout).unwrap()
+    };
+    for visit in 1..=2 {
+        let page = show("http://cbrowse.internal/").await;
+        assert!(page.contains(&format!("id=\"visits\">{visit}<")), "{page}");
+        assert!(page.contains(&format!("id=\"stored\">{visit}<")), "{page}");
+    }
+    for url in
+        ["http://127.1/", "http://0x7f000001/", "http://[::1]/", "http://localhost/", "http://10.0.0.1./"]
+    {
+        let page = show(url).await;
+        assert!(page.contains("This node does not let pages reach"), "{url}: {page}");
+    }
+    assert_eq!(road.guard.counters().opened(), 0);
+    assert!(road.guard.counters().refused()["loopback"] >= 3, "{:?}", road.guard.counters());
+}
+
 #[tokio::test]
 async fn pages_of_one_session_are_bounded() {
     let road = road(&[]).await;
