@@ -1,12 +1,15 @@
 //! `cbrowse`: discovers browser nodes, probes them from the user's own network, picks one, attaches to it and shows it.
 
+pub mod attach;
 pub mod command;
 pub mod context;
+pub mod credentials;
 pub mod failure;
 pub mod interrupt;
 pub mod output;
 pub mod probe;
 pub mod select;
+pub mod trust;
 pub mod view;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -1,0 +1,4 @@
+//! From a chosen node to a running session: the connection, who answers on it, and what travels over it.
+
+pub mod connection;
+pub mod verifier;
