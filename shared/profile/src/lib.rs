@@ -1,1 +1,32 @@
-//! placeholder
+//! Profiles that are the user's own: scan > chunk > seal > pack > store, and back.
+//!
+//! The user's machine is the authority: it holds the keys, makes heads ([`authority`]) and judges what nodes propose.
+//! A worker on a node gets a [`grant`] to one head, restores it, and seals a [`proposal`] when the session ends.
+//! Stores ([`object::ObjectStore`]) hold ciphertext and are trusted with nothing. Format version 1 is specified in
+//! `docs/profile-format.md`. Calls block; there is no clock in here, `now` comes in.
+
+pub mod allowlist;
+pub mod authority;
+pub mod chunk;
+mod codec;
+pub mod directory;
+pub mod examine;
+mod files;
+pub mod grant;
+pub mod head;
+pub mod keys;
+pub mod manifest;
+pub mod object;
+pub mod pack;
+pub mod padding;
+pub mod proposal;
+pub mod restore;
+pub mod sanitize;
+pub mod save;
+pub mod scan;
+pub mod seal;
+pub mod secret;
+pub mod slot;
+pub mod snapshot;
+
+pub use codec::Malformed;

@@ -1,0 +1,224 @@
+//! Which files of a Chromium data directory are the profile, and which never travel.
+//!
+//! What is not named here stays behind: caches, locks, logs, crash dumps, downloaded components, and everything
+//! that a later Chromium invents until somebody has looked at it. Checked against Chromium 156. The same function
+//! judges what is read from a disk and what arrives from a stranger.
+
+use crate::{manifest::MAX_PATH_LENGTH, sanitize::Settings};
+
+/// The one profile directory inside a data directory.
+pub const PROFILE_DIRECTORY: &str = "Default";
+
+/// What becomes of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Travels as it is.
+    Carried,
+    /// Travels without what can execute.
+    Cleaned(Settings),
+    /// Code, or what starts code: stays behind, and is named to the user.
+    Executable,
+    /// No part of a profile.
+    Ignored,
+}
+
+/// A path that no honest writer makes: it climbs, is absolute, or hides bytes from a person.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a path inside a profile")]
+pub struct PathError(pub String);
+
+/// Databases and single files in the profile directory. Their `-journal` and `-wal` come along.
+const FILES: &[&str] = &[
+    "Account Web Data",
+    "BookmarkMergedSurfaceOrdering",
+    "Bookmarks",
+    "Cookies",
+    "Custom Dictionary.txt",
+    "Favicons",
+    "History",
+    "Login Data",
+    "Login Data For Account",
+    "Media Device Salts",
+    "Network/Cookies",
+    "Network/TransportSecurity",
+    "Shortcuts",
+    "Top Sites",
+    "TransportSecurity",
+    "Web Data",
+];
+
+/// Whole directories in the profile directory.
+const DIRECTORIES: &[&str] = &[
+    "File System",
+    "IndexedDB",
+    "Local Storage",
+    "Service Worker/CacheStorage",
+    "Service Worker/Database",
+    "Service Worker/ScriptCache",
+    "Session Storage",
+    "Sessions",
+    "Sessions_Encrypted",
+    "WebStorage",
+    "databases",
+];
+
+/// Extensions and their state.
+const EXECUTABLE_DIRECTORIES: &[&str] = &[
+    "DNR Extension Rules",
+    "Extension Rules",
+    "Extension Scripts",
+    "Extension State",
+    "Extensions",
+    "Local App Settings",
+    "Local Extension Settings",
+    "Managed Extension Settings",
+    "Sync App Settings",
+    "Sync Extension Settings",
+    "Web Applications",
+];
+
+/// Names that LevelDB and others rebuild or that only say who was here.
+const IGNORED_NAMES: &[&str] = &["LOCK", "LOG", "LOG.old", "lockfile"];
+const IGNORED_SUFFIXES: &[&str] = &["-shm", ".tmp", ".TMP", ".bak", ".log.old"];
+const COMPANIONS: &[&str] = &["-journal", "-wal"];
+
+/// Judges a path relative to the data directory, with `/` between its parts.
+pub fn classify(path: &str) -> Result<Class, PathError> {
+    check_path(path)?;
+    Ok(match path.split_once('/') {
+        None => classify_top(path),
+        Some((PROFILE_DIRECTORY, inner)) => classify_inner(inner),
+        Some(("NativeMessagingHosts", _)) => Class::Executable,
+        Some(_) => Class::Ignored,
+    })
+}
+
+/// Whether a directory may hold anything but ignored files, so that a scan need not enter caches.
+pub(crate) fn is_entered(path: &str) -> bool {
+    if path == PROFILE_DIRECTORY || path == "NativeMessagingHosts" {
+        return true;
+    }
+    let Some(inner) = path.strip_prefix(PROFILE_DIRECTORY).and_then(|rest| rest.strip_prefix('/')) else {
+        return false;
+    };
+    let related =
+        |known: &&str| lies_in(inner, known) || known.strip_prefix(inner).is_some_and(|r| r.starts_with('/'));
+    FILES.iter().chain(DIRECTORIES).chain(EXECUTABLE_DIRECTORIES).any(|known| related(&known))
+}
+
+fn check_path(path: &str) -> Result<(), PathError> {
+    let parts_fit = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    let readable = !path.chars().any(|character| character.is_control() || character == '\\');
+    if parts_fit && readable && path.len() <= MAX_PATH_LENGTH {
+        Ok(())
+    } else {
+        Err(PathError(path.chars().take(MAX_PATH_LENGTH).collect()))
+    }
+}
+
+fn classify_top(name: &str) -> Class {
+    match name {
+        "Last Version" => Class::Carried,
+        "Local State" => Class::Cleaned(Settings::LocalState),
+        _ => Class::Ignored,
+    }
+}
+
+fn classify_inner(inner: &str) -> Class {
+    let name = inner.rsplit('/').next().unwrap_or(inner);
+    if IGNORED_NAMES.contains(&name) || IGNORED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
+        return Class::Ignored;
+    }
+    match inner {
+        "Preferences" | "Secure Preferences" => return Class::Cleaned(Settings::Preferences),
+        "Extension Cookies" => return Class::Executable,
+        _ => {}
+    }
+    let of_extension = inner.split('/').any(|part| part.starts_with("chrome-extension_"));
+    if of_extension || EXECUTABLE_DIRECTORIES.iter().any(|directory| lies_in(inner, directory)) {
+        return Class::Executable;
+    }
+    let main = COMPANIONS.iter().find_map(|companion| inner.strip_suffix(companion)).unwrap_or(inner);
+    if FILES.contains(&main) || DIRECTORIES.iter().any(|directory| lies_in(inner, directory)) {
+        return Class::Carried;
+    }
+    Class::Ignored
+}
+
+fn lies_in(inner: &str, directory: &str) -> bool {
+    inner == directory || inner.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_profile_travels_and_nothing_else() {
+        for carried in [
+            "Last Version",
+            "Default/Cookies",
+            "Default/Cookies-journal",
+            "Default/Network/Cookies-wal",
+            "Default/Local Storage/leveldb/000003.log",
+            "Default/IndexedDB/https_example.org_0.indexeddb.leveldb/CURRENT",
+            "Default/Sessions/Session_1",
+            "Default/Service Worker/ScriptCache/index",
+        ] {
+            assert_eq!(classify(carried), Ok(Class::Carried), "{carried}");
+        }
+        for ignored in [
+            "SingletonLock",
+            "First Run",
+            "Default/Cache/Cache_Data/f_000001",
+            "Default/Code Cache/js/x",
+            "Default/GPUCache/data_0",
+            "Default/LOCK",
+            "Default/Local Storage/leveldb/LOG.old",
+            "Default/Local Storage/leveldb/LOCK",
+            "Default/WebStorage/x.sqlite-shm",
+            "Default/Local Storagex/y",
+            "Crash Reports/x",
+            "Profile 1/Cookies",
+            "Default/Cookies/x",
+            "Default/Service Worker/x",
+        ] {
+            assert_eq!(classify(ignored), Ok(Class::Ignored), "{ignored}");
+        }
+    }
+
+    #[test]
+    fn what_can_execute_is_told_apart() {
+        for executable in [
+            "NativeMessagingHosts/x.json",
+            "Default/Extensions/a/manifest.json",
+            "Default/Extension State/CURRENT",
+            "Default/IndexedDB/chrome-extension_abc_0.indexeddb.leveldb/CURRENT",
+            "Default/Extension Cookies",
+        ] {
+            assert_eq!(classify(executable), Ok(Class::Executable), "{executable}");
+        }
+        assert_eq!(classify("Default/Preferences"), Ok(Class::Cleaned(Settings::Preferences)));
+        assert_eq!(classify("Local State"), Ok(Class::Cleaned(Settings::LocalState)));
+    }
+
+    #[test]
+    fn paths_that_climb_are_no_paths() {
+        for bad in ["", "/etc/passwd", "../x", "Default/../../x", "Default//x", "Default/./x", "a\\b", "a\nb", "a\0"]
+        {
+            assert!(classify(bad).is_err(), "{bad:?}");
+        }
+        assert!(classify(&"a".repeat(MAX_PATH_LENGTH)).is_ok());
+        assert!(classify(&"a".repeat(MAX_PATH_LENGTH + 1)).is_err());
+    }
+
+    #[test]
+    fn a_scan_enters_what_it_needs_only() {
+        for entered in ["Default", "Default/Network", "Default/Service Worker", "Default/Local Storage/leveldb"] {
+            assert!(is_entered(entered), "{entered}");
+        }
+        for passed in ["Default/Cache", "Safe Browsing", "Default/Service Worker/x", "Default/Net"] {
+            assert!(!is_entered(passed), "{passed}");
+        }
+    }
+}

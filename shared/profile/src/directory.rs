@@ -1,0 +1,112 @@
+//! A store in a directory: `xx/` of the first two digits, then the object's full name.
+//!
+//! Used for the user's own objects and for a node's cache. Files are written beside, flushed and linked into
+//! place, so a reader sees a whole object or none; bytes are checked against the name on the way in and out.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    files,
+    object::{MAX_OBJECT_LENGTH, ObjectName, ObjectStore, StoreError, check_object},
+};
+
+/// Objects in one directory; any number of processes may use it at once.
+#[derive(Debug, Clone)]
+pub struct DirectoryStore {
+    root: PathBuf,
+}
+
+impl DirectoryStore {
+    /// Opens or makes it; directories are for their owner alone.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let root = root.into();
+        files::make_directory(&root).map_err(|source| disk("make the object directory", &root, source))?;
+        Ok(Self { root })
+    }
+
+    /// Where it is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn path(&self, name: &ObjectName) -> PathBuf {
+        let text = name.to_string();
+        self.root.join(&text[..2]).join(text)
+    }
+}
+
+impl ObjectStore for DirectoryStore {
+    fn missing(&self, names: &[ObjectName]) -> Result<Vec<ObjectName>, StoreError> {
+        let mut missing = Vec::new();
+        for name in names {
+            let path = self.path(name);
+            if !path.try_exists().map_err(|source| disk("look for", &path, source))? {
+                missing.push(*name);
+            }
+        }
+        Ok(missing)
+    }
+
+    fn get(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
+        let path = self.path(name);
+        match files::read_limited(&path, MAX_OBJECT_LENGTH as u64) {
+            Ok(object) => check_object(name, &object).map(|()| object),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Missing(*name)),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(StoreError::Corrupt(*name)),
+            Err(source) => Err(disk("read", &path, source)),
+        }
+    }
+
+    fn put(&self, name: &ObjectName, object: &[u8]) -> Result<(), StoreError> {
+        check_object(name, object)?;
+        let path = self.path(name);
+        if self.get(name).is_ok() {
+            return Ok(());
+        }
+        let parent = path.parent().expect("objects lie in a directory");
+        files::make_directory(parent).map_err(|source| disk("make", parent, source))?;
+        if path.exists() {
+            // A damaged copy is worth nothing; the right bytes may take its place.
+            return files::replace(&path, object).map_err(|source| disk("mend", &path, source));
+        }
+        files::put_new(&path, object).map_err(|source| disk("write", &path, source)).map(|_| ())
+    }
+}
+
+fn disk(action: &'static str, path: &Path, source: io::Error) -> StoreError {
+    StoreError::Disk { action, path: path.display().to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_is_there_once_and_checked() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(directory.path().join("objects")).unwrap();
+        let name = ObjectName::of(b"object");
+        assert!(matches!(store.get(&name), Err(StoreError::Missing(_))));
+        assert_eq!(store.missing(&[name]).unwrap(), [name]);
+        store.put(&name, b"object").unwrap();
+        store.put(&name, b"object").unwrap();
+        assert_eq!(store.get(&name).unwrap(), b"object");
+        assert!(store.missing(&[name]).unwrap().is_empty());
+        assert!(matches!(store.put(&name, b"other"), Err(StoreError::Corrupt(_))));
+    }
+
+    #[test]
+    fn damage_is_noticed_and_mended_by_the_right_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(directory.path()).unwrap();
+        let name = ObjectName::of(b"object");
+        store.put(&name, b"object").unwrap();
+        std::fs::write(store.path(&name), b"damage").unwrap();
+        assert!(matches!(store.get(&name), Err(StoreError::Corrupt(_))));
+        store.put(&name, b"object").unwrap();
+        assert_eq!(store.get(&name).unwrap(), b"object");
+    }
+}

@@ -1,0 +1,113 @@
+//! Files that are there in full or not at all: written beside, flushed, then renamed or linked into place.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+/// For the owner alone.
+const FILE_MODE: u32 = 0o600;
+/// For the owner alone.
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// Makes `path` and its parents, for the owner alone.
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
+}
+
+/// Creates a file that must not be there yet; a link in its place is an error.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)
+}
+
+/// Puts `bytes` at `path`, replacing what is there. After a crash the old or the new bytes are there.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = write_beside(path, bytes)?;
+    fs::rename(&beside, path).inspect_err(|_| forget(&beside))?;
+    flush_parent(path)
+}
+
+/// Puts `bytes` at `path` unless something is there; `false` when it was.
+pub(crate) fn put_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let beside = write_beside(path, bytes)?;
+    let linked = fs::hard_link(&beside, path);
+    forget(&beside);
+    match linked {
+        Ok(()) => flush_parent(path).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a crash left of [`write_beside`] is named so, and may be removed under the directory's lock.
+pub(crate) const UNFINISHED: &str = ".unfinished-";
+
+fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let beside = parent.join(format!("{UNFINISHED}{:016x}", u64::from_le_bytes(random)));
+    let mut file = create_new(&beside)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).inspect_err(|_| forget(&beside))?;
+    Ok(beside)
+}
+
+fn flush_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    File::open(parent)?.sync_all()
+}
+
+fn forget(path: &Path) {
+    // A leftover is harmless and has its own name; the first error is the one to report.
+    let _ = fs::remove_file(path);
+}
+
+/// Reads at most `limit` bytes of a file; more is an error, and so is a link.
+pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(limit)).unwrap_or(0));
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than allowed"));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn files_are_whole_private_and_leave_nothing_beside() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b");
+        make_directory(path.parent().unwrap()).unwrap();
+        replace(&path, b"one").unwrap();
+        replace(&path, b"two").unwrap();
+        assert!(!put_new(&path, b"three").unwrap(), "never overwrites");
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn reading_stops_at_the_limit_and_at_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        fs::write(&path, b"12345").unwrap();
+        assert_eq!(read_limited(&path, 5).unwrap(), b"12345");
+        assert!(read_limited(&path, 4).is_err());
+        let link = directory.path().join("l");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(read_limited(&link, 5).is_err());
+    }
+}

@@ -1,0 +1,8 @@
+//! The crate from outside: a user's machine, a store or two, and a worker, with no network between them.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod attacks;
+mod bench;
+mod crashes;
+mod journey;
+mod world;
