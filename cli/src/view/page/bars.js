@@ -3,6 +3,8 @@
 const SVG = 'http://www.w3.org/2000/svg';
 /** Characters of a title that are kept; the rest could not be seen. */
 const MAX_TITLE = 300;
+/** Tabs that are drawn; a page that opens thousands must not freeze the strip. */
+const MAX_TABS = 200;
 
 const element = (selector) => document.querySelector(selector);
 
@@ -39,6 +41,9 @@ export class Bars {
   constructor(to) {
     this.to = to;
     this.tabs = [];
+    this.boxes = new Map();
+    this.shownTab = null;
+    this.steps = { back: false, forward: false };
     this.title = '';
     this.field = element('.address input');
     this.listen();
@@ -59,6 +64,12 @@ export class Bars {
       this.go();
     };
     this.field.addEventListener('focus', () => this.field.select());
+    // The first click takes the whole address; the next one places the caret.
+    this.field.addEventListener('mousedown', (event) => {
+      if (document.activeElement === this.field) return;
+      event.preventDefault();
+      this.field.focus();
+    });
     this.field.addEventListener('blur', () => this.showAddress());
     this.field.addEventListener('keydown', (event) => {
       if (event.key !== 'Escape') return;
@@ -89,53 +100,52 @@ export class Bars {
     return this.tabs.find((tab) => tab.active) ?? null;
   }
 
+  /** Tabs keep their elements: a page that renames itself all the time must not swallow the click on its tab. */
   setTabs(tabs) {
-    this.tabs = tabs;
+    this.tabs = tabs.slice(0, MAX_TABS);
     const strip = element('.tabs');
     const hadFocus = strip.contains(document.activeElement);
-    strip.replaceChildren(...tabs.map((tab) => this.drawTab(tab)));
-    const shown = strip.querySelector('.active');
-    shown?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
-    if (hadFocus) shown?.querySelector('.name').focus();
+    const before = this.active?.id;
+    this.boxes = new Map(this.tabs.map((tab) => [tab.id, this.boxes.get(tab.id) ?? this.makeTab(tab.id)]));
+    for (const tab of this.tabs) this.drawTab(tab);
+    const wanted = [...this.boxes.values()];
+    const isSame = wanted.length === strip.children.length && wanted.every((box, index) => strip.children[index] === box);
+    if (!isSame) strip.replaceChildren(...wanted);
+    const shown = this.boxes.get(before);
+    if (!isSame || this.shownTab !== before) shown?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+    this.shownTab = before;
+    if (hadFocus && !shown?.contains(document.activeElement)) shown?.querySelector('.name').focus();
     this.showAddress();
     this.showTitle();
   }
 
-  drawTab(tab) {
+  makeTab(id) {
     const box = document.createElement('div');
-    box.className = tab.active ? 'tab active' : 'tab';
-    const name = document.createElement('button');
-    name.type = 'button';
-    name.className = 'name';
+    box.role = 'presentation';
+    const [name, shut] = ['name', 'shut'].map((className) => Object.assign(document.createElement('button'), { type: 'button', className }));
     name.role = 'tab';
-    name.ariaSelected = String(tab.active);
-    name.tabIndex = tab.active ? 0 : -1;
-    name.textContent = nameOf(tab);
-    name.title = nameOf(tab);
-    name.onclick = () => this.act('activate', tab);
-    box.onauxclick = (event) => event.button === 1 && this.act('close', tab);
-    box.append(name, this.drawShut(tab));
+    name.onclick = () => this.act('activate', id);
+    shut.onclick = () => this.act('close', id);
+    shut.append(cross());
+    box.onmousedown = (event) => event.button === 1 && event.preventDefault();
+    box.onauxclick = (event) => event.button === 1 && this.act('close', id);
+    box.append(name, shut);
     return box;
   }
 
-  drawShut(tab) {
-    const shut = document.createElement('button');
-    shut.type = 'button';
-    shut.className = 'shut';
-    shut.ariaLabel = `Close ${nameOf(tab)}`;
-    shut.tabIndex = tab.active ? 0 : -1;
-    shut.onclick = () => this.act('close', tab);
-    const picture = document.createElementNS(SVG, 'svg');
-    picture.setAttribute('viewBox', '0 0 12 12');
-    const cross = document.createElementNS(SVG, 'path');
-    cross.setAttribute('d', 'm2.5 2.5 7 7M9.5 2.5l-7 7');
-    picture.append(cross);
-    shut.append(picture);
-    return shut;
+  drawTab(tab) {
+    const box = this.boxes.get(tab.id);
+    const [name, shut] = box.children;
+    const title = nameOf(tab);
+    box.className = tab.active ? 'tab active' : 'tab';
+    if (name.textContent !== title) name.textContent = name.title = title;
+    name.ariaSelected = String(tab.active);
+    shut.ariaLabel = `Close ${title}`;
+    name.tabIndex = shut.tabIndex = tab.active ? 0 : -1;
   }
 
-  act(action, tab) {
-    if (this.to.mayAct()) this.to.send({ type: 'tab', action, id: tab.id, url: '' });
+  act(action, id) {
+    this.to.send({ type: 'tab', action, id, url: '' });
   }
 
   /** Arrow keys go along the tabs, Delete closes one. */
@@ -143,8 +153,8 @@ export class Bars {
     const at = this.tabs.findIndex((tab) => tab.active);
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const next = this.tabs[at + step];
-    if (next) this.act('activate', next);
-    if (event.key === 'Delete' && at >= 0) this.act('close', this.tabs[at]);
+    if (next) this.act('activate', next.id);
+    if (event.key === 'Delete' && at >= 0) this.act('close', this.tabs[at].id);
   }
 
   // What is shown
@@ -180,10 +190,20 @@ export class Bars {
   allow() {
     const may = this.to.mayAct();
     for (const button of document.querySelectorAll('.steering')) button.disabled = !may;
-    element('.back').disabled = !may || !this.steps?.back;
-    element('.forward').disabled = !may || !this.steps?.forward;
+    element('.back').disabled = !may || !this.steps.back;
+    element('.forward').disabled = !may || !this.steps.forward;
     this.field.readOnly = !may;
+    element('.picture').disabled = document.body.dataset.link !== 'live';
   }
+}
+
+function cross() {
+  const picture = document.createElementNS(SVG, 'svg');
+  picture.setAttribute('viewBox', '0 0 12 12');
+  const lines = document.createElementNS(SVG, 'path');
+  lines.setAttribute('d', 'm2.5 2.5 7 7M9.5 2.5l-7 7');
+  picture.append(lines);
+  return picture;
 }
 
 function nameOf(tab) {

@@ -35,7 +35,7 @@ export class Figures {
   reset() {
     this.trips = [];
     this.answers = [];
-    this.line = [];
+    this.line = new Array(POINTS).fill(0);
     this.frames = this.bytes = this.quiet = 0;
     this.rate = { frames: 0, bytes: 0 };
     this.acted = this.pinged = null;
@@ -93,7 +93,7 @@ export class Figures {
     this.frames = this.bytes = 0;
     this.since = now;
     this.line.push(this.rate.frames);
-    if (this.line.length > POINTS) this.line.shift();
+    this.line.shift();
     if (this.acted !== null && now - this.acted > MAX_ANSWER) this.acted = null;
     this.quiet += PING_OPEN;
     if (this.quiet >= (this.isOpen ? PING_OPEN : PING_SHUT)) this.ping();
@@ -107,13 +107,13 @@ export class Figures {
     const list = [
       ['Round trip', milliseconds(trip)],
       ['Input to picture', milliseconds(median(this.answers))],
-      ['Frames', `${Math.round(this.rate.frames)} /s`],
       ['Data', `${(this.rate.bytes / 1000).toFixed(this.rate.bytes < 10_000 ? 1 : 0)} KB/s`],
       ...this.to.about(),
     ];
     this.panel.querySelector('dl').replaceChildren(...list.flatMap(row));
     const top = Math.max(30, ...this.line);
-    const points = this.line.map((value, index) => `${220 - (this.line.length - 1 - index) * (220 / (POINTS - 1))},${39 - (value / top) * 38}`);
+    element('.trace-top').textContent = String(Math.round(this.rate.frames));
+    const points = this.line.map((value, index) => `${(index * 220) / (POINTS - 1)},${39 - (value / top) * 38}`);
     this.panel.querySelector('polyline').setAttribute('points', points.join(' '));
   }
 }

@@ -250,7 +250,7 @@ element('.full').onclick = async () => {
 };
 
 element('.again').onclick = () => {
-  document.body.dataset.link = 'connecting';
+  setLink('connecting');
   veil('Connecting', '');
   link.retry();
 };
@@ -261,4 +261,5 @@ addEventListener('keydown', (event) => {
   input.focus();
 });
 
+setLink('connecting');
 veil('Connecting', '');

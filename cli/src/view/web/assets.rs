@@ -29,6 +29,7 @@ const OPENED: &str = r#"<!doctype html>
 <meta charset="utf-8">
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="refresh" content="0; url=/">
+<link rel="icon" href="/icon.svg">
 <title>cbrowse</title>
 <p><a href="/">Open the viewer</a></p>
 </html>
