@@ -2,9 +2,11 @@
 
 pub mod completions;
 
-use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
 
-use crate::{context::Globals, failure::Failure};
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+use crate::{context::Globals, failure::Failure, settings::Flags};
 
 const EXAMPLES: &str = "\
 Exit codes:
@@ -31,6 +33,17 @@ pub struct GlobalArgs {
     /// Write one JSON document to standard output, and errors as JSON to standard error.
     #[arg(long, global = true)]
     pub json: bool,
+    /// A catalog of nodes: consul://HOST:PORT[/SERVICE], dns+srv://NAME[?server=IP:PORT], file:PATH or local:.
+    ///
+    /// Several are merged. Without any, from here, CBROWSE_CATALOG or the settings, a private node is used.
+    #[arg(long = "catalog", global = true, value_name = "URI")]
+    pub catalogs: Vec<String>,
+    /// The section [context.NAME] of the settings to use (CBROWSE_CONTEXT).
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Read the settings from here (CBROWSE_CONFIG) instead of ~/.config/cbrowse/config.toml.
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
     /// Write results and errors only.
     #[arg(long, short, global = true)]
     pub quiet: bool,
@@ -39,11 +52,25 @@ pub struct GlobalArgs {
     pub no_color: bool,
 }
 
+impl GlobalArgs {
+    /// Those that are settings.
+    pub fn flags(&self) -> Flags {
+        Flags { config: self.config.clone(), context: self.context.clone(), catalogs: self.catalogs.clone() }
+    }
+}
+
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print the completion script for a shell.
     Completions(completions::Args),
+}
+
+impl Command {
+    /// Whether it reads the settings; the others work with a broken file, too.
+    pub fn needs_settings(&self) -> bool {
+        !matches!(self, Self::Completions(_))
+    }
 }
 
 /// Runs one subcommand to its end.

@@ -8,6 +8,7 @@ use crate::{
     failure::{Exit, Failure},
     interrupt::Interrupt,
     output::Output,
+    settings::Settings,
 };
 
 /// Shared by all subcommands.
@@ -15,6 +16,8 @@ use crate::{
 pub struct Globals {
     /// Where results and remarks go.
     pub output: Output,
+    /// What was set, and where.
+    pub settings: Settings,
     /// The user's directories.
     pub paths: Paths,
     /// Ctrl-C.
@@ -23,8 +26,8 @@ pub struct Globals {
 
 impl Globals {
     /// Puts them together.
-    pub fn new(output: Output, paths: Paths) -> Self {
-        Self { output, paths, interrupt: Interrupt::default() }
+    pub fn new(output: Output, paths: Paths, settings: Settings) -> Self {
+        Self { output, settings, paths, interrupt: Interrupt::default() }
     }
 }
 

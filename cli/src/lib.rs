@@ -10,9 +10,10 @@ pub mod output;
 pub mod probe;
 pub mod select;
 pub mod trust;
+pub mod settings;
 pub mod view;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use clap::Parser as _;
 
@@ -21,6 +22,7 @@ use crate::{
     context::{Globals, Paths},
     failure::{Exit, Failure},
     output::Output,
+    settings::{Flags, Settings},
 };
 
 /// Parses `arguments` (the program's name first), runs the subcommand and tells the exit code.
@@ -48,8 +50,20 @@ fn answer_parse(error: &clap::Error, output: &Output) -> ExitCode {
 }
 
 fn dispatch(root: Root, output: Output) -> Result<(), Failure> {
-    let globals = Globals::new(output, Paths::of_user()?);
+    let paths = Paths::of_user()?;
+    let settings = settings(&root, &paths)?;
+    let globals = Globals::new(output, paths, settings);
     run_async(&globals, command::run(root.command, &globals))
+}
+
+/// A broken settings file keeps nobody from completions and man pages, which read nothing from it.
+fn settings(root: &Root, paths: &Paths) -> Result<Settings, Failure> {
+    let file = paths.config.join("config.toml");
+    if root.command.needs_settings() {
+        Settings::resolve(&root.globals.flags(), &|name| std::env::var(name).ok(), &file)
+    } else {
+        Settings::resolve(&Flags::default(), &|_| None, Path::new(""))
+    }
 }
 
 /// Runs one subcommand on a runtime that starts only now, so that `--version` does not pay for it.

@@ -111,7 +111,9 @@ pub fn choose(
         Strategy::Responsive => {
             let drawn = draw::by_two_choices(nodes, in_band, &scores, dice);
             let mut is_drawn = vec![false; nodes.len()];
-            drawn.iter().for_each(|index| is_drawn[*index] = true);
+            for index in &drawn {
+                is_drawn[*index] = true;
+            }
             let rest = eligible.into_iter().filter(|index| !is_drawn[*index]);
             drawn.iter().copied().chain(rest).collect()
         }

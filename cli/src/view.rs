@@ -15,6 +15,7 @@
 //! `shown` may skip sequence numbers that never reached a page: it acknowledges all frames up to its own.
 
 mod hub;
+pub mod none;
 pub mod web;
 
 use bytes::Bytes;

@@ -1,0 +1,68 @@
+//! Durations as people write them: `80ms`, `1.5s`, `2m`; a bare number is milliseconds.
+
+use std::time::Duration;
+
+/// Longest duration that makes sense in a setting; more overflows nothing, and is a slip.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Reads a duration above zero.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a duration; write 80ms, 1.5s or 2m");
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let seconds_per_unit = match unit.trim() {
+        "" | "ms" => 1e-3,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let duration = Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|_| wrong())?;
+    if duration.is_zero() {
+        return Err(format!("{text:?} leaves nothing: the shortest is above 0"));
+    }
+    if duration > LONGEST {
+        return Err(format!("{text:?} is longer than a day"));
+    }
+    Ok(duration)
+}
+
+/// Writes a duration so that [`parse_duration`] reads it back, to a microsecond.
+pub fn format_duration(duration: Duration) -> String {
+    let micros = duration.as_micros();
+    if micros.is_multiple_of(1_000_000) {
+        return format!("{}s", micros / 1_000_000);
+    }
+    let text = format!("{}.{:03}", micros / 1_000, micros % 1_000);
+    format!("{}ms", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_spellings_are_read() {
+        for (text, ms) in [("80", 80), ("80ms", 80), ("0.5s", 500), ("2 s", 2000), ("1m", 60_000)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_none_is_named() {
+        for text in ["", "fast", "-1s", "1h30", "1e9s", "0", "0ms", "NaN", "25m m", "1441m", "."] {
+            let error = parse_duration(text).expect_err(text);
+            assert!(error.contains(&format!("{text:?}")), "{error}");
+        }
+        assert!(parse_duration("1440m").is_ok());
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for micros in [1, 80_000, 80_500, 1_500_000, 2_000_000] {
+            let duration = Duration::from_micros(micros);
+            assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
+        }
+        assert_eq!(format_duration(Duration::from_millis(80)), "80ms");
+    }
+}
