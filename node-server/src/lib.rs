@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod node;
 pub mod objects;
 pub mod pages;
+pub mod persist;
 pub mod session;
 pub mod stream;
 pub mod sys;

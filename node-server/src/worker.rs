@@ -12,17 +12,20 @@ pub mod store;
 
 use std::{
     os::{fd::AsFd as _, unix::net::UnixStream as StdUnixStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
-use cbrowse_protocol::api::SessionState;
+use anyhow::Context as _;
+use cbrowse_profile::{grant::SessionSecret, secret::SystemRandom};
+use cbrowse_protocol::{api::SessionState, wire::NodeMessage};
 use tokio::{net::UnixStream, sync::mpsc, task::JoinSet};
 
 use crate::{
     guard::channel::WorkerEnd,
     launch::{chromium, devtools},
+    persist::{self, OpenProfile},
     sys::namespace::{self, Room},
     worker::{
         link::{LinkError, Message, Order, Outbox, Report, Start},
@@ -151,19 +154,53 @@ struct Life<'a> {
 impl Life<'_> {
     /// From ready to the reason of the end.
     async fn run(&mut self, guard: std::os::fd::OwnedFd) -> anyhow::Result<String> {
-        self.outbox.send(&Report::Ready { session_key: Vec::new() }, &[]).await;
+        let (secret, public) = SessionSecret::generate(&mut SystemRandom);
+        self.outbox.send(&Report::Ready { session_key: public.to_vec() }, &[]).await;
         let Some(start) = self.wait_for_start().await else { return Ok("never used".into()) };
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         let proxy_port = listener.local_addr()?.port();
         self.tasks.spawn(proxy::run(listener, WorkerEnd::new(guard)?));
+        let profile = self.open_profile(secret, &start).await?;
         let browser = chromium::start(&self.options.chromium, proxy_port)?;
         let (tools, _pump, events) = devtools::connect(browser.orders, browser.answers)?;
         let mut pages = Pages::new(tools.clone(), self.outbox.clone(), &start);
         let mut child = browser.child;
         let end = pages.run(events, &mut self.orders, &mut child).await;
         self.outbox.send(&Report::State(SessionState::Closing, end.reason.clone()), &[]).await;
-        close(&tools, &mut child, end.save).await;
+        let save = end.save && profile.is_some();
+        close(&tools, &mut child, save).await;
+        if let (Some(profile), true) = (profile, save) {
+            self.save_profile(profile, &start, !end.failed).await?;
+        }
         if end.failed { Err(anyhow::anyhow!(end.reason)) } else { Ok(end.reason) }
+    }
+
+    async fn open_profile(&self, secret: SessionSecret, start: &Start) -> anyhow::Result<Option<OpenProfile>> {
+        let Some(granted) = start.request.profile.clone() else { return Ok(None) };
+        let (store, node, now) = (self.store.clone(), start.node.clone(), start.now);
+        let target = Path::new(chromium::DATA_DIRECTORY);
+        let opened =
+            tokio::task::spawn_blocking(move || persist::open(secret, &granted, &node, now, &store, target)).await?;
+        let (profile, restored) = opened?;
+        let reason = format!("profile restored: {} files, {} bytes", restored.files, restored.bytes);
+        self.outbox.send(&Report::State(SessionState::Starting, reason), &[]).await;
+        Ok(Some(profile))
+    }
+
+    /// A crashed browser's files are saved too, marked so; whoever opens them decides.
+    async fn save_profile(&self, profile: OpenProfile, start: &Start, clean: bool) -> anyhow::Result<()> {
+        let meta = persist::meta(&start.node, &start.browser_version, crate::node::unix_now(), clean);
+        let (store, directory) = (self.store.clone(), Path::new(chromium::DATA_DIRECTORY));
+        let granted = start.request.profile.as_ref().map(|grant| grant.profile.clone());
+        let saving = tokio::task::spawn_blocking(move || profile.save(directory, &store, &meta));
+        let (proposal, saved) = saving.await?.context("save the profile")?;
+        if let Some(profile) = granted {
+            self.outbox.send(&Report::Proposal { profile }, &proposal).await;
+        }
+        let (generation, stats) = (saved.generation, saved.stats);
+        let told = NodeMessage::Saved { generation, objects: stats.new_objects, bytes: stats.sent_bytes };
+        self.outbox.send(&Report::Say(None, told), &[]).await;
+        Ok(())
     }
 
     async fn wait_for_start(&mut self) -> Option<Start> {
