@@ -1,5 +1,6 @@
 //! From a chosen node to a running session: the connection, who answers on it, and what travels over it.
 
 pub mod connection;
+pub mod finalist;
 pub mod session;
 pub mod verifier;

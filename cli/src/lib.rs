@@ -8,6 +8,7 @@ pub mod failure;
 pub mod interrupt;
 pub mod output;
 pub mod probe;
+pub mod profile;
 pub mod select;
 pub mod trust;
 pub mod settings;

@@ -1,0 +1,152 @@
+//! Finalists are asked over TLS who they are and how busy; the connection that answered is the one that attaches.
+
+use std::time::Duration;
+
+use cbrowse_protocol::{api::Status, identity::IdentityKey};
+use futures_util::future::join_all;
+
+use super::connection::{ConnectionError, NodeConnection, TrustedConnection};
+use crate::{
+    credentials::seconds,
+    failure::{Exit, Failure},
+    probe::{Live, Probed},
+    trust::{self, Decision, Listed, Seen, TrustStore, Trusted, Via},
+};
+
+/// TCP and TLS take two round trips; four seconds reach the far side of the earth over a bad link.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
+/// `/status` is answered from memory.
+const STATUS_DEADLINE: Duration = Duration::from_secs(4);
+
+/// What an interview needs to know beside the node.
+#[derive(Debug, Clone, Copy)]
+pub struct Judge<'a> {
+    /// What the user trusts.
+    pub store: &'a TrustStore,
+    /// The catalog is the user's own file: what it says of identities counts.
+    pub own_catalog: bool,
+}
+
+/// How an interview came out.
+pub enum Interview {
+    /// It may be given a token.
+    Trusted(Finalist),
+    /// Nobody vouches for it; a person may.
+    FirstUse(Box<Stranger>),
+    /// It may not, whatever it measures.
+    Refused(Box<Failure>),
+    /// It did not answer.
+    Failed(String),
+}
+
+/// A node that may be given a token.
+pub struct Finalist {
+    /// What it said of itself.
+    pub status: Status,
+    /// Where it said so.
+    pub connection: TrustedConnection,
+    /// Why it is trusted.
+    pub via: Via,
+}
+
+/// A node that only a person can accept.
+pub struct Stranger {
+    /// What it said of itself.
+    pub status: Status,
+    connection: NodeConnection,
+    endpoint: String,
+    listed: Option<IdentityKey>,
+}
+
+/// Interviews several nodes side by side; results in the order given.
+pub async fn interview_all(nodes: &[&Probed], judge: Judge<'_>) -> Vec<Interview> {
+    join_all(nodes.iter().map(|node| interview(node, judge))).await
+}
+
+/// Connects, asks for the status, and decides about trust. Carries no token.
+pub async fn interview(node: &Probed, judge: Judge<'_>) -> Interview {
+    let (connection, status) = match meet(node).await {
+        Ok(met) => met,
+        Err(error) => return Interview::Failed(error.to_string()),
+    };
+    let endpoint = node.record.endpoint();
+    let listed = node.record.identity;
+    let seen = seen(node, &status, &endpoint, connection.identity(), judge.own_catalog);
+    match trust::decide(judge.store, &seen, seconds(std::time::SystemTime::now())) {
+        Decision::Trusted(trusted) => finalist(connection, status, &trusted),
+        Decision::FirstUse => Interview::FirstUse(Box::new(Stranger { status, connection, endpoint, listed })),
+        Decision::Refused(reasons) => Interview::Refused(Box::new(trust::ask::refused(&seen, &reasons))),
+    }
+}
+
+async fn meet(node: &Probed) -> Result<(NodeConnection, Status), ConnectionError> {
+    let (host, port) = match node.address {
+        Some(address) => (address.ip().to_string(), address.port()),
+        None => (node.record.address.clone(), node.record.port),
+    };
+    let mut connection = NodeConnection::open(&host, port, CONNECT_DEADLINE).await?;
+    let status = connection.get_status(STATUS_DEADLINE).await?;
+    Ok((connection, status))
+}
+
+fn seen<'a>(
+    node: &'a Probed,
+    status: &'a Status,
+    endpoint: &'a str,
+    identity: &'a IdentityKey,
+    own_catalog: bool,
+) -> Seen<'a> {
+    // A catalog that knows neither id nor region (plain DNS) named the node by its endpoint.
+    let named_by_catalog = !node.record.region.is_empty();
+    let listed = node.record.identity.as_ref();
+    Seen {
+        id: if named_by_catalog { &node.record.id } else { &status.id },
+        endpoint,
+        region: if named_by_catalog { &node.record.region } else { &status.region },
+        identity,
+        statement: status.statement.as_ref().or(node.record.statement.as_ref()),
+        listed: listed.map(|key| if own_catalog { Listed::Authenticated(key) } else { Listed::Hint(key) }),
+    }
+}
+
+fn finalist(connection: NodeConnection, status: Status, trusted: &Trusted) -> Interview {
+    match connection.trusted(trusted) {
+        Ok(connection) => Interview::Trusted(Finalist { status, connection, via: trusted.via().clone() }),
+        Err(error) => Interview::Failed(error.to_string()),
+    }
+}
+
+impl Interview {
+    /// For the report: what the node said, or why it cannot be chosen.
+    pub fn live(&self) -> Live {
+        match self {
+            Self::Trusted(finalist) => Live::Known(Box::new(finalist.status.clone())),
+            Self::FirstUse(stranger) => Live::Known(Box::new(stranger.status.clone())),
+            Self::Refused(failure) => Live::Untrusted(failure.message.clone()),
+            Self::Failed(reason) => Live::Failed(reason.clone()),
+        }
+    }
+}
+
+impl Stranger {
+    /// Asks the person at the terminal; refuses where there is none. A yes is remembered.
+    pub fn introduce(self, paths: &crate::context::Paths) -> Result<Finalist, Failure> {
+        let now = seconds(std::time::SystemTime::now());
+        let seen = Seen {
+            id: &self.status.id,
+            endpoint: &self.endpoint,
+            region: &self.status.region,
+            identity: self.connection.identity(),
+            statement: self.status.statement.as_ref(),
+            listed: self.listed.as_ref().map(Listed::Hint),
+        };
+        trust::ask::ask(&seen)?;
+        let trusted = TrustStore::update(paths, |store| trust::accept(store, &seen, now))?;
+        let status = self.status.clone();
+        match finalist(self.connection, status, &trusted) {
+            Interview::Trusted(finalist) => Ok(finalist),
+            Interview::Failed(reason) => Err(Failure::new(Exit::SessionLost, "connection", reason)),
+            Interview::FirstUse(_) | Interview::Refused(_) => unreachable!("finalist() only trusts or fails"),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! A profile on its way to a node and back: objects up, a grant for one worker, proposals home.
+
+pub mod remote;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use cbrowse_profile::{
+    authority::{AcceptError, Accepted, Authority, AuthorityError, HeadRef},
+    grant::{Grant, GrantError, seal_grant},
+    keys::{AccountKey, ProfileKeys},
+    object::{ObjectName, ObjectStore as _, StoreError},
+    secret::SystemRandom,
+    snapshot::Snapshot,
+};
+use cbrowse_protocol::{
+    api::{MAX_OBJECT_NAMES, ObjectNames, ProfileGrant, Proposals, Status},
+    id::ProfileId,
+    identity::IdentityKey,
+};
+use http::Method;
+
+use crate::{
+    attach::connection::{Ask, ConnectionError, TrustedConnection},
+    credentials::{Credentials, seconds},
+    failure::{Exit, Failure},
+    profile::remote::RemoteStore,
+};
+
+/// How long a worker may use a grant: from the attach to the session's start, clocks that disagree included.
+const GRANT_LIFETIME: Duration = Duration::from_secs(3600);
+/// Between two looks whether a closing session has proposed its save.
+const POLL: Duration = Duration::from_millis(150);
+
+/// Why a profile did not get to a node or back. Nothing on this machine is lost by any of these.
+#[derive(Debug, thiserror::Error)]
+pub enum CarryError {
+    /// The node.
+    #[error(transparent)]
+    Node(#[from] ConnectionError),
+    /// This machine's copy.
+    #[error("read the profile: {0}")]
+    Authority(#[from] AuthorityError),
+    /// This machine's objects.
+    #[error("read the profile's objects: {0}")]
+    Store(#[from] StoreError),
+    /// The node's session key.
+    #[error("seal the profile: {0}")]
+    Grant(#[from] GrantError),
+    /// The node offers no key to seal to.
+    #[error("the node has no worker ready for a profile; try again in a second")]
+    NoSessionKey,
+    /// The key in the status is not the node's.
+    #[error("the node's session key is not signed by its identity; nothing was sent")]
+    ForeignSessionKey,
+    /// Unreadable answer.
+    #[error("the node's answer is unreadable: {0}")]
+    Answer(String),
+}
+
+impl From<CarryError> for Failure {
+    fn from(error: CarryError) -> Self {
+        match error {
+            CarryError::Node(error) => error.into(),
+            CarryError::NoSessionKey => Failure::new(Exit::Refused, "no_session_key", error.to_string()),
+            CarryError::ForeignSessionKey => Failure::new(Exit::Trust, "session_key", error.to_string()),
+            other => Failure::new(Exit::Profile, "profile", chain(&other)),
+        }
+    }
+}
+
+/// An error and its causes as one sentence.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.ends_with(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// A profile whose key is at hand.
+pub struct OpenProfile {
+    authority: Authority,
+    keys: ProfileKeys,
+}
+
+/// What went up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Uploaded {
+    /// Objects that the node lacked.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl OpenProfile {
+    /// Opens a profile of this machine. A wrong key is noticed here, before anything is written anywhere.
+    pub fn open(root: &std::path::Path, name: &str, account: &AccountKey) -> Result<Self, AuthorityError> {
+        let authority = Authority::open(root, name)?;
+        let keys = authority.keys(account)?;
+        Ok(Self { authority, keys })
+    }
+
+    /// This machine's copy.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The profile's keys.
+    pub fn keys(&self) -> &ProfileKeys {
+        &self.keys
+    }
+
+    /// The profile's id.
+    pub fn id(&self) -> &ProfileId {
+        &self.authority.record().id
+    }
+
+    /// What is current, if anything was ever saved.
+    pub fn head(&self) -> Result<Option<HeadRef>, AuthorityError> {
+        self.authority.head()
+    }
+
+    /// Sends the objects of the current generation that the node lacks. Resumable: what arrived stays.
+    pub async fn upload(
+        &self,
+        connection: &mut TrustedConnection,
+        credentials: &Credentials,
+        mut progress: impl FnMut(Uploaded, u64),
+    ) -> Result<Uploaded, CarryError> {
+        let names = match self.authority.snapshot(&self.keys)? {
+            Some(snapshot) => snapshot.objects(),
+            None => Vec::new(),
+        };
+        let missing = ask_missing(connection, credentials, self.id(), &names).await?;
+        let total = missing.len() as u64;
+        let mut uploaded = Uploaded::default();
+        for name in missing {
+            let object = self.authority.store().get(&name)?;
+            uploaded.bytes += object.len() as u64;
+            let path = format!("/v1/profiles/{}/objects/{name}", self.id());
+            connection.request(Ask::new(Method::PUT, &path).octets(Bytes::from(object)), credentials).await?;
+            uploaded.objects += 1;
+            progress(uploaded, total);
+        }
+        Ok(uploaded)
+    }
+
+    /// The right for exactly the worker behind `status` to open the current generation.
+    pub fn grant(&self, status: &Status, identity: &IdentityKey) -> Result<ProfileGrant, CarryError> {
+        let key = status.session_key.as_ref().ok_or(CarryError::NoSessionKey)?;
+        let public: [u8; 32] = key.public.as_slice().try_into().map_err(|_| CarryError::ForeignSessionKey)?;
+        if !key.is_vouched(identity, &status.id) {
+            return Err(CarryError::ForeignSessionKey);
+        }
+        let base: Option<Snapshot> = self.authority.snapshot(&self.keys)?;
+        let expiry = seconds(std::time::SystemTime::now()) + GRANT_LIFETIME.as_secs();
+        let grant = Grant::new(&self.keys, &public, status.id.clone(), base.as_ref(), expiry);
+        let sealed = seal_grant(&public, &grant, &mut SystemRandom)?;
+        Ok(ProfileGrant { profile: self.id().clone(), session_key: public.to_vec(), sealed })
+    }
+}
+
+async fn ask_missing(
+    connection: &mut TrustedConnection,
+    credentials: &Credentials,
+    profile: &ProfileId,
+    names: &[ObjectName],
+) -> Result<Vec<ObjectName>, CarryError> {
+    let path = format!("/v1/profiles/{profile}/missing");
+    let mut missing = Vec::new();
+    // An empty question still makes the asker the profile's owner on that node.
+    let questions: Vec<&[ObjectName]> =
+        if names.is_empty() { vec![&[]] } else { names.chunks(MAX_OBJECT_NAMES).collect() };
+    for question in questions {
+        let asked = ObjectNames { names: question.iter().map(ToString::to_string).collect() };
+        let response = connection.request(Ask::new(Method::POST, &path).json(&asked), credentials).await?;
+        let told: ObjectNames =
+            serde_json::from_slice(&response.body).map_err(|error| CarryError::Answer(error.to_string()))?;
+        // Only what was asked about counts; a node cannot make us send anything else.
+        missing.extend(question.iter().filter(|name| told.names.contains(&name.to_string())));
+    }
+    Ok(missing)
+}
+
+/// What became of the saves that waited on a node.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// The generation that is current now, if a save was taken.
+    pub current: Option<HeadRef>,
+    /// Names under which conflicting saves were kept.
+    pub kept: Vec<String>,
+    /// Saves that were refused, and why.
+    pub refused: Vec<AcceptError>,
+    /// Sessions of this profile that still close on that node.
+    pub closing: u32,
+}
+
+/// Takes over every save that waits on a node. With `wait`, first gives sessions that close there the time to finish.
+pub async fn settle(
+    profile: Arc<OpenProfile>,
+    connection: &mut TrustedConnection,
+    credentials: &Arc<Credentials>,
+    wait: Duration,
+) -> Result<Settled, CarryError> {
+    let until = tokio::time::Instant::now() + wait;
+    let mut settled = Settled::default();
+    loop {
+        let waiting = ask_proposals(connection, credentials, profile.id()).await?;
+        settled.closing = waiting.closing;
+        for view in waiting.proposals {
+            let accepted = accept(&profile, connection, credentials, &view.proposal).await;
+            let taken = match accepted {
+                Ok(Accepted::Current(head)) => {
+                    settled.current = Some(head);
+                    true
+                }
+                Ok(Accepted::KeptAs(name)) => {
+                    settled.kept.push(name);
+                    true
+                }
+                Ok(Accepted::Already(_) | Accepted::Unchanged(_)) => true,
+                Err(error) => {
+                    // Kept on the node: another version of this program may understand it.
+                    settled.refused.push(error);
+                    false
+                }
+            };
+            if taken {
+                let path = format!("/v1/profiles/{}/proposals/{}", profile.id(), view.name);
+                let _already_gone = connection.request(Ask::new(Method::DELETE, &path), credentials).await;
+            }
+        }
+        if settled.closing == 0 || tokio::time::Instant::now() >= until || !settled.refused.is_empty() {
+            return Ok(settled);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn ask_proposals(
+    connection: &mut TrustedConnection,
+    credentials: &Credentials,
+    profile: &ProfileId,
+) -> Result<Proposals, CarryError> {
+    let path = format!("/v1/profiles/{profile}/proposals");
+    match connection.request(Ask::new(Method::GET, &path), credentials).await {
+        Ok(response) => {
+            serde_json::from_slice(&response.body).map_err(|error| CarryError::Answer(error.to_string()))
+        }
+        // A node that never saw the profile holds no saves of it.
+        Err(ConnectionError::Refused { problem, .. }) if problem.code == "no_profile" => {
+            Ok(Proposals { proposals: Vec::new(), closing: 0 })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Accepting reads the node's objects from a blocking thread; the thread asks, this side of the channel answers.
+async fn accept(
+    profile: &Arc<OpenProfile>,
+    connection: &mut TrustedConnection,
+    credentials: &Arc<Credentials>,
+    proposal: &[u8],
+) -> Result<Accepted, AcceptError> {
+    let (store, questions) = RemoteStore::new();
+    let (inner, bytes) = (profile.clone(), proposal.to_vec());
+    let judging =
+        tokio::task::spawn_blocking(move || inner.authority.accept(&bytes, &inner.keys, &store, &mut SystemRandom));
+    remote::answer(questions, connection, credentials, profile.id()).await;
+    judging.await.expect("accepting does not panic")
+}
