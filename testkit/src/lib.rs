@@ -1,1 +1,4 @@
-//! placeholder
+//! What tests need and nobody ships: launchers of real servers, and what they stand on.
+
+pub mod consul;
+pub mod ports;

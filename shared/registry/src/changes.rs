@@ -83,36 +83,38 @@ mod tests {
     use super::*;
 
     fn record(id: &str, port: u16) -> NodeRecord {
-        serde_json::from_value(serde_json::json!({"id": id, "address": "127.0.0.1", "port": port})).expect("a record")
+        serde_json::from_value(serde_json::json!({"id": id, "address": "127.0.0.1", "port": port}))
+            .expect("a record")
     }
 
-    fn listing(nodes: &[NodeRecord]) -> Listing {
-        Listing { nodes: nodes.to_vec(), ..Listing::default() }
+    fn listing<const COUNT: usize>(nodes: [&NodeRecord; COUNT]) -> Listing {
+        Listing { nodes: nodes.map(NodeRecord::clone).to_vec(), ..Listing::default() }
     }
 
     #[test]
     fn only_what_changed_is_told() {
         let (a, b, moved) = (record("a", 1), record("b", 1), record("b", 2));
         let mut known = Known::default();
-        assert_eq!(known.learn(listing(&[a.clone()])), [Change::Reset(listing(&[a.clone()]))]);
-        assert_eq!(known.learn(listing(&[a.clone()])), []);
-        assert_eq!(known.learn(listing(&[a.clone(), b.clone()])), [Change::Add(vec![b.clone()])]);
-        assert_eq!(known.learn(listing(&[b, a.clone()])), [], "order is no change");
+        assert_eq!(known.learn(listing([&a])), [Change::Reset(listing([&a]))]);
+        assert_eq!(known.learn(listing([&a])), []);
+        assert_eq!(known.learn(listing([&a, &b])), [Change::Add(vec![b.clone()])]);
+        assert_eq!(known.learn(listing([&b, &a])), [], "order is no change");
         let expected = [Change::Remove(vec![a.id.clone()]), Change::Add(vec![moved.clone()])];
-        assert_eq!(known.learn(listing(&[moved.clone()])), expected);
+        assert_eq!(known.learn(listing([&moved])), expected);
         assert_eq!(known.learn_absence(), [Change::DoesNotExist]);
         assert_eq!(known.learn_absence(), []);
-        assert_eq!(known.learn(listing(&[])), [Change::Reset(listing(&[]))]);
+        assert_eq!(known.learn(listing([])), [Change::Reset(listing([]))]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_poll_survives_errors_and_keeps_what_is_known() {
         let answers = std::sync::Mutex::new(vec![
-            Ok((listing(&[record("b", 1)]), Duration::from_secs(1))),
+            Ok((listing([&record("b", 1)]), Duration::from_secs(1))),
             Err(Cause::Unreachable("down".into()).of(&"test")),
-            Ok((listing(&[record("a", 1)]), Duration::from_secs(1))),
+            Ok((listing([&record("a", 1)]), Duration::from_secs(1))),
         ]);
-        let mut stream = poll(move || std::future::ready(answers.lock().unwrap().pop().expect("not asked again")));
+        let mut stream =
+            poll(move || std::future::ready(answers.lock().unwrap().pop().expect("not asked again")));
         assert!(matches!(stream.next().await, Some(Ok(Change::Reset(_)))));
         assert!(matches!(stream.next().await, Some(Err(_))));
         assert_eq!(stream.next().await, Some(Ok(Change::Remove(vec![record("a", 1).id]))));

@@ -53,14 +53,10 @@ impl ConsulCatalog {
     }
 
     fn path(&self) -> String {
-        let mut path = format!("/v1/health/service/{}?passing=1", self.settings.service);
-        if let Some(datacenter) = &self.settings.datacenter {
-            path += &format!("&dc={datacenter}");
-        }
-        if self.settings.stale {
-            path += "&stale";
-        }
-        path
+        let datacenter =
+            self.settings.datacenter.as_ref().map_or(String::new(), |name| format!("&dc={name}"));
+        let stale = if self.settings.stale { "&stale" } else { "" };
+        format!("/v1/health/service/{}?passing=1{datacenter}{stale}", self.settings.service)
     }
 
     async fn list_now(&self) -> Result<Listing, Cause> {

@@ -19,7 +19,12 @@ pub struct Environment(BTreeMap<String, String>);
 impl Environment {
     /// This process's environment.
     pub fn of_process() -> Self {
-        Self(HONOURED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect())
+        Self(
+            HONOURED
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+                .collect(),
+        )
     }
 
     /// Sets one variable, as a test or a settings file does.
@@ -47,7 +52,8 @@ mod tests {
 
     #[test]
     fn values_are_not_printed() {
-        let environment = Environment::default().with("CONSUL_HTTP_TOKEN", "hunter2").with("CONSUL_CACERT", "");
+        let environment =
+            Environment::default().with("CONSUL_HTTP_TOKEN", "hunter2").with("CONSUL_CACERT", "");
         let text = format!("{environment:?}");
         assert!(text.contains("CONSUL_HTTP_TOKEN") && !text.contains("hunter2"), "{text}");
         assert_eq!(environment.get("CONSUL_CACERT"), None);

@@ -37,7 +37,9 @@ pub enum Cause {
     #[error("no answer within {} s; check the address, or ask a nearer registry", .0.as_secs())]
     Deadline(Duration),
     /// The registry does not let us: 401 or 403.
-    #[error("refused with status {status} ({message}); check CONSUL_HTTP_TOKEN and that its policy may read the service")]
+    #[error(
+        "refused with status {status} ({message}); check CONSUL_HTTP_TOKEN and that its policy may read the service"
+    )]
     Refused {
         /// HTTP status.
         status: u16,

@@ -66,9 +66,9 @@ impl Catalog for FileCatalog {
 
 async fn read_capped(path: &Path) -> Result<String, Cause> {
     let io = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            Cause::DoesNotExist("there is no such file; check the path, or write one with cbrowse nodes list --json".into())
-        }
+        std::io::ErrorKind::NotFound => Cause::DoesNotExist(
+            "there is no such file; check the path, or write one with cbrowse nodes list --json".into(),
+        ),
         _ => Cause::Io(error.to_string()),
     };
     let file = tokio::fs::File::open(path).await.map_err(io)?;

@@ -75,10 +75,16 @@ impl Merged {
 fn conflict(first: &str, known: &NodeRecord, second: &str, other: &NodeRecord) -> Option<String> {
     if known.endpoint() != other.endpoint() {
         let (known_at, other_at) = (known.endpoint(), other.endpoint());
-        return Some(format!("node {} is at {known_at} in {first} and at {other_at} in {second}; the first is used", known.id));
+        return Some(format!(
+            "node {} is at {known_at} in {first} and at {other_at} in {second}; the first is used",
+            known.id
+        ));
     }
     if known.identity.is_some() && other.identity.is_some() && known.identity != other.identity {
-        return Some(format!("node {} has another identity in {first} than in {second}; the first is used", known.id));
+        return Some(format!(
+            "node {} has another identity in {first} than in {second}; the first is used",
+            known.id
+        ));
     }
     None
 }
@@ -108,7 +114,8 @@ mod tests {
     }
 
     fn record(id: &str, address: &str) -> NodeRecord {
-        serde_json::from_value(serde_json::json!({"id": id, "address": address, "port": 7443})).expect("a record")
+        serde_json::from_value(serde_json::json!({"id": id, "address": address, "port": 7443}))
+            .expect("a record")
     }
 
     fn holding(name: &str, nodes: &[NodeRecord]) -> Box<dyn Catalog> {
@@ -125,7 +132,8 @@ mod tests {
     #[tokio::test]
     async fn the_first_wins_and_a_conflict_is_said() {
         let first = holding("x", &[record("a", "10.0.0.1"), record("b", "10.0.0.2")]);
-        let second = holding("y", &[record("b", "10.0.0.2"), record("a", "10.0.0.9"), record("c", "10.0.0.3")]);
+        let second =
+            holding("y", &[record("b", "10.0.0.2"), record("a", "10.0.0.9"), record("c", "10.0.0.3")]);
         let listing = list_all(&[first, second]).await.unwrap();
         let found: Vec<_> = listing.nodes.iter().map(|n| (n.id.as_str(), n.address.as_str())).collect();
         assert_eq!(found, [("a", "10.0.0.1"), ("b", "10.0.0.2"), ("c", "10.0.0.3")]);
@@ -147,7 +155,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_is_down_or_hangs_costs_a_warning() {
         let hanging = Box::new(Fixed(CatalogUri::File("hang".into()), None));
-        let listing = list_all(&[down("x"), hanging, holding("y", &[record("a", "10.0.0.1")])]).await.unwrap();
+        let listing =
+            list_all(&[down("x"), hanging, holding("y", &[record("a", "10.0.0.1")])]).await.unwrap();
         assert_eq!((listing.nodes.len(), listing.warnings.len()), (1, 2));
         assert!(listing.warnings[0].contains("file:x") && listing.warnings[0].contains("connection refused"));
         assert!(listing.warnings[1].contains("file:hang") && listing.warnings[1].contains("10 s"));
@@ -171,7 +180,8 @@ mod tests {
             let listing = Listing { nodes: vec![node], names, ..Listing::default() };
             Box::new(Fixed(CatalogUri::File(name.into()), Some(Ok(listing))))
         };
-        let listing = list_all(&[with_reach("x", Reach::Public), with_reach("y", Reach::Loopback)]).await.unwrap();
+        let listing =
+            list_all(&[with_reach("x", Reach::Public), with_reach("y", Reach::Loopback)]).await.unwrap();
         assert!(!listing.permits(&listing.nodes[0].id, "127.0.0.1".parse().unwrap()));
     }
 }

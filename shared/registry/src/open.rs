@@ -15,20 +15,27 @@ use crate::{
 /// [`CatalogUri::Local`] is not a registry: whoever starts the private node knows it already.
 pub fn open(uri: &CatalogUri, environment: &Environment) -> Result<Box<dyn Catalog>, CatalogError> {
     let opened: Result<Box<dyn Catalog>, Cause> = match uri {
-        CatalogUri::Consul(consul) => ConsulCatalog::new(consul, environment).map(|catalog| Box::new(catalog) as _),
+        CatalogUri::Consul(consul) => {
+            ConsulCatalog::new(consul, environment).map(|catalog| Box::new(catalog) as _)
+        }
         CatalogUri::Srv(srv) => SrvCatalog::new(srv).map(|catalog| Box::new(catalog) as _),
         CatalogUri::File(path) => Ok(Box::new(FileCatalog::new(path))),
-        CatalogUri::Local => {
-            Err(Cause::Settings("local: names a private node that cbrowse connect starts, not a registry".into()))
-        }
+        CatalogUri::Local => Err(Cause::Settings(
+            "local: names a private node that cbrowse connect starts, not a registry".into(),
+        )),
     };
     opened.map_err(|cause| cause.of(uri))
 }
 
 /// Opens a registry for writing. Connects to nothing yet.
-pub fn open_registry(uri: &CatalogUri, environment: &Environment) -> Result<Box<dyn Registry>, RegistryError> {
+pub fn open_registry(
+    uri: &CatalogUri,
+    environment: &Environment,
+) -> Result<Box<dyn Registry>, RegistryError> {
     let opened: Result<Box<dyn Registry>, Cause> = match uri {
-        CatalogUri::Consul(consul) => ConsulRegistry::new(consul, environment).map(|registry| Box::new(registry) as _),
+        CatalogUri::Consul(consul) => {
+            ConsulRegistry::new(consul, environment).map(|registry| Box::new(registry) as _)
+        }
         CatalogUri::Srv(_) | CatalogUri::File(_) | CatalogUri::Local => {
             Err(Cause::Settings("a node cannot register there; for example consul://127.0.0.1:8500".into()))
         }
@@ -48,7 +55,9 @@ mod tests {
             let uri: CatalogUri = uri.parse().expect(uri);
             assert_eq!(open(&uri, &environment).expect("opens").uri(), &uri);
         }
-        for (uri, writable) in [("consul://", true), ("dns+srv://x.example", false), ("file:x", false), ("local:", false)] {
+        for (uri, writable) in
+            [("consul://", true), ("dns+srv://x.example", false), ("file:x", false), ("local:", false)]
+        {
             let uri: CatalogUri = uri.parse().expect(uri);
             assert_eq!(open_registry(&uri, &environment).is_ok(), writable, "{uri}");
         }

@@ -45,7 +45,9 @@ pub enum Refusal {
     #[error("{0} is not an address that a node can have")]
     Nowhere(IpAddr),
     /// Of a kind that this catalog may not name.
-    #[error("{kind} address {address} from a catalog that is not {needed}; mark the catalog with ?local=true to allow it")]
+    #[error(
+        "{kind} address {address} from a catalog that is not {needed}; mark the catalog with ?local=true to allow it"
+    )]
     NotLocal {
         /// The address.
         address: IpAddr,
@@ -126,23 +128,23 @@ fn place_v6(address: Ipv6Addr) -> Place {
         _ if address.is_unspecified() => Place::Nowhere,
         0xff00..=0xffff => Place::Nowhere,
         0xfe80..=0xfebf => Place::LinkLocal,
-        // Unique local (RFC 4193), and site-local (RFC 3879), which some networks still route.
-        0xfc00..=0xfdff | 0xfec0..=0xfeff => Place::Private,
-        // NAT64 of a network's own (RFC 8215) leads to any IPv4 address.
-        0x0064 => Place::Private,
+        // Unique local (RFC 4193); site-local (RFC 3879), which some networks still route; a network's own NAT64
+        // (RFC 8215), which leads to any IPv4 address.
+        0xfc00..=0xfdff | 0xfec0..=0xfeff | 0x0064 => Place::Private,
         _ => Place::Public,
     }
 }
 
 /// The IPv4 address that an IPv6 form leads to: mapped, compatible, NAT64 (RFC 6052) and 6to4 (RFC 3056).
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, d, e, f, high, low] = address.segments();
-    let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    match [a, b, c, d, e, f] {
-        [0, 0, 0, 0, 0, 0xffff] | [0x0064, 0xff9b, 0, 0, 0, 0] => Some(join(high, low)),
+    let segments = address.segments();
+    let at =
+        |index: usize| Ipv4Addr::from((u32::from(segments[index]) << 16) | u32::from(segments[index + 1]));
+    match segments {
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0x0064, 0xff9b, 0, 0, 0, 0, ..] => Some(at(6)),
         // `::` and `::1` are no embedded addresses.
-        [0, 0, 0, 0, 0, 0] if high != 0 => Some(join(high, low)),
-        [0x2002, high, low, ..] => Some(join(high, low)),
+        [0, 0, 0, 0, 0, 0, high, _] if high != 0 => Some(at(6)),
+        [0x2002, ..] => Some(at(1)),
         _ => None,
     }
 }

@@ -157,7 +157,9 @@ mod tests {
 
     #[test]
     fn a_name_cannot_hide_an_address() {
-        for address in ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "1.2.3.0x4", "localhost", "a.LOCALHOST"] {
+        for address in
+            ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "1.2.3.0x4", "localhost", "a.LOCALHOST"]
+        {
             let listing = screen([candidate("n", address, 80)], Reach::Private);
             assert!(listing.nodes.is_empty(), "{address}");
         }
@@ -188,7 +190,9 @@ mod tests {
 
     #[test]
     fn the_cap_on_a_catalog_holds_at_and_above() {
-        let of = |count: usize| screen((0..count).map(|i| candidate(&format!("n{i}"), "127.0.0.1", 1)), Reach::Loopback);
+        let of = |count: usize| {
+            screen((0..count).map(|i| candidate(&format!("n{i}"), "127.0.0.1", 1)), Reach::Loopback)
+        };
         let at = of(MAX_NODES);
         assert_eq!((at.nodes.len(), at.warnings.len()), (MAX_NODES, 0));
         let above = of(MAX_NODES + 1);

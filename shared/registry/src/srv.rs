@@ -66,7 +66,10 @@ impl SrvCatalog {
             ));
         }
         if answer.unavailable {
-            warnings.push(format!("{} says that the service is not available there (target \".\")", self.settings.name));
+            warnings.push(format!(
+                "{} says that the service is not available there (target \".\")",
+                self.settings.name
+            ));
         }
         let mut listing = screen(answer.candidates(), self.reach());
         listing.warnings.append(&mut warnings);

@@ -229,7 +229,9 @@ mod tests {
 
     #[test]
     fn a_secret_in_the_value_is_refused_and_not_repeated() {
-        for text in ["consul://user:hunter2@h:1", "consul://h:1?token=hunter2", "consul://h:1?password=hunter2"] {
+        for text in
+            ["consul://user:hunter2@h:1", "consul://h:1?token=hunter2", "consul://h:1?password=hunter2"]
+        {
             let error = text.parse::<CatalogUri>().expect_err(text).to_string();
             assert!(!error.contains("hunter2"), "{error}");
             assert!(error.contains("CONSUL_HTTP_TOKEN"), "{error}");

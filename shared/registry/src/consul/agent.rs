@@ -54,7 +54,12 @@ impl Agent {
     }
 
     /// Tells; any status but 200 is an error.
-    pub(super) async fn put(&self, path: &str, body: &impl Serialize, deadline: Duration) -> Result<Answer, Cause> {
+    pub(super) async fn put(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        deadline: Duration,
+    ) -> Result<Answer, Cause> {
         self.send(self.request(Method::PUT, path).json(body), deadline).await
     }
 
@@ -93,13 +98,18 @@ fn address(environment: &Environment) -> Result<(Option<Scheme>, Authority), Cau
     let Some(text) = environment.get("CONSUL_HTTP_ADDR") else {
         return Ok((None, Authority { host: "127.0.0.1".into(), port: CONSUL_PORT }));
     };
-    let wrong = |cause: String| Cause::Settings(format!("CONSUL_HTTP_ADDR {cause}; for example 127.0.0.1:8500"));
+    let wrong =
+        |cause: String| Cause::Settings(format!("CONSUL_HTTP_ADDR {cause}; for example 127.0.0.1:8500"));
     let (scheme, rest) = match text.split_once("://") {
         None => (None, text),
         Some(("http", rest)) => (Some(Scheme::Http), rest),
         Some(("https", rest)) => (Some(Scheme::Https), rest),
-        Some(("unix", _)) => return Err(wrong("names a Unix socket, which is not in this version yet".into())),
-        Some((other, _)) => return Err(wrong(format!("has the scheme {other:?} (http and https are known)"))),
+        Some(("unix", _)) => {
+            return Err(wrong("names a Unix socket, which is not in this version yet".into()));
+        }
+        Some((other, _)) => {
+            return Err(wrong(format!("has the scheme {other:?} (http and https are known)")));
+        }
     };
     let agent = authority(rest.trim_end_matches('/'), CONSUL_PORT);
     Ok((scheme, agent.map_err(|cause| wrong(format!("is no address: {cause}")))?))
@@ -142,11 +152,13 @@ fn client(ssl: bool, environment: &Environment, warnings: &mut Vec<String>) -> R
     } else if let Some(path) = environment.get("CONSUL_CACERT") {
         let bundle = Certificate::from_pem_bundle(&file("CONSUL_CACERT", path)?);
         let bundle = bundle.ok().filter(|certificates| !certificates.is_empty());
-        let bundle = bundle.ok_or_else(|| Cause::Settings(format!("CONSUL_CACERT {path:?} holds no PEM certificate")))?;
+        let bundle = bundle
+            .ok_or_else(|| Cause::Settings(format!("CONSUL_CACERT {path:?} holds no PEM certificate")))?;
         builder = builder.tls_certs_only(bundle);
     }
     if ssl && switch(environment, "CONSUL_HTTP_SSL_VERIFY")? == Some(false) {
-        warnings.push("CONSUL_HTTP_SSL_VERIFY=false: whoever answers is believed to be the registry".to_owned());
+        warnings
+            .push("CONSUL_HTTP_SSL_VERIFY=false: whoever answers is believed to be the registry".to_owned());
         builder = builder.tls_danger_accept_invalid_certs(true);
     }
     builder.build().map_err(|error| Cause::Settings(format!("TLS cannot be set up ({})", root_cause(&error))))
@@ -198,7 +210,8 @@ mod tests {
             ("CONSUL_HTTP_SSL", "yes", "\"yes\""),
             ("CONSUL_HTTP_TOKEN_FILE", "/nonexistent", "/nonexistent"),
         ] {
-            let Err(Cause::Settings(text)) = agent("consul://", &Environment::default().with(name, value)) else {
+            let Err(Cause::Settings(text)) = agent("consul://", &Environment::default().with(name, value))
+            else {
                 panic!("{name}={value} was taken");
             };
             assert!(text.contains(name) && text.contains(part), "{text}");
@@ -210,7 +223,9 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         let environment = Environment::default().with("CONSUL_CACERT", path);
         assert!(agent("consul://h:1", &environment).is_ok(), "without TLS it is not read");
-        assert!(matches!(agent("consul://h:1?ssl", &environment), Err(Cause::Settings(text)) if text.contains("PEM")));
+        assert!(
+            matches!(agent("consul://h:1?ssl", &environment), Err(Cause::Settings(text)) if text.contains("PEM"))
+        );
     }
 
     #[test]

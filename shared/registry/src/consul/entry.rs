@@ -85,7 +85,8 @@ fn candidate(index: usize, text: &str) -> Candidate {
         }
         Err(error) => {
             let named = serde_json::from_str::<Named>(text).ok();
-            let entry = named.map_or_else(|| format!("instance {}", index + 1), |named| named.service.id.into_owned());
+            let entry = named
+                .map_or_else(|| format!("instance {}", index + 1), |named| named.service.id.into_owned());
             Candidate { entry, record: Err(error.to_string()) }
         }
     }
@@ -127,7 +128,10 @@ fn take_number<Number: std::str::FromStr>(
     meta.remove(key).filter(|text| !text.is_empty()).map(parse).transpose()
 }
 
-fn take<Value: DeserializeOwned>(meta: &mut BTreeMap<String, String>, key: &str) -> Result<Option<Value>, String> {
+fn take<Value: DeserializeOwned>(
+    meta: &mut BTreeMap<String, String>,
+    key: &str,
+) -> Result<Option<Value>, String> {
     let parse = |text: String| {
         serde_json::from_value(serde_json::Value::String(text)).map_err(|error| format!("{key}: {error}"))
     };
@@ -160,7 +164,8 @@ mod tests {
     use super::*;
 
     fn read(service: &serde_json::Value) -> Candidate {
-        let body = json!([{"Node": {"Node": "host", "Address": "10.0.0.7"}, "Service": service, "Checks": []}]);
+        let body =
+            json!([{"Node": {"Node": "host", "Address": "10.0.0.7"}, "Service": service, "Checks": []}]);
         candidates(body.to_string().as_bytes()).expect("a list").remove(0)
     }
 
@@ -187,7 +192,8 @@ mod tests {
 
     #[test]
     fn a_foreign_entry_has_the_usual_values() {
-        let record = read(&json!({"ID": "n1", "Port": 80, "Address": "", "Tags": null, "Meta": null})).record.unwrap();
+        let record =
+            read(&json!({"ID": "n1", "Port": 80, "Address": "", "Tags": null, "Meta": null})).record.unwrap();
         assert_eq!((record.address.as_str(), record.port, record.weight), ("10.0.0.7", 80, 1));
         assert_eq!((record.capacity, record.region.as_str()), (0, ""));
     }

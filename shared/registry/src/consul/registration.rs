@@ -201,7 +201,8 @@ mod tests {
     use super::*;
 
     fn record() -> NodeRecord {
-        serde_json::from_value(json!({"id": "n1", "address": "fd00::1", "port": 7443, "weight": 0})).expect("a record")
+        serde_json::from_value(json!({"id": "n1", "address": "fd00::1", "port": 7443, "weight": 0}))
+            .expect("a record")
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn is_json(path: &Path, text: &str) -> bool {
 
 /// Counted from 1.
 pub(super) fn line_at(text: &[u8], offset: usize) -> usize {
-    text[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+    text[..offset.min(text.len())].split(|byte| *byte == b'\n').count()
 }
 
 #[derive(Deserialize)]
@@ -144,7 +144,9 @@ port = 70000
         let entries = parsed("nodes.toml", TOML);
         let record = entries[0].record.clone().unwrap();
         let listing = crate::Listing { nodes: vec![record.clone()], ..crate::Listing::default() };
-        for text in [serde_json::to_string(&listing.nodes).unwrap(), serde_json::to_string_pretty(&listing).unwrap()] {
+        for text in
+            [serde_json::to_string(&listing.nodes).unwrap(), serde_json::to_string_pretty(&listing).unwrap()]
+        {
             assert_eq!(parsed("-", &text)[0].record, Ok(record.clone()));
         }
     }

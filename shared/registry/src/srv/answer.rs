@@ -66,7 +66,10 @@ impl Answer {
 
     /// Targets that somebody has to look up.
     pub(super) fn without_address(&self) -> impl Iterator<Item = &Name> {
-        self.services.iter().map(|service| &service.target).filter(|target| !self.addresses.contains_key(*target))
+        self.services
+            .iter()
+            .map(|service| &service.target)
+            .filter(|target| !self.addresses.contains_key(*target))
     }
 
     pub(super) fn candidates(&self) -> Vec<Candidate> {
@@ -121,7 +124,8 @@ fn decode_consul(target: &Name) -> Option<IpAddr> {
     let mut labels = target.iter();
     let (digits, kind) = (labels.next()?, labels.next()?);
     // A datacenter and at least one label of the domain follow.
-    if !kind.eq_ignore_ascii_case(b"addr") || labels.count() < 2 || !digits.iter().all(u8::is_ascii_hexdigit) {
+    if !kind.eq_ignore_ascii_case(b"addr") || labels.count() < 2 || !digits.iter().all(u8::is_ascii_hexdigit)
+    {
         return None;
     }
     let digits = std::str::from_utf8(digits).ok()?;
@@ -167,7 +171,7 @@ mod tests {
             ("c0000201.addr.consul.", None),
             ("c000020.addr.dc1.consul.", None),
             ("c000020g.addr.dc1.consul.", None),
-            ("+0000201.addr.dc1.consul.", None),
+            ("-0000201.addr.dc1.consul.", None),
             ("c0000201.node.dc1.consul.", None),
             ("addr.", None),
         ] {
@@ -182,14 +186,23 @@ mod tests {
             service(20, 0, 7444, "n2.example."),
             service(10, 1, 7445, "7f000001.addr.dc1.consul."),
         ];
-        let answer = Answer::from_records(&answers, &[address("n1.example.", "10.0.0.1"), address("n1.example.", "fd00::1")]);
+        let answer = Answer::from_records(
+            &answers,
+            &[address("n1.example.", "10.0.0.1"), address("n1.example.", "fd00::1")],
+        );
         assert_eq!(answer.without_address().collect::<Vec<_>>(), [&name("n2.example.")]);
         assert_eq!(answer.time_to_live, Duration::from_secs(30));
         let candidates = answer.candidates();
         let first = candidates[0].record.as_ref().unwrap();
-        assert_eq!((first.id.as_str(), first.address.as_str(), first.weight), ("10.0.0.1:7443", "10.0.0.1", 5));
+        assert_eq!(
+            (first.id.as_str(), first.address.as_str(), first.weight),
+            ("10.0.0.1:7443", "10.0.0.1", 5)
+        );
         assert_eq!(first.meta[PRIORITY_KEY], "10");
-        assert_eq!((first.meta[TARGET_KEY].as_str(), first.meta[ADDRESSES_KEY].as_str()), ("n1.example", "fd00::1"));
+        assert_eq!(
+            (first.meta[TARGET_KEY].as_str(), first.meta[ADDRESSES_KEY].as_str()),
+            ("n1.example", "fd00::1")
+        );
         assert_eq!(candidates[1].record, Err("its target has no address".into()));
         assert_eq!(candidates[2].record.as_ref().unwrap().id.as_str(), "127.0.0.1:7445");
     }
@@ -202,7 +215,10 @@ mod tests {
 
     #[test]
     fn an_ipv6_node_is_named_in_brackets() {
-        let answer = Answer::from_records(&[service(1, 1, 7443, "n.example.")], &[address("n.example.", "2001:db8::1")]);
+        let answer = Answer::from_records(
+            &[service(1, 1, 7443, "n.example.")],
+            &[address("n.example.", "2001:db8::1")],
+        );
         let record = &records(&answer)[0];
         assert_eq!((record.id.as_str(), record.endpoint()), ("[2001:db8::1]:7443", record.id.to_string()));
     }

@@ -9,10 +9,15 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use hickory_resolver::{
     TokioResolver,
-    config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ProtocolConfig, ResolverConfig, ResolverOpts},
+    config::{
+        ConnectionConfig, LookupIpStrategy, NameServerConfig, ProtocolConfig, ResolverConfig, ResolverOpts,
+    },
     lookup::Lookup,
     net::{DnsError, NetError, NoRecords, runtime::TokioRuntimeProvider},
-    proto::{op::ResponseCode, rr::{Name, RecordType}},
+    proto::{
+        op::ResponseCode,
+        rr::{Name, RecordType},
+    },
     system_conf::read_system_conf,
 };
 
@@ -37,12 +42,15 @@ impl Lookups {
     pub(super) fn new(server: Option<SocketAddr>) -> Result<Self, Cause> {
         let (config, options) = match server {
             Some(server) => {
-                let connections = [ProtocolConfig::Udp, ProtocolConfig::Tcp].map(|protocol| at(server.port(), protocol));
+                let connections =
+                    [ProtocolConfig::Udp, ProtocolConfig::Tcp].map(|protocol| at(server.port(), protocol));
                 let server = NameServerConfig::new(server.ip(), true, connections.into());
                 (ResolverConfig::from_name_servers(vec![server]), ResolverOpts::default())
             }
             None => read_system_conf().map_err(|error| {
-                Cause::Settings(format!("the system's resolvers cannot be read ({error}); name one with ?server=ip:port"))
+                Cause::Settings(format!(
+                    "the system's resolvers cannot be read ({error}); name one with ?server=ip:port"
+                ))
             })?,
         };
         Ok(Self { tcp: build(tcp_only(&config), options.clone())?, any: build(config, options)? })
@@ -55,8 +63,13 @@ impl Lookups {
             Ok(lookup) => Ok((answer(&lookup), Vec::new())),
             Err(error) if error.is_no_records_found() => Err(failed(name, &error)),
             Err(over_tcp) => {
-                let lookup = self.any.lookup(full_name, RecordType::SRV).await.map_err(|error| failed(name, &error))?;
-                let warning = format!("DNS answered over UDP only ({over_tcp} over TCP): long lists may be cut");
+                let lookup = self
+                    .any
+                    .lookup(full_name, RecordType::SRV)
+                    .await
+                    .map_err(|error| failed(name, &error))?;
+                let warning =
+                    format!("DNS answered over UDP only ({over_tcp} over TCP): long lists may be cut");
                 Ok((answer(&lookup), vec![warning]))
             }
         }
@@ -104,7 +117,8 @@ fn build(config: ResolverConfig, mut options: ResolverOpts) -> Result<TokioResol
 
 /// As it stands, without the system's search domains: an appended domain could answer with somebody else's nodes.
 fn absolute(name: &str) -> Result<Name, Cause> {
-    let mut name = Name::from_ascii(name).map_err(|error| Cause::Settings(format!("{name:?} is no DNS name ({error})")))?;
+    let mut name = Name::from_ascii(name)
+        .map_err(|error| Cause::Settings(format!("{name:?} is no DNS name ({error})")))?;
     name.set_fqdn(true);
     Ok(name)
 }
@@ -115,10 +129,15 @@ fn answer(lookup: &Lookup) -> Answer {
 
 fn failed(name: &str, error: &NetError) -> Cause {
     match error {
-        NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code: ResponseCode::NXDomain | ResponseCode::NoError, .. })) => {
-            Cause::DoesNotExist(format!("DNS knows no SRV records of {name}; check the name, and that a node is up"))
+        NetError::Dns(DnsError::NoRecordsFound(NoRecords {
+            response_code: ResponseCode::NXDomain | ResponseCode::NoError,
+            ..
+        })) => Cause::DoesNotExist(format!(
+            "DNS knows no SRV records of {name}; check the name, and that a node is up"
+        )),
+        NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. })) => {
+            refused(name, *response_code)
         }
-        NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. }) ) => refused(name, *response_code),
         NetError::Dns(DnsError::ResponseCode(code)) => refused(name, *code),
         NetError::Timeout => Cause::Deadline(QUESTION_DEADLINE),
         other => Cause::Unreachable(other.to_string()),

@@ -1,0 +1,5 @@
+//! Every adapter against its real server.
+
+mod consul;
+mod contract;
+mod support;

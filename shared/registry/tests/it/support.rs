@@ -1,0 +1,60 @@
+//! Records to register, and how long to wait for what a registry does by itself.
+
+use std::time::Duration;
+
+use cbrowse_protocol::node::NodeRecord;
+use cbrowse_registry::{
+    Catalog, CatalogUri, Change, ChangeStream, Environment, Listing, Registry, open, open_registry,
+};
+use futures_util::StreamExt as _;
+use serde_json::json;
+
+/// Longest wait for anything in these tests; only a failure takes it.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+pub(crate) fn record(id: &str, port: u16) -> NodeRecord {
+    serde_json::from_value(json!({
+        "id": id, "address": "127.0.0.1", "port": port, "region": "eu-central", "zone": "eu-central-1a",
+        "version": "0.1.0", "tags": ["fast", "größe-日本"], "weight": 5, "capacity": 4,
+        "browser_version": "156.0.8078.79", "meta": {"rack": "r1 – ünïcode"}
+    }))
+    .expect("a record")
+}
+
+pub(crate) fn catalog(uri: &str) -> Box<dyn Catalog> {
+    open(&uri.parse::<CatalogUri>().expect(uri), &Environment::default()).expect(uri)
+}
+
+pub(crate) fn registry(uri: &str) -> Box<dyn Registry> {
+    open_registry(&uri.parse::<CatalogUri>().expect(uri), &Environment::default()).expect(uri)
+}
+
+/// In the order of their ids, which is no catalog's promise.
+pub(crate) fn ids(listing: &Listing) -> Vec<&str> {
+    let mut ids: Vec<_> = listing.nodes.iter().map(|node| node.id.as_str()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+pub(crate) async fn list(catalog: &dyn Catalog) -> Listing {
+    catalog.list().await.expect("a listing")
+}
+
+/// Asks until `done`: for what a registry does in its own time.
+pub(crate) async fn list_until(catalog: &dyn Catalog, done: impl Fn(&Listing) -> bool) -> Listing {
+    let waiting = async {
+        loop {
+            let listing = list(catalog).await;
+            if done(&listing) {
+                return listing;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, waiting).await.expect("the catalog never came to say so")
+}
+
+pub(crate) async fn next_change(stream: &mut ChangeStream) -> Change {
+    let next = tokio::time::timeout(DEADLINE, stream.next()).await.expect("no change came");
+    next.expect("a watch has no end").expect("the registry answers")
+}
