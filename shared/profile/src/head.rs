@@ -81,7 +81,9 @@ pub enum HeadError {
     #[error("the head's bytes are not those of {0}: damaged, cut short or swapped")]
     Corrupt(ObjectName),
     /// Whole, but sealed for somebody else.
-    #[error("this key does not open the head; it was sealed with another account's key, or for another profile")]
+    #[error(
+        "this key does not open the head; it was sealed with another account's key, or for another profile"
+    )]
     WrongKey,
     /// A later format.
     #[error("the head cannot be read")]
@@ -222,19 +224,26 @@ fn decode(signed: &[u8]) -> Result<Head, Malformed> {
         1 => Closing::Crash,
         _ => return Err(take.malformed()),
     };
-    let device = take.text(MAX_LABEL_LENGTH)?.to_owned();
-    let browser_version = take.text(MAX_LABEL_LENGTH)?.to_owned();
+    let device = take_label(&mut take)?;
+    let browser_version = take_label(&mut take)?;
     let (files, bytes) = (take.u64()?, take.u64()?);
     let length = take.u64()?;
     let packs = PackTable::decode(&mut take)?;
     let chunks = decode_chunks(&mut take, &packs)?;
     let sum: u64 = chunks.iter().map(|chunk| u64::from(chunk.clear)).sum();
-    if generation == 0 || sum != length || length > MAX_MANIFEST_LENGTH {
+    let is_sound = generation > 0 && sum == length && length <= MAX_MANIFEST_LENGTH;
+    if !is_sound || !packs.is_used_by(chunks.iter()) {
         return Err(take.malformed());
     }
     take.finish()?;
     let root = Root { length, packs, chunks };
     Ok(Head { profile, generation, previous, time, closing, device, browser_version, files, bytes, root })
+}
+
+/// A label as [`label`] would have made it: what a node wrote may reach a terminal.
+fn take_label(take: &mut Take<'_>) -> Result<String, Malformed> {
+    let text = take.text(MAX_LABEL_LENGTH)?;
+    if label(text) == text { Ok(text.to_owned()) } else { Err(take.malformed()) }
 }
 
 /// At most [`MAX_LABEL_LENGTH`] bytes of a name, without control characters.
