@@ -35,9 +35,9 @@ fn old_or_new_after_a_crash_at_any_step() {
         );
         assert!(!finished || found == value + 1, "a finished save is there");
         if found == value {
-            old_seen += 1
+            old_seen += 1;
         } else {
-            new_seen += 1
+            new_seen += 1;
         }
         value = found;
         steps += 1;

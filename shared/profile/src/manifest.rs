@@ -320,8 +320,9 @@ mod tests {
         refused(|m| m.files.swap(0, 1));
         refused(|m| m.files[1].path = m.files[0].path.clone());
         refused(|m| m.files[0].size += 1);
-        refused(|m| {
-            m.packs.0.push(m.packs.0[0].as_ref().map(|p| PackEntry { name: p.name, key: p.key.duplicate() }))
+        refused(|manifest| {
+            let pack = manifest.packs.duplicate().0.remove(0);
+            manifest.packs.0.push(pack);
         });
         refused(|m| m.files[0].chunks[0].pack = 1);
         refused(|m| m.files[0].chunks[0].pack = 3);
@@ -332,7 +333,7 @@ mod tests {
     #[test]
     fn slots_keep_their_numbers_and_free_ones_are_used_again() {
         let mut manifest = sample();
-        let kept = vec![manifest.files[0].chunks[1]];
+        let kept = [manifest.files[0].chunks[1]];
         manifest.packs.keep_used(kept.iter());
         assert!(manifest.packs.get(0).is_none() && manifest.packs.get(2).is_some());
         let added = manifest
