@@ -103,7 +103,7 @@ pub(crate) fn is_entered(path: &str) -> bool {
     };
     let related =
         |known: &&str| lies_in(inner, known) || known.strip_prefix(inner).is_some_and(|r| r.starts_with('/'));
-    FILES.iter().chain(DIRECTORIES).chain(EXECUTABLE_DIRECTORIES).any(|known| related(&known))
+    FILES.iter().chain(DIRECTORIES).chain(EXECUTABLE_DIRECTORIES).any(related)
 }
 
 fn check_path(path: &str) -> Result<(), PathError> {
@@ -204,7 +204,8 @@ mod tests {
 
     #[test]
     fn paths_that_climb_are_no_paths() {
-        for bad in ["", "/etc/passwd", "../x", "Default/../../x", "Default//x", "Default/./x", "a\\b", "a\nb", "a\0"]
+        for bad in
+            ["", "/etc/passwd", "../x", "Default/../../x", "Default//x", "Default/./x", "a\\b", "a\nb", "a\0"]
         {
             assert!(classify(bad).is_err(), "{bad:?}");
         }
@@ -214,7 +215,9 @@ mod tests {
 
     #[test]
     fn a_scan_enters_what_it_needs_only() {
-        for entered in ["Default", "Default/Network", "Default/Service Worker", "Default/Local Storage/leveldb"] {
+        for entered in
+            ["Default", "Default/Network", "Default/Service Worker", "Default/Local Storage/leveldb"]
+        {
             assert!(is_entered(entered), "{entered}");
         }
         for passed in ["Default/Cache", "Safe Browsing", "Default/Service Worker/x", "Default/Net"] {

@@ -150,7 +150,8 @@ impl Authority {
             .parse()
             .expect("hexadecimal digits are an id");
         let verifying_key = ProfileKeys::derive(account, &id).verifying_key();
-        let record = ProfileRecord { version: LAYOUT_VERSION, id, name: name.clone(), verifying_key, created: now };
+        let record =
+            ProfileRecord { version: LAYOUT_VERSION, id, name: name.clone(), verifying_key, created: now };
         let directory = root.join(record.id.as_str());
         state::write_json(&directory, "profile.json", &record)?;
         Self::at(directory, record)
@@ -254,7 +255,9 @@ pub fn list(root: &Path) -> Result<Vec<ProfileRecord>, AuthorityError> {
     let mut records = Vec::new();
     for entry in std::fs::read_dir(root).map_err(|source| disk("list", root, source))? {
         let entry = entry.map_err(|source| disk("list", root, source))?;
-        let Some(record) = state::read_json::<ProfileRecord>(&entry.path(), "profile.json")? else { continue };
+        let Some(record) = state::read_json::<ProfileRecord>(&entry.path(), "profile.json")? else {
+            continue;
+        };
         if record.version > LAYOUT_VERSION {
             return Err(AuthorityError::Version(record.version));
         }

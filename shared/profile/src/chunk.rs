@@ -52,10 +52,7 @@ pub(crate) fn split<E>(
     mut sink: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), SplitError<E>> {
     let mut head = Vec::with_capacity(WHOLE_FILE_LENGTH + 1);
-    file.by_ref()
-        .take(WHOLE_FILE_LENGTH as u64 + 1)
-        .read_to_end(&mut head)
-        .map_err(SplitError::Read)?;
+    file.by_ref().take(WHOLE_FILE_LENGTH as u64 + 1).read_to_end(&mut head).map_err(SplitError::Read)?;
     if head.len() <= WHOLE_FILE_LENGTH {
         return if head.is_empty() { Ok(()) } else { sink(&head).map_err(SplitError::Sink) };
     }
@@ -71,10 +68,7 @@ fn split_pages<E>(
     let mut page = Vec::with_capacity(SQLITE_CHUNK_LENGTH);
     loop {
         page.clear();
-        file.by_ref()
-            .take(SQLITE_CHUNK_LENGTH as u64)
-            .read_to_end(&mut page)
-            .map_err(SplitError::Read)?;
+        file.by_ref().take(SQLITE_CHUNK_LENGTH as u64).read_to_end(&mut page).map_err(SplitError::Read)?;
         if page.is_empty() {
             return Ok(());
         }

@@ -67,7 +67,7 @@ impl ObjectStore for DirectoryStore {
             return Ok(());
         }
         let parent = path.parent().expect("objects lie in a directory");
-        files::make_directory(parent).map_err(|source| disk("make", parent, source))?;
+        files::make_durable_directory(parent).map_err(|source| disk("make", parent, source))?;
         if path.exists() {
             // A damaged copy is worth nothing; the right bytes may take its place.
             return files::replace(&path, object).map_err(|source| disk("mend", &path, source));

@@ -12,7 +12,7 @@ use crate::{
     allowlist::{self, Class, PathError},
     keys::ProfileKeys,
     manifest::{ChunkRef, FileEntry, Manifest},
-    object::{ObjectStore, StoreError, copy_objects},
+    object::{ObjectStore, StoreError, check_object},
     pack::{self, ReadError},
     proposal::Proposal,
     sanitize::{self, MAX_SETTINGS_LENGTH},
@@ -23,6 +23,9 @@ use crate::{
 /// Largest bookmarks file that is looked through, in bytes. Larger ones count as unreadable.
 const MAX_BOOKMARKS_LENGTH: u64 = 64 * 1024 * 1024;
 const BOOKMARKS: &str = "Default/Bookmarks";
+/// Bytes that may be fetched beyond twice the profile's size. Less refuses a small profile whose journals were
+/// rewritten often in one session.
+const FETCH_ALLOWANCE: u64 = 64 * 1024 * 1024;
 /// Files that a browser never leaves a profile without once it had them.
 const ESSENTIAL: &[&str] = &["Default/Preferences", "Default/Cookies", "Default/Network/Cookies"];
 
@@ -41,6 +44,9 @@ pub enum ExamineError {
     /// The head says something else than the proposal around it.
     #[error("the proposed head contradicts its proposal")]
     Contradiction,
+    /// More bytes than such a profile can need.
+    #[error("the node lists far more data than the profile's files hold")]
+    TooMuch,
     /// A path climbs.
     #[error("refuse the proposed files")]
     Path(#[from] PathError),
@@ -75,10 +81,23 @@ pub(crate) fn examine(
     }
     check_paths(&proposed.manifest)?;
     check_fullness(&proposed.manifest, base)?;
-    copy_objects(&proposed.objects(), from, store)?;
+    fetch(&proposed, from, store)?;
     check_chunks(&proposed, base, store)?;
     check_executable(&proposed, base, store)?;
     Ok(proposed)
+}
+
+/// Like `copy_objects`, up to what a profile of the said size can need: packs are padded and may hold chunks of
+/// files that were read again, but a node cannot make this machine fetch without end.
+fn fetch(proposed: &Snapshot, from: &dyn ObjectStore, store: &dyn ObjectStore) -> Result<(), ExamineError> {
+    let mut budget = proposed.head().bytes.saturating_mul(2).saturating_add(FETCH_ALLOWANCE);
+    for name in store.missing(&proposed.objects())? {
+        let object = from.get(&name)?;
+        check_object(&name, &object)?;
+        budget = budget.checked_sub(object.len() as u64).ok_or(ExamineError::TooMuch)?;
+        store.put(&name, &object)?;
+    }
+    Ok(())
 }
 
 fn check_paths(manifest: &Manifest) -> Result<(), ExamineError> {
@@ -164,7 +183,8 @@ fn bookmarklets(snapshot: &Snapshot, store: &dyn ObjectStore) -> Result<BTreeSet
     let Some(file) = snapshot.manifest.files.iter().find(|file| file.path == BOOKMARKS) else {
         return Ok(found);
     };
-    match read_small(snapshot, file, MAX_BOOKMARKS_LENGTH, store)?.map(|clear| serde_json::from_slice(&clear)) {
+    match read_small(snapshot, file, MAX_BOOKMARKS_LENGTH, store)?.map(|clear| serde_json::from_slice(&clear))
+    {
         Some(Ok(tree)) => collect_scripts(&tree, &mut found),
         _ => drop(found.insert("unreadable bookmarks".into())),
     }
@@ -227,7 +247,9 @@ mod tests {
 
     #[test]
     fn scripts_are_found_however_they_are_spelled() {
-        for script in ["javascript:1", " JavaScript:1", "java\nscript:1", "\u{1}javascript:1", "data:text/html,x"] {
+        for script in
+            ["javascript:1", " JavaScript:1", "java\nscript:1", "\u{1}javascript:1", "data:text/html,x"]
+        {
             assert!(runs_script(script), "{script:?}");
         }
         for page in ["https://example.org/javascript:1", "http://x", "about:blank", "javascripts:1", ""] {

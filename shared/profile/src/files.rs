@@ -17,14 +17,34 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
 }
 
+/// Makes `path` below a parent that is there, and its entry durable.
+pub(crate) fn make_durable_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    make_directory(path)?;
+    flush_parent(path)
+}
+
 /// Creates a file that must not be there yet; a link in its place is an error.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)
 }
 
+/// Where a crash may fall; tests blow a fuse here, and every later step fails too, as after a kill.
+#[cfg(not(test))]
+#[expect(clippy::unnecessary_wraps, reason = "fails in tests only")]
+fn step() -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) use tests::step;
+
 /// Puts `bytes` at `path`, replacing what is there. After a crash the old or the new bytes are there.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = write_beside(path, bytes)?;
+    step()?;
     fs::rename(&beside, path).inspect_err(|_| forget(&beside))?;
     flush_parent(path)
 }
@@ -32,6 +52,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Puts `bytes` at `path` unless something is there; `false` when it was.
 pub(crate) fn put_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     let beside = write_beside(path, bytes)?;
+    step()?;
     let linked = fs::hard_link(&beside, path);
     forget(&beside);
     match linked {
@@ -45,6 +66,7 @@ pub(crate) fn put_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
 pub(crate) const UNFINISHED: &str = ".unfinished-";
 
 fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+    step()?;
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
@@ -55,6 +77,7 @@ fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
 }
 
 fn flush_parent(path: &Path) -> io::Result<()> {
+    step()?;
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     File::open(parent)?.sync_all()
 }
@@ -80,10 +103,25 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+pub(crate) mod tests {
+    use std::{cell::Cell, os::unix::fs::PermissionsExt as _};
 
     use super::*;
+
+    thread_local! {
+        static STEPS_LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
+    }
+
+    /// From now on this thread's files fail after `steps` more steps.
+    pub(crate) fn crash_after(steps: u32) {
+        STEPS_LEFT.set(steps);
+    }
+
+    pub(crate) fn step() -> io::Result<()> {
+        let left = STEPS_LEFT.get();
+        STEPS_LEFT.set(left.saturating_sub(u32::from(left != u32::MAX)));
+        if left == 0 { Err(io::Error::other("crashed here")) } else { Ok(()) }
+    }
 
     #[test]
     fn files_are_whole_private_and_leave_nothing_beside() {

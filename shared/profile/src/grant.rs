@@ -245,8 +245,8 @@ impl SessionSecret {
     ) -> Result<Grant, GrantError> {
         let (encapsulated, ciphertext) =
             sealed.split_at_checked(ENCAPSULATED_LENGTH).ok_or(GrantError::Opening)?;
-        let encapsulated = <Kem as hpke::Kem>::EncappedKey::from_bytes(encapsulated)
-            .map_err(|_| GrantError::Opening)?;
+        let encapsulated =
+            <Kem as hpke::Kem>::EncappedKey::from_bytes(encapsulated).map_err(|_| GrantError::Opening)?;
         let clear = hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, Kem>(
             &OpModeR::Base,
             &self.private,

@@ -81,7 +81,9 @@ pub enum HeadError {
     #[error("the head's bytes are not those of {0}: damaged, cut short or swapped")]
     Corrupt(ObjectName),
     /// Whole, but sealed for somebody else.
-    #[error("this key does not open the head; it was sealed with another account's key, or for another profile")]
+    #[error(
+        "this key does not open the head; it was sealed with another account's key, or for another profile"
+    )]
     WrongKey,
     /// A later format.
     #[error("the head cannot be read")]
@@ -222,19 +224,26 @@ fn decode(signed: &[u8]) -> Result<Head, Malformed> {
         1 => Closing::Crash,
         _ => return Err(take.malformed()),
     };
-    let device = take.text(MAX_LABEL_LENGTH)?.to_owned();
-    let browser_version = take.text(MAX_LABEL_LENGTH)?.to_owned();
+    let device = take_label(&mut take)?;
+    let browser_version = take_label(&mut take)?;
     let (files, bytes) = (take.u64()?, take.u64()?);
     let length = take.u64()?;
     let packs = PackTable::decode(&mut take)?;
     let chunks = decode_chunks(&mut take, &packs)?;
     let sum: u64 = chunks.iter().map(|chunk| u64::from(chunk.clear)).sum();
-    if generation == 0 || sum != length || length > MAX_MANIFEST_LENGTH {
+    let is_sound = generation > 0 && sum == length && length <= MAX_MANIFEST_LENGTH;
+    if !is_sound || !packs.is_used_by(chunks.iter()) {
         return Err(take.malformed());
     }
     take.finish()?;
     let root = Root { length, packs, chunks };
     Ok(Head { profile, generation, previous, time, closing, device, browser_version, files, bytes, root })
+}
+
+/// A label as [`label`] would have made it: what a node wrote may reach a terminal.
+fn take_label(take: &mut Take<'_>) -> Result<String, Malformed> {
+    let text = take.text(MAX_LABEL_LENGTH)?;
+    if label(text) == text { Ok(text.to_owned()) } else { Err(take.malformed()) }
 }
 
 /// At most [`MAX_LABEL_LENGTH`] bytes of a name, without control characters.
@@ -247,4 +256,85 @@ pub(crate) fn label(text: &str) -> String {
         label.push(character);
     }
     label
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{keys::AccountKey, keys::ProfileKeys, secret::tests::Seeded};
+
+    fn keys() -> SealingKeys {
+        let account = AccountKey::from_bytes([1; 32]);
+        ProfileKeys::derive(&account, &"p1".parse().unwrap()).sealing()
+    }
+
+    fn sample() -> Head {
+        Head {
+            profile: "p1".parse().unwrap(),
+            generation: 3,
+            previous: Some(ObjectName::from_bytes([4; 32])),
+            time: 5,
+            closing: Closing::Crash,
+            device: "laptop".into(),
+            browser_version: "156".into(),
+            files: 1,
+            bytes: 2,
+            root: Root::default(),
+        }
+    }
+
+    fn open(object: &[u8], profile: &str, keys: &SealingKeys) -> Result<Head, HeadError> {
+        let unlock = Unlock::Wrap(keys.wrap_key.duplicate());
+        let name = ObjectName::of(object);
+        open_head(&name, object, &profile.parse().unwrap(), &keys.verifying_key(), &unlock)
+            .map(|(head, _)| head)
+    }
+
+    #[test]
+    fn a_head_comes_back_as_it_was() {
+        let sealed = seal_head(&sample(), &keys(), &mut Seeded::new("head"));
+        let head = open(&sealed.object, "p1", &keys()).unwrap();
+        assert_eq!(encode(&head), encode(&sample()));
+        assert_eq!(open(&sealed.object, "p2", &keys()).unwrap_err(), HeadError::WrongKey);
+    }
+
+    #[test]
+    fn flipped_and_cut_objects_never_open_even_under_their_own_names() {
+        let sealed = seal_head(&sample(), &keys(), &mut Seeded::new("head"));
+        for at in (0..sealed.object.len()).step_by(3) {
+            let mut changed = sealed.object.clone();
+            changed[at] ^= 1;
+            assert!(open(&changed, "p1", &keys()).is_err(), "flipped at {at}");
+            assert!(open(&sealed.object[..at], "p1", &keys()).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn the_inside_is_decoded_without_panic_however_it_was_changed() {
+        let bytes = encode(&sample());
+        for at in 0..bytes.len() {
+            assert!(decode(&bytes[..at]).is_err(), "cut at {at}");
+            for bit in 0..8 {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                let _ = decode(&changed);
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_signed_with_another_key_is_refused() {
+        let mut other = keys();
+        other.signing = SigningKey::generate();
+        let sealed = seal_head(&sample(), &other, &mut Seeded::new("head"));
+        assert_eq!(open(&sealed.object, "p1", &keys()).unwrap_err(), HeadError::Signature);
+    }
+
+    #[test]
+    fn labels_hold_nothing_that_a_terminal_would_obey() {
+        assert_eq!(label("a\u{1b}[2Jb\n"), "a[2Jb");
+        assert_eq!(label(&"ü".repeat(100)).len(), MAX_LABEL_LENGTH);
+        let hostile = Head { device: "\u{1b}[2J".into(), ..sample() };
+        assert!(decode(&encode(&hostile)).is_err());
+    }
 }

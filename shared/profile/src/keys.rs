@@ -147,7 +147,11 @@ mod tests {
         let hex = |secret: &Secret| blake3::Hash::from_bytes(*secret.expose()).to_hex().to_string();
         assert_eq!(
             [hex(&own.id_key), hex(&own.wrap_key), keys.verifying_key().to_string()],
-            ["GOLDEN-1".to_owned(), "GOLDEN-2".to_owned(), "GOLDEN-3".to_owned()]
+            [
+                "e5d4675bcdfdf4870f30cea1f0b6d217adb5e6ee55fe5c6474f11e786e8b1c79",
+                "6c2f76de3555ea2b74b77bd133e35dccb5cfaa76956f0355f01b59d48532d2eb",
+                "LOoB70iHJyjMk4IkdBTtjPDHWlCbd5T-NaKFB7alzUY"
+            ]
         );
     }
 }

@@ -5,13 +5,19 @@
 //! Stores ([`object::ObjectStore`]) hold ciphertext and are trusted with nothing. Format version 1 is specified in
 //! `docs/profile-format.md`. Calls block; there is no clock in here, `now` comes in.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
+
 pub mod allowlist;
 pub mod authority;
 pub mod chunk;
 mod codec;
+#[cfg(test)]
+mod crash;
 pub mod directory;
 pub mod examine;
 mod files;
+#[cfg(test)]
+mod frozen;
 pub mod grant;
 pub mod head;
 pub mod keys;

@@ -6,7 +6,7 @@
 //!              path (u16 length, UTF-8, "/" between parts), u64 size, u32 count, then for each chunk:
 //!              id 32, u32 pack slot, u32 offset, u32 stored length, u32 clear length, u8 coding (0 raw, 1 zstd)
 //! ```
-//! A slot keeps its number for as long as it is used, so an unchanged file's entry keeps its bytes and the
+//! Every pack listed holds a chunk that is listed. A slot keeps its number for as long as it is used, so an unchanged file's entry keeps its bytes and the
 //! manifest's own chunks deduplicate. Chunk boundaries are the writer's choice; any split is valid.
 
 use crate::{
@@ -111,12 +111,22 @@ impl PackTable {
         u32::try_from(free).expect("packs are counted in thousands")
     }
 
-    /// Empties every slot that no chunk uses any more.
-    pub(crate) fn keep_used<'a>(&mut self, chunks: impl Iterator<Item = &'a ChunkRef>) {
+    fn used<'a>(&self, chunks: impl Iterator<Item = &'a ChunkRef>) -> Vec<bool> {
         let mut used = vec![false; self.0.len()];
         for chunk in chunks {
             used[chunk.pack as usize] = true;
         }
+        used
+    }
+
+    /// Whether `chunks` use every pack: nobody is made to fetch one for nothing.
+    pub(crate) fn is_used_by<'a>(&self, chunks: impl Iterator<Item = &'a ChunkRef>) -> bool {
+        self.0.iter().zip(self.used(chunks)).all(|(slot, used)| slot.is_some() == used)
+    }
+
+    /// Empties every slot that no chunk uses any more.
+    pub(crate) fn keep_used<'a>(&mut self, chunks: impl Iterator<Item = &'a ChunkRef>) {
+        let used = self.used(chunks);
         for (slot, used) in self.0.iter_mut().zip(used) {
             if !used {
                 *slot = None;
@@ -241,6 +251,9 @@ impl Manifest {
             }
             files.push(FileEntry { path, size, chunks });
         }
+        if !packs.is_used_by(files.iter().flat_map(|file| &file.chunks)) {
+            return Err(take.malformed());
+        }
         take.finish()?;
         Ok(Self { packs, files })
     }
@@ -278,7 +291,10 @@ mod tests {
     fn round_trip_and_golden() {
         let bytes = sample().encode();
         assert_eq!(Manifest::decode(&bytes).unwrap().encode(), bytes);
-        assert_eq!(blake3::hash(&bytes).to_hex().as_str(), "GOLDEN-5");
+        assert_eq!(
+            blake3::hash(&bytes).to_hex().as_str(),
+            "2935540da9a51e307c2af9848ecc7deec440ee5ee639ea6004f642aaf653a18a"
+        );
     }
 
     #[test]
@@ -304,6 +320,10 @@ mod tests {
         refused(|m| m.files.swap(0, 1));
         refused(|m| m.files[1].path = m.files[0].path.clone());
         refused(|m| m.files[0].size += 1);
+        refused(|manifest| {
+            let pack = manifest.packs.duplicate().0.remove(0);
+            manifest.packs.0.push(pack);
+        });
         refused(|m| m.files[0].chunks[0].pack = 1);
         refused(|m| m.files[0].chunks[0].pack = 3);
         refused(|m| m.files[0].chunks[0].clear = MAX_CHUNK_LENGTH + 1);
@@ -313,13 +333,12 @@ mod tests {
     #[test]
     fn slots_keep_their_numbers_and_free_ones_are_used_again() {
         let mut manifest = sample();
-        let kept = vec![manifest.files[0].chunks[1]];
+        let kept = [manifest.files[0].chunks[1]];
         manifest.packs.keep_used(kept.iter());
         assert!(manifest.packs.get(0).is_none() && manifest.packs.get(2).is_some());
-        let added = manifest.packs.add(PackEntry {
-            name: ObjectName::from_bytes([9; 32]),
-            key: Secret::from_bytes([9; 32]),
-        });
+        let added = manifest
+            .packs
+            .add(PackEntry { name: ObjectName::from_bytes([9; 32]), key: Secret::from_bytes([9; 32]) });
         assert_eq!(added, 0);
         manifest.packs.keep_used(std::iter::empty());
         assert!(manifest.packs.0.is_empty());

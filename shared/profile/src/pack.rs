@@ -98,16 +98,15 @@ impl<'a> ChunkWriter<'a> {
     }
 
     /// Where `clear` is, after writing it if it was nowhere.
-    pub(crate) fn add(
-        &mut self,
-        clear: &[u8],
-        random: &mut dyn Randomness,
-    ) -> Result<ChunkRef, WriteError> {
+    pub(crate) fn add(&mut self, clear: &[u8], random: &mut dyn Randomness) -> Result<ChunkRef, WriteError> {
         let id = chunk::chunk_id(self.id_key, clear);
         if let Some(known) = self.known.get(&id) {
             return Ok(*known);
         }
-        if self.open.as_ref().is_some_and(|pack| pack.buffer.len() - HEADER_LENGTH + clear.len() > PACK_LENGTH)
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|pack| pack.buffer.len() - HEADER_LENGTH + clear.len() > PACK_LENGTH)
         {
             self.close(PACK_LENGTH, random)?;
         }

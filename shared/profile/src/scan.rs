@@ -161,7 +161,9 @@ mod tests {
     fn links_special_files_and_code_stay_behind_and_are_named() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
-        for path in ["Default/Cookies", "Default/Bookmarks", "Default/Cache/x", "Default/Extensions/a/1/m.json"] {
+        for path in
+            ["Default/Cookies", "Default/Bookmarks", "Default/Cache/x", "Default/Extensions/a/1/m.json"]
+        {
             plant(root, path);
         }
         std::os::unix::fs::symlink("/etc/passwd", root.join("Default/History")).unwrap();

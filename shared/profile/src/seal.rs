@@ -163,10 +163,7 @@ only one tip for the future, sunscreen would be it."
         assert_eq!(text[..8], [0xbd, 0x6d, 0x17, 0x9d, 0x3e, 0x83, 0xd4, 0x3b]);
         assert_eq!(
             tag[..],
-            [
-                0xc0, 0x87, 0x59, 0x24, 0xc1, 0xc7, 0x98, 0x79, 0x47, 0xde, 0xaf, 0xd8, 0x78, 0x0a, 0xcf,
-                0x49
-            ]
+            [0xc0, 0x87, 0x59, 0x24, 0xc1, 0xc7, 0x98, 0x79, 0x47, 0xde, 0xaf, 0xd8, 0x78, 0x0a, 0xcf, 0x49]
         );
     }
 
@@ -206,10 +203,7 @@ only one tip for the future, sunscreen would be it."
         let key = Secret::from_bytes([1; 32]);
         let mut bytes = sealed(&mut SystemRandom);
         bytes[5] = 2;
-        assert_eq!(
-            open(bytes.clone(), Kind::Pack, &profile("p1"), &key).unwrap_err(),
-            SealError::Suite(2)
-        );
+        assert_eq!(open(bytes.clone(), Kind::Pack, &profile("p1"), &key).unwrap_err(), SealError::Suite(2));
         bytes[4] = 2;
         assert_eq!(open(bytes, Kind::Pack, &profile("p1"), &key).unwrap_err(), SealError::Version(2));
     }

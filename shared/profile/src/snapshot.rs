@@ -77,8 +77,7 @@ pub fn open_snapshot(
     access: &Access,
 ) -> Result<Snapshot, OpenError> {
     let object = store.get(name)?;
-    let (head, head_key) =
-        head::open_head(name, &object, &access.profile, &access.signer, &access.unlock)?;
+    let (head, head_key) = head::open_head(name, &object, &access.profile, &access.signer, &access.unlock)?;
     let manifest = read_manifest(&head, store, &access.id_key)?;
     Ok(Snapshot { name: *name, head, head_key, manifest, id_key: access.id_key.duplicate() })
 }
@@ -93,8 +92,8 @@ fn read_manifest(head: &Head, store: &dyn ObjectStore, id_key: &Secret) -> Resul
         if let std::collections::hash_map::Entry::Vacant(vacant) = opened.entry(chunk.pack) {
             vacant.insert(pack::read_pack(store, entry, Kind::ManifestPack, &head.profile)?);
         }
-        let clear = pack::read_chunk(&opened[&chunk.pack], chunk, id_key)
-            .ok_or(ReadError::Chunk(entry.name))?;
+        let clear =
+            pack::read_chunk(&opened[&chunk.pack], chunk, id_key).ok_or(ReadError::Chunk(entry.name))?;
         bytes.extend_from_slice(&clear);
     }
     Ok(Manifest::decode(&bytes)?)

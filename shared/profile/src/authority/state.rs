@@ -53,7 +53,12 @@ pub struct HeadRecord {
 }
 
 impl HeadRecord {
-    pub(crate) fn of(head: HeadRef, meta: &SaveMeta, stats: &SaveStats, proposed: Option<ObjectName>) -> Self {
+    pub(crate) fn of(
+        head: HeadRef,
+        meta: &SaveMeta,
+        stats: &SaveStats,
+        proposed: Option<ObjectName>,
+    ) -> Self {
         Self {
             head,
             time: meta.now,
@@ -113,26 +118,40 @@ pub(super) fn history(directory: &Path) -> Result<Vec<HeadRecord>, AuthorityErro
     }
     names.sort();
     let mut records: Vec<HeadRecord> = Vec::new();
-    for name in names.iter().filter_map(|name| name.to_str()).filter(|name| name.ends_with(".json")) {
+    for name in names.iter().filter_map(|name| name.to_str()).filter(|name| is_record(name)) {
         records.extend(read_json(&heads, name)?);
     }
     records.retain(|record| record.kept_as.is_some() || record.head.generation <= newest);
     Ok(records)
 }
 
-pub(super) fn read_json<T: DeserializeOwned>(directory: &Path, name: &str) -> Result<Option<T>, AuthorityError> {
+/// Not the unfinished file of a crash.
+fn is_record(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "json")
+}
+
+pub(super) fn read_json<T: DeserializeOwned>(
+    directory: &Path,
+    name: &str,
+) -> Result<Option<T>, AuthorityError> {
     let path = directory.join(name);
     match files::read_limited(&path, MAX_STATE_LENGTH) {
         Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|_| AuthorityError::Damaged(path)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(source) => Err(disk("read", &path, source)),
     }
 }
 
-pub(super) fn write_json<T: Serialize>(directory: &Path, name: &str, value: &T) -> Result<(), AuthorityError> {
+pub(super) fn write_json<T: Serialize>(
+    directory: &Path,
+    name: &str,
+    value: &T,
+) -> Result<(), AuthorityError> {
     let path = directory.join(name);
     let bytes = serde_json::to_vec_pretty(value).expect("plain data serializes");
-    files::make_directory(directory)
+    files::make_durable_directory(directory)
         .and_then(|()| files::replace(&path, &bytes))
         .map_err(|source| disk("write", &path, source))
 }

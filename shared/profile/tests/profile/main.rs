@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod attacks;
-mod bench;
 mod crashes;
 mod journey;
 mod world;

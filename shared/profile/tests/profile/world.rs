@@ -58,7 +58,11 @@ impl World {
     pub(crate) fn browser(&self, name: &str) -> PathBuf {
         let root = self.path(name);
         plant(&root, "Last Version", b"156.0.1");
-        plant(&root, "Local State", br#"{"intl":{"app_locale":"de"},"browser":{"enabled_labs_experiments":["x"]}}"#);
+        plant(
+            &root,
+            "Local State",
+            br#"{"intl":{"app_locale":"de"},"browser":{"enabled_labs_experiments":["x"]}}"#,
+        );
         plant(&root, "Default/Preferences", format!(r#"{{"profile":{{"name":"{PLANTED}"}}}}"#).as_bytes());
         plant(&root, "Default/Cookies", &database(40, PLANTED));
         plant(&root, "Default/History", &noise("history", 900_000));
