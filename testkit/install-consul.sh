@@ -56,7 +56,7 @@ private() {
 # Where this machine gets its own release from, one base address a line, whichever file names it; below each the
 # place where mirrors that carry the archive keep suites that have left it.
 mirrors() {
-    codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
+    codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
     # shellcheck disable=SC2016  # apt substitutes these, not the shell
     apt-get indextargets --no-release-info --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
         awk -v codename="$codename" '
