@@ -56,6 +56,11 @@ impl Paths {
         })
     }
 
+    /// Last answers of the catalogs.
+    pub fn catalogs(&self) -> PathBuf {
+        self.cache.join("catalogs")
+    }
+
     /// Everything below one directory, for tests and demonstrations.
     pub fn below(root: &std::path::Path) -> Self {
         Self { config: root.join("config"), data: root.join("data"), cache: root.join("cache") }

@@ -13,9 +13,12 @@ pub mod statistics;
 pub mod tcp;
 pub mod track;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
-use cbrowse_protocol::{api::Status, node::NodeRecord};
+use cbrowse_protocol::{api::Status, id::NodeId, node::NodeRecord};
 
 pub use self::{
     drive::{Road, Sockets},
@@ -83,16 +86,18 @@ pub struct Report {
     pub elapsed: Duration,
 }
 
-/// Probes `records`, likely best first, over `road`. `heard` is told how many nodes have answered so far.
+/// Probes `records`, likely best first, over `road`; `permits` says which addresses a host name may lead to
+/// ([`cbrowse_registry::Listing::permits`]). `heard` is told how many nodes have answered so far.
 pub async fn probe(
     records: Vec<NodeRecord>,
+    permits: impl Fn(&NodeId, IpAddr) -> bool,
     road: &impl Road,
     goal: Goal,
     deadline: Duration,
     heard: impl FnMut(usize),
 ) -> Report {
     limits::raise_open_files();
-    let addresses = resolve::resolve(&records).await;
+    let addresses = resolve::resolve(&records, permits).await;
     let dialled: Vec<SocketAddr> = addresses.iter().flatten().copied().collect();
     let (tracks, elapsed) = drive::drive(road, &dialled, goal, deadline, heard).await;
     let mut tracks = tracks.into_iter();
@@ -100,20 +105,20 @@ pub async fn probe(
         .into_iter()
         .zip(addresses)
         .map(|(record, address)| {
-            let track = address.and_then(|_| tracks.next());
-            describe(record, address, track.as_ref())
+            let track = address.and_then(|_| tracks.next().ok_or(Reach::Silent));
+            describe(record, address.ok(), track.as_ref())
         })
         .collect();
     Report { nodes, icmp: road.has_icmp(), elapsed }
 }
 
-fn describe(record: NodeRecord, address: Option<SocketAddr>, track: Option<&Track>) -> Probed {
+fn describe(record: NodeRecord, address: Option<SocketAddr>, track: Result<&Track, &Reach>) -> Probed {
     Probed {
         record,
         address,
-        reach: track.map_or(Reach::Unresolved, Track::reach),
+        reach: track.map_or_else(|reach| *reach, Track::reach),
         method: track.map_or("", Track::method),
-        rtt: track.and_then(Track::measure),
+        rtt: track.ok().and_then(Track::measure),
         live: Live::Unasked,
     }
 }

@@ -5,19 +5,24 @@ use std::{
     time::Duration,
 };
 
-use cbrowse_protocol::node::NodeRecord;
+use cbrowse_protocol::{id::NodeId, node::NodeRecord};
 use tokio::task::JoinSet;
+
+use super::track::Reach;
 
 /// Names not resolved within this are left out; with more, one dead name server delays every choice.
 const NAME_DEADLINE: Duration = Duration::from_secs(2);
 /// Names asked for at once: each takes a thread of the system's resolver while it waits.
 const AT_ONCE: usize = 32;
 
-/// The address of each record, in their order; `None` for a name that does not resolve.
-pub async fn resolve(records: &[NodeRecord]) -> Vec<Option<SocketAddr>> {
-    let mut addresses: Vec<Option<SocketAddr>> = records.iter().map(literal).collect();
+/// The address of each record, in their order, or why there is none. `permits` says which addresses a name may lead to.
+pub async fn resolve(
+    records: &[NodeRecord],
+    permits: impl Fn(&NodeId, IpAddr) -> bool,
+) -> Vec<Result<SocketAddr, Reach>> {
+    let mut addresses: Vec<Result<SocketAddr, Reach>> = records.iter().map(literal).collect();
     let mut names =
-        records.iter().enumerate().filter(|(index, _)| addresses[*index].is_none()).collect::<Vec<_>>();
+        records.iter().enumerate().filter(|(index, _)| addresses[*index].is_err()).collect::<Vec<_>>();
     let mut asked = JoinSet::new();
     while !names.is_empty() || !asked.is_empty() {
         while asked.len() < AT_ONCE
@@ -27,20 +32,28 @@ pub async fn resolve(records: &[NodeRecord]) -> Vec<Option<SocketAddr>> {
             asked.spawn(async move { (index, look_up(host, port).await) });
         }
         if let Some(Ok((index, found))) = asked.join_next().await {
-            addresses[index] = found;
+            let permitted = found.iter().find(|address| permits(&records[index].id, address.ip()));
+            addresses[index] = match permitted {
+                Some(address) => Ok(*address),
+                None if found.is_empty() => Err(Reach::Unresolved),
+                None => Err(Reach::Forbidden),
+            };
         }
     }
     addresses
 }
 
-fn literal(record: &NodeRecord) -> Option<SocketAddr> {
-    Some(SocketAddr::new(record.address.parse::<IpAddr>().ok()?, record.port))
+fn literal(record: &NodeRecord) -> Result<SocketAddr, Reach> {
+    let address = record.address.parse::<IpAddr>().map_err(|_| Reach::Unresolved)?;
+    Ok(SocketAddr::new(address, record.port))
 }
 
-/// The first address in the system's own order (RFC 6724).
-async fn look_up(host: String, port: u16) -> Option<SocketAddr> {
-    let found = tokio::time::timeout(NAME_DEADLINE, tokio::net::lookup_host((host, port)));
-    found.await.ok()?.ok()?.next()
+/// Its addresses in the system's own order (RFC 6724).
+async fn look_up(host: String, port: u16) -> Vec<SocketAddr> {
+    match tokio::time::timeout(NAME_DEADLINE, tokio::net::lookup_host((host, port))).await {
+        Ok(Ok(found)) => found.collect(),
+        Ok(Err(_)) | Err(_) => Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -55,10 +68,18 @@ mod tests {
     #[tokio::test]
     async fn addresses_stay_names_resolve_and_order_is_kept() {
         let records = ["192.0.2.7", "localhost", "2001:db8::1", "not a name"].map(record);
-        let addresses = resolve(&records).await;
-        assert_eq!(addresses[0], "192.0.2.7:7443".parse().ok());
-        assert!(addresses[1].is_some_and(|address| address.ip().is_loopback()));
-        assert_eq!(addresses[2], "[2001:db8::1]:7443".parse().ok());
-        assert_eq!(addresses[3], None);
+        let addresses = resolve(&records, |_, _| true).await;
+        assert_eq!(addresses[0], Ok("192.0.2.7:7443".parse().unwrap()));
+        assert!(addresses[1].is_ok_and(|address| address.ip().is_loopback()));
+        assert_eq!(addresses[2], Ok("[2001:db8::1]:7443".parse().unwrap()));
+        assert_eq!(addresses[3], Err(Reach::Unresolved));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_where_it_may_not_is_not_dialled() {
+        let records = [record("localhost"), record("127.0.0.1")];
+        let addresses = resolve(&records, |_, address| !address.is_loopback()).await;
+        assert_eq!(addresses[0], Err(Reach::Forbidden));
+        assert!(addresses[1].is_ok(), "addresses were judged with the catalog");
     }
 }

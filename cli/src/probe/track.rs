@@ -50,6 +50,8 @@ pub enum Reach {
     Silent,
     /// Its name has no address.
     Unresolved,
+    /// Its name leads to addresses that its catalog may not name.
+    Forbidden,
 }
 
 /// Connections given up before their time that make a silent port; one could have been lost on the way.

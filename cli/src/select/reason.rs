@@ -105,6 +105,7 @@ impl fmt::Display for Reason {
                 Reach::Refused => "nothing listens on its port",
                 Reach::NoRoute => "no route to it",
                 Reach::PortSilent => "answers ping, its port does not",
+                Reach::Forbidden => "its name leads where its catalog may not point",
                 Reach::Unresolved => "its name does not resolve",
                 Reach::Silent | Reach::Serving | Reach::Unconfirmed => "no answer",
             }),

@@ -1,0 +1,130 @@
+//! Discovery: from the catalogs in force to the nodes they name, past registries that are down.
+
+pub mod cache;
+
+use std::str::FromStr as _;
+
+use cbrowse_registry::{Catalog, CatalogError, CatalogUri, Environment, Listing, list_all};
+use serde_json::json;
+
+use self::cache::{Cache, CachedCatalog};
+use crate::{
+    context::Globals,
+    failure::{Exit, Failure},
+    output::Output,
+    settings::{Origin, Settings, Value},
+};
+
+/// Rejected entries that are named one by one; of more, only the number is said.
+const NAMED_REJECTED: usize = 3;
+
+/// The catalogs in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    /// Registries and files.
+    pub catalogs: Vec<CatalogUri>,
+    /// Whether the private node of this machine (`local:`) is meant, by name or because nothing else is.
+    pub private_node: bool,
+}
+
+impl Sources {
+    /// Reads the catalog URIs of the settings.
+    pub fn of_settings(settings: &Settings) -> Result<Self, Failure> {
+        let parsed = settings.catalogs.value.iter().map(|text| parse(text, &settings.catalogs));
+        let mut catalogs = parsed.collect::<Result<Vec<_>, _>>()?;
+        let named = catalogs.contains(&CatalogUri::Local);
+        catalogs.retain(|catalog| *catalog != CatalogUri::Local);
+        Ok(Self { private_node: named || catalogs.is_empty(), catalogs })
+    }
+}
+
+fn parse(text: &str, origin: &Value<Vec<String>>) -> Result<CatalogUri, Failure> {
+    CatalogUri::from_str(text).map_err(|error| {
+        let exit = match origin.origin {
+            Origin::Flag(_) => Exit::Usage,
+            _ => Exit::Configuration,
+        };
+        Failure::new(exit, "invalid_catalog", format!("{error} ({})", origin.origin))
+            .details(json!({"catalog": error.value, "origin": origin.origin.to_string()}))
+    })
+}
+
+/// Lists the nodes of all catalogs in force. A registry that is down is served from its last answer.
+/// Warnings and rejected entries are in the listing; [`remark`] says them.
+pub async fn discover(globals: &Globals) -> Result<Listing, Failure> {
+    let sources = Sources::of_settings(&globals.settings)?;
+    if sources.catalogs.is_empty() {
+        return Err(no_catalog());
+    }
+    let cache = Cache::new(globals.paths.catalogs());
+    let catalogs = open_all(&sources.catalogs, &cache)?;
+    list_all(&catalogs).await.map_err(|error| unavailable(&error, &sources.catalogs))
+}
+
+fn open_all(uris: &[CatalogUri], cache: &Cache) -> Result<Vec<Box<dyn Catalog>>, Failure> {
+    let environment = Environment::of_process();
+    let open = |uri| {
+        let catalog = cbrowse_registry::open(uri, &environment)
+            .map_err(|error| Failure::new(Exit::Configuration, "invalid_catalog", error.to_string()))?;
+        Ok(Box::new(CachedCatalog::new(catalog, cache.clone())) as Box<dyn Catalog>)
+    };
+    uris.iter().map(open).collect()
+}
+
+/// There is nothing to list or probe: the private node exists only while it is used.
+fn no_catalog() -> Failure {
+    Failure::new(Exit::Configuration, "no_catalog", "no catalog is set, so there are no nodes to list")
+        .hint("name one with --catalog URI, CBROWSE_CATALOG or the settings file; cbrowse connect alone starts a private node")
+}
+
+fn unavailable(error: &CatalogError, uris: &[CatalogUri]) -> Failure {
+    let catalogs: Vec<String> = uris.iter().map(ToString::to_string).collect();
+    Failure::new(Exit::Catalog, "catalog_unavailable", error.to_string())
+        .details(json!({"catalogs": catalogs, "transient": error.is_transient()}))
+}
+
+/// Says what the user should know about a listing.
+pub fn remark(output: &Output, listing: &Listing) {
+    for warning in &listing.warnings {
+        output.warn(warning);
+    }
+    for rejected in listing.rejected.iter().take(NAMED_REJECTED) {
+        output.warn(format_args!("catalog entry {} is skipped: {}", rejected.entry, rejected.reason));
+    }
+    let more = listing.rejected.len().saturating_sub(NAMED_REJECTED);
+    if more > 0 {
+        output.warn(format_args!("{more} more entries are skipped; see cbrowse nodes list --rejected"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::settings::Flags;
+
+    fn sources(catalogs: &[&str]) -> Result<Sources, Failure> {
+        let flags =
+            Flags { catalogs: catalogs.iter().map(ToString::to_string).collect(), ..Flags::default() };
+        let none = |_: &str| None;
+        Sources::of_settings(&Settings::resolve(&flags, &none, Path::new("/nonexistent/config.toml"))?)
+    }
+
+    #[test]
+    fn without_a_catalog_the_private_node_is_meant() {
+        assert_eq!(sources(&[]), Ok(Sources { catalogs: vec![], private_node: true }));
+        assert_eq!(sources(&["local:"]), Ok(Sources { catalogs: vec![], private_node: true }));
+        let both = sources(&["local:", "file:nodes.toml"]).expect("valid");
+        assert_eq!((both.catalogs.len(), both.private_node), (1, true));
+        assert!(!sources(&["file:nodes.toml"]).expect("valid").private_node);
+    }
+
+    #[test]
+    fn a_catalog_that_is_none_is_named_with_its_origin() {
+        let failure = sources(&["nodes.toml"]).expect_err("no scheme");
+        assert_eq!((failure.exit, failure.code), (Exit::Usage, "invalid_catalog"));
+        assert!(failure.message.contains("\"nodes.toml\""), "{}", failure.message);
+        assert!(failure.message.contains("flag --catalog"), "{}", failure.message);
+    }
+}
