@@ -2,5 +2,6 @@
 
 pub mod connection;
 pub mod finalist;
+pub mod journey;
 pub mod session;
 pub mod verifier;

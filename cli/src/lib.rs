@@ -7,12 +7,16 @@ pub mod credentials;
 pub mod discover;
 pub mod failure;
 pub mod interrupt;
+pub mod local;
 pub mod output;
+pub mod pending;
 pub mod probe;
 pub mod profile;
+pub mod progress;
 pub mod select;
-pub mod trust;
 pub mod settings;
+pub mod survey;
+pub mod trust;
 pub mod view;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};

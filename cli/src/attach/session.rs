@@ -7,7 +7,7 @@ use cbrowse_protocol::{
     api::SessionRequest,
     encoding,
     id::{NodeId, SessionId},
-    wire::{CREATE_HEADER, ClientMessage, MAX_CONTROL_LENGTH, NodeMessage, SUBPROTOCOL, Tab},
+    wire::{CREATE_HEADER, ClientMessage, MAX_CONTROL_LENGTH, NodeMessage, SUBPROTOCOL, Tab, Viewport},
 };
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -116,8 +116,8 @@ pub struct Seen {
     pub first_picture: Option<Instant>,
     /// The session's tabs, as last told.
     pub tabs: Vec<Tab>,
-    /// A save was told since the last look: the node holds a proposal.
-    pub saved: bool,
+    /// Sent once at the first welcome: pictures flow before anybody has opened a viewer.
+    pub greeting: Option<Viewport>,
 }
 
 impl Attachment {
@@ -132,6 +132,11 @@ impl Attachment {
     /// ended too, and saved.
     pub async fn relay(&mut self, hub: &Hub, inputs: &mut Inputs, seen: &mut Seen, stop: &CancellationToken) -> End {
         let _refused_only_if_media = hub.publish(Event::Control(self.welcome.clone()));
+        if let Some(viewport) = seen.greeting.take()
+            && let Some(lost) = self.send(&ClientMessage::Hello { viewport }).await
+        {
+            return lost;
+        }
         loop {
             let end = tokio::select! {
                 biased;
@@ -197,10 +202,6 @@ fn take_control(message: NodeMessage, hub: &Hub, seen: &mut Seen) -> Option<End>
         NodeMessage::Bye { reason, saving } => Some(End::Over { reason: reason.clone(), saving: *saving }),
         NodeMessage::Tabs { tabs } => {
             seen.tabs.clone_from(tabs);
-            None
-        }
-        NodeMessage::Saved { .. } => {
-            seen.saved = true;
             None
         }
         _ => None,

@@ -1,0 +1,349 @@
+//! A session from the first choice to the last save, over as many nodes as it takes.
+//!
+//! ```text
+//! survey -> seat on the best node that takes it -> relay -> link lost? the same session again -> node gone? the next best node
+//! ```
+
+use std::{sync::Arc, time::Duration};
+
+use cbrowse_protocol::{
+    api::SessionRequest,
+    id::{NodeId, SessionId},
+    node::NodeRecord,
+};
+use cbrowse_registry::Listing;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    connection::{ConnectionError, TrustedConnection},
+    finalist::{Finalist, Interview, Judge, interview},
+    session::{Attachment, End, Seen, Target, attach},
+};
+use crate::{
+    context::Paths,
+    credentials::{Credentials, seconds},
+    failure::{Exit, Failure},
+    output::Output,
+    pending::{self, Pending},
+    probe::Probed,
+    profile::{CarryError, OpenProfile, Settled, Uploaded, settle},
+    select::{Constraints, Strategy},
+    survey::{Survey, survey},
+    trust::TrustStore,
+    view::{Event, Hub, Inputs},
+};
+
+/// A lost link is tried again this long before the node counts as gone; the node keeps the session longer than that.
+const RESUME_FOR: Duration = Duration::from_secs(8);
+/// A machine that refuses connections at once is gone, not slow; it gets this long for a server that restarts.
+const REFUSED_FOR: Duration = Duration::from_millis(600);
+/// Between two tries.
+const RESUME_PAUSE: Duration = Duration::from_millis(200);
+/// Nodes that may die under one session before something else is wrong.
+const MAX_MOVES: usize = 5;
+
+/// What a journey needs.
+pub struct Plan {
+    /// Nodes to choose from.
+    pub listing: Listing,
+    /// The catalog is the user's own file.
+    pub own_catalog: bool,
+    /// What the user asks of a node.
+    pub constraints: Constraints,
+    /// How nodes are ordered.
+    pub strategy: Strategy,
+    /// What is asked of the node, profile apart.
+    pub request: SessionRequest,
+    /// The profile to bring along.
+    pub profile: Option<Arc<OpenProfile>>,
+    /// Who we are.
+    pub credentials: Arc<Credentials>,
+}
+
+/// Where a journey stands.
+pub struct Journey<'a> {
+    plan: Plan,
+    paths: &'a Paths,
+    output: &'a Output,
+    store: TrustStore,
+    gone: Vec<NodeId>,
+    /// The node of the present attachment.
+    at: Option<NodeRecord>,
+    /// What the last survey found, for reports.
+    pub surveyed: Option<Surveyed>,
+    /// What went up to the present node.
+    pub uploaded: Option<Uploaded>,
+}
+
+/// A survey without its connections.
+pub struct Surveyed {
+    /// Every node.
+    pub nodes: Vec<Probed>,
+    /// Verdicts and order.
+    pub choice: crate::select::Choice,
+    /// Time it took.
+    pub elapsed: Duration,
+    /// Index of the node that took the session.
+    pub chosen: Option<usize>,
+}
+
+/// How a journey ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// In words for a person; a stranger's text.
+    pub reason: String,
+    /// The worker owns a save that is not complete yet.
+    pub saving: bool,
+}
+
+impl<'a> Journey<'a> {
+    /// Nothing is asked of any node yet.
+    pub fn new(plan: Plan, paths: &'a Paths, output: &'a Output) -> Result<Self, Failure> {
+        let store = TrustStore::load(paths)?;
+        Ok(Self { plan, paths, output, store, gone: Vec::new(), at: None, surveyed: None, uploaded: None })
+    }
+
+    /// Surveys, and attaches to the best node that takes the session.
+    pub async fn begin(&mut self) -> Result<Attachment, Failure> {
+        let mut listing = self.plan.listing.clone();
+        listing.nodes.retain(|node| !self.gone.contains(&node.id));
+        let judge = Judge { store: &self.store, own_catalog: self.plan.own_catalog };
+        let survey = survey(listing, &self.plan.constraints, self.plan.strategy, judge).await;
+        if survey.choice.order.is_empty() {
+            return Err(survey.nobody());
+        }
+        self.take_seat(survey).await
+    }
+
+    /// Asks one candidate after another; remembers why each refused.
+    async fn take_seat(&mut self, mut survey: Survey) -> Result<Attachment, Failure> {
+        let mut refusals: Vec<(NodeId, Failure)> = Vec::new();
+        for index in survey.choice.order.clone() {
+            let record = survey.nodes[index].record.clone();
+            let finalist = match self.finalist(&survey.nodes[index], survey.interviews.remove(&index)).await {
+                Ok(finalist) => finalist,
+                Err(failure) => {
+                    refusals.push((record.id, failure));
+                    continue;
+                }
+            };
+            match self.attach_to(finalist, &survey.nodes[index]).await {
+                Ok(attachment) => {
+                    let Survey { nodes, choice, elapsed, .. } = survey;
+                    self.surveyed = Some(Surveyed { nodes, choice, elapsed, chosen: Some(index) });
+                    return Ok(attachment);
+                }
+                // The same token is no better elsewhere.
+                Err(failure) if failure.exit == Exit::Authentication => return Err(failure),
+                Err(failure) => refusals.push((record.id, failure)),
+            }
+        }
+        Err(all_refused(refusals))
+    }
+
+    async fn finalist(&mut self, node: &Probed, interviewed: Option<Interview>) -> Result<Finalist, Failure> {
+        let judge = Judge { store: &self.store, own_catalog: self.plan.own_catalog };
+        let outcome = match interviewed {
+            Some(outcome) => outcome,
+            None => interview(node, judge).await,
+        };
+        match outcome {
+            Interview::Trusted(finalist) => Ok(finalist),
+            Interview::FirstUse(stranger) => stranger.introduce(self.paths),
+            Interview::Refused(failure) => Err(*failure),
+            Interview::Failed(reason) => Err(Failure::new(Exit::SessionLost, "connection", reason)),
+        }
+    }
+
+    async fn attach_to(&mut self, finalist: Finalist, node: &Probed) -> Result<Attachment, Failure> {
+        let Finalist { mut status, mut connection, .. } = finalist;
+        let identity = *connection.identity();
+        let mut request = self.plan.request.clone();
+        if let Some(profile) = self.plan.profile.clone() {
+            self.uploaded = Some(self.upload(&profile, &mut connection).await?);
+            // Uploading took its time; the worker behind the old key may be taken by now.
+            if self.uploaded.is_some_and(|uploaded| uploaded.objects > 0) {
+                status = connection.get_status(RESUME_FOR).await?;
+            }
+            request.profile = Some(profile.grant(&status, &identity)?);
+        }
+        let attachment = attach(connection, &self.plan.credentials, Target::New(Box::new(request))).await?;
+        let mut record = node.record.clone();
+        if let Some(address) = node.address {
+            (record.address, record.port) = (address.ip().to_string(), address.port());
+        }
+        record.id = attachment.node.clone();
+        record.identity = Some(identity);
+        self.note(&attachment.session, &record);
+        self.at = Some(record);
+        Ok(attachment)
+    }
+
+    async fn upload(&self, profile: &OpenProfile, connection: &mut TrustedConnection) -> Result<Uploaded, CarryError> {
+        let bar = crate::progress::objects(self.output);
+        let uploaded = profile.upload(connection, &self.plan.credentials, |now, total| {
+            bar.set_length(total);
+            bar.set_position(now.objects);
+        });
+        let uploaded = uploaded.await;
+        bar.finish_and_clear();
+        uploaded
+    }
+
+    /// From now on a save of this session may wait on that node.
+    fn note(&self, session: &SessionId, node: &NodeRecord) {
+        let Some(profile) = &self.plan.profile else { return };
+        let pending = Pending {
+            session: session.clone(),
+            profile: profile.id().clone(),
+            node: node.clone(),
+            started: seconds(std::time::SystemTime::now()),
+        };
+        if let Err(error) = pending::note(self.paths, &pending) {
+            self.output.warn(format_args!("cannot note where this session runs ({error}); its save is found by cbrowse profile sync"));
+        }
+    }
+
+    /// Relays until the session is over, mending links and changing nodes on the way.
+    pub async fn travel(
+        &mut self,
+        mut attachment: Attachment,
+        hub: &Hub,
+        inputs: &mut Inputs,
+        seen: &mut Seen,
+        stop: &CancellationToken,
+    ) -> Result<Arrival, Failure> {
+        loop {
+            let reason = match attachment.relay(hub, inputs, seen, stop).await {
+                End::Over { reason, saving } => return Ok(Arrival { reason, saving }),
+                End::Unconfirmed => {
+                    let reason = "the node did not confirm the end in time; it ends the session by itself".into();
+                    return Ok(Arrival { reason, saving: self.plan.profile.is_some() });
+                }
+                End::Lost { reason } => reason,
+            };
+            let _only_media_is_refused = hub.publish(Event::Lost { reason: reason.clone() });
+            let mended = tokio::select! {
+                mended = self.mend(&attachment, seen) => mended?,
+                () = stop.cancelled() => {
+                    return Ok(Arrival { reason: "ended while the link was down".into(), saving: self.plan.profile.is_some() });
+                }
+            };
+            attachment = mended;
+        }
+    }
+
+    /// The same session again, or the next best node with the profile's last save and the open tabs.
+    async fn mend(&mut self, attachment: &Attachment, seen: &Seen) -> Result<Attachment, Failure> {
+        if let Some(resumed) = self.resume(&attachment.session).await {
+            return Ok(resumed);
+        }
+        let left = attachment.node.clone();
+        self.gone.push(left.clone());
+        if self.gone.len() > MAX_MOVES {
+            return Err(lost(&format!("{MAX_MOVES} nodes were lost one after another; the last was {left}")));
+        }
+        let mut tabs: Vec<String> = seen.tabs.iter().filter(|tab| is_web(&tab.url)).map(|tab| tab.url.clone()).collect();
+        if let Some(active) = seen.tabs.iter().find(|tab| tab.active && is_web(&tab.url)) {
+            tabs.retain(|url| *url != active.url);
+            self.plan.request.url = Some(active.url.clone());
+        }
+        self.plan.request.tabs = tabs;
+        self.output.warn(format_args!("{left} is gone; looking for the next best node"));
+        let moved = self.begin().await.map_err(|failure| {
+            Failure { exit: Exit::SessionLost, ..failure }.hint("the profile's last save is safe on this machine")
+        })?;
+        let kept = if self.plan.profile.is_some() { "the profile as last saved and the open tabs" } else { "the open tabs" };
+        self.output.warn(format_args!("moved to {} ({}) with {kept}; what was typed and not sent is lost", moved.node, moved.region));
+        Ok(moved)
+    }
+
+    async fn resume(&self, session: &SessionId) -> Option<Attachment> {
+        let record = self.at.clone()?;
+        let started = tokio::time::Instant::now();
+        let node = unprobed(record);
+        while started.elapsed() < RESUME_FOR {
+            let judge = Judge { store: &self.store, own_catalog: true };
+            match interview(&node, judge).await {
+                Interview::Trusted(finalist) => {
+                    let target = Target::Running(session.clone());
+                    match attach(finalist.connection, &self.plan.credentials, target).await {
+                        Ok(attachment) => return Some(attachment),
+                        Err(ConnectionError::Refused { .. }) => return None,
+                        Err(_) => {}
+                    }
+                }
+                Interview::FirstUse(_) | Interview::Refused(_) => return None,
+                Interview::Failed(reason) if reason.contains("refused") && started.elapsed() > REFUSED_FOR => return None,
+                Interview::Failed(_) => {}
+            }
+            tokio::time::sleep(RESUME_PAUSE).await;
+        }
+        None
+    }
+
+    /// Takes the session's save home. `wait`: how long the worker may still need.
+    pub async fn settle(&self, session: &SessionId, wait: Duration) -> Result<Option<Settled>, Failure> {
+        let (Some(profile), Some(record)) = (self.plan.profile.clone(), self.at.clone()) else { return Ok(None) };
+        let pending = Pending { session: session.clone(), profile: profile.id().clone(), node: record, started: 0 };
+        settle_one(self.paths, &self.store, profile, &self.plan.credentials, &pending, wait).await.map(Some)
+    }
+}
+
+/// Takes home what waits on one node; forgets the session when nothing more can come.
+pub async fn settle_one(
+    paths: &Paths,
+    store: &TrustStore,
+    profile: Arc<OpenProfile>,
+    credentials: &Arc<Credentials>,
+    pending: &Pending,
+    wait: Duration,
+) -> Result<Settled, Failure> {
+    // The identity was trusted when the session began, and is written down in the user's own file.
+    let judge = Judge { store, own_catalog: true };
+    match interview(&unprobed(pending.node.clone()), judge).await {
+        Interview::Trusted(mut finalist) => {
+            let settled = settle(profile, &mut finalist.connection, credentials, wait).await?;
+            if settled.closing == 0 && settled.refused.is_empty() {
+                pending::forget(paths, &pending.session);
+            }
+            Ok(settled)
+        }
+        Interview::FirstUse(stranger) => Err(lost(&format!("{} is not trusted any more", stranger.status.id))),
+        Interview::Refused(failure) => Err(*failure),
+        Interview::Failed(reason) => Err(lost(&reason)),
+    }
+}
+
+fn unprobed(record: NodeRecord) -> Probed {
+    Probed {
+        address: None,
+        reach: crate::probe::Reach::Unconfirmed,
+        method: "",
+        rtt: None,
+        live: crate::probe::Live::Unasked,
+        record,
+    }
+}
+
+fn is_web(url: &str) -> bool {
+    url.starts_with("http://") || url.starts_with("https://")
+}
+
+fn lost(message: &str) -> Failure {
+    Failure::new(Exit::SessionLost, "session_lost", message)
+}
+
+/// One refusal speaks for itself; several are listed, under the exit code of the first.
+fn all_refused(mut refusals: Vec<(NodeId, Failure)>) -> Failure {
+    if refusals.len() == 1 {
+        return refusals.remove(0).1;
+    }
+    let exit = refusals.first().map_or(Exit::Refused, |(_, failure)| failure.exit);
+    let lines: Vec<_> = refusals.iter().map(|(id, failure)| format!("  {id}: {}", failure.message)).collect();
+    let details: Vec<_> =
+        refusals.iter().map(|(id, failure)| serde_json::json!({ "node": id, "code": failure.code, "message": failure.message })).collect();
+    Failure::new(exit, "all_refused", format!("no node took the session:\n{}", lines.join("\n")))
+        .hint("try again in a few seconds, or look with cbrowse nodes probe")
+        .details(serde_json::json!({ "nodes": details }))
+}
