@@ -11,8 +11,8 @@ pub mod output;
 pub mod probe;
 pub mod profile;
 pub mod select;
-pub mod trust;
 pub mod settings;
+pub mod trust;
 pub mod view;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
