@@ -139,3 +139,26 @@ async fn dropping_the_viewer_closes_the_port_and_takes_the_file() {
     assert!(!directory.exists());
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+/// What a process of this user gets from the page's address.
+async fn as_user(user: u32, address: SocketAddr) -> String {
+    let script = "exec 3<>/dev/tcp/127.0.0.1/$0; \
+        printf 'GET / HTTP/1.1\\r\\nHost: 127.0.0.1:%s\\r\\nConnection: close\\r\\n\\r\\n' $0 >&3; cat <&3";
+    let mut command = tokio::process::Command::new("bash");
+    command.args(["-c", script, &address.port().to_string()]).uid(user).current_dir("/");
+    let output =
+        timeout(Duration::from_secs(10), command.output()).await.expect("in time").expect("bash runs");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn another_user_of_this_machine_is_not_answered() {
+    let (_viewer, address, _) = start().await;
+    let own = nix::unistd::geteuid();
+    assert_eq!(status(&as_user(own.as_raw(), address).await), "403");
+    // Only root can become another user, so only root can try.
+    if own.is_root() {
+        assert_eq!(as_user(65534, address).await, "");
+    }
+}
