@@ -14,7 +14,7 @@ const WORDS = { connecting: 'Connecting', live: 'Live', reconnecting: 'Reconnect
 
 const element = (selector) => document.querySelector(selector);
 const stage = element('.stage');
-const session = { welcome: null, state: '', wantsPicture: false };
+const session = { welcome: null, state: '', wantsPicture: false, unseen: null };
 
 // What a person is told
 
@@ -139,7 +139,9 @@ const link = new Link({
 // The parts
 
 const picture = new Picture(element('canvas'), stage, (sequence, length, isDrawn) => {
-  link.send({ type: 'shown', sequence });
+  // Nobody sees a hidden page; without its word no more frames are made for it.
+  if (document.hidden) session.unseen = sequence;
+  else link.send({ type: 'shown', sequence });
   if (!isDrawn) return;
   figures.frame(length);
   const isUp = document.body.dataset.link === 'connecting' || (document.body.dataset.link === 'ended' && !link.ended);
@@ -223,6 +225,12 @@ new ResizeObserver(resized).observe(stage);
 (function watchDensity() {
   matchMedia(`(resolution: ${devicePixelRatio}dppx)`).addEventListener('change', () => { resized(); watchDensity(); }, { once: true });
 })();
+
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden || session.unseen === null) return;
+  link.send({ type: 'shown', sequence: session.unseen });
+  session.unseen = null;
+});
 
 // Buttons
 

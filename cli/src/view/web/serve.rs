@@ -4,7 +4,10 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -24,7 +27,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     assets::{self, Answer},
     gate::{self, Gate, Origin, Redeemed},
-    peer, socket,
+    peer::{self, PeerError},
+    socket,
 };
 use crate::view::Hub;
 
@@ -48,6 +52,8 @@ pub(super) struct House {
     door: PathBuf,
     title: String,
     stop: CancellationToken,
+    /// Another user must not be able to fill the log.
+    has_warned: AtomicBool,
 }
 
 impl House {
@@ -58,7 +64,14 @@ impl House {
         title: String,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        Arc::new(Self { hub, gate: Mutex::new(gate), door, title, stop })
+        let (gate, has_warned) = (Mutex::new(gate), AtomicBool::new(false));
+        Arc::new(Self { hub, gate, door, title, stop, has_warned })
+    }
+
+    fn turn_away(&self, peer: SocketAddr, error: &PeerError) {
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%peer, error = error as &dyn std::error::Error, "a connection to the viewer was refused");
+        }
     }
 
     fn gate(&self) -> std::sync::MutexGuard<'_, Gate> {
@@ -87,11 +100,11 @@ pub(super) async fn run(listener: TcpListener, house: Arc<House>) {
 
 async fn connection(stream: TcpStream, peer: SocketAddr, house: Arc<House>) {
     let Ok(own) = stream.local_addr() else { return };
-    let stranger = peer::check(peer, own).await.err();
-    if let Some(error) = &stranger {
-        tracing::warn!(%peer, error = error as &dyn std::error::Error, "a connection to the viewer was refused");
+    if let Err(error) = peer::check(peer, own).await {
+        house.turn_away(peer, &error);
+        return;
     }
-    let visit = Visit { house, port: own.port(), is_stranger: stranger.is_some(), upgrade: Mutex::default() };
+    let visit = Visit { house, port: own.port(), upgrade: Mutex::default() };
     // Pictures are sent whole; waiting for more to send only delays their last part.
     let _without_it_slower = stream.set_nodelay(true);
     if let Some(upgrade) = visit.requests(stream).await
@@ -106,7 +119,6 @@ async fn connection(stream: TcpStream, peer: SocketAddr, house: Arc<House>) {
 struct Visit {
     house: Arc<House>,
     port: u16,
-    is_stranger: bool,
     upgrade: Mutex<Option<OnUpgrade>>,
 }
 
@@ -128,9 +140,8 @@ impl Visit {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Answer {
-        if self.is_stranger || !self.house.gate().is_our_host(request.headers()) {
-            return self
-                .refuse(StatusCode::FORBIDDEN, "This viewer belongs to another user or another host.\n");
+        if !self.house.gate().is_our_host(request.headers()) {
+            return self.refuse(StatusCode::FORBIDDEN, "This viewer answers to its own name only.\n");
         }
         let origin = Gate::origin(request.headers());
         let is_opening = request.uri().path() == "/open";

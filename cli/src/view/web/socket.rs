@@ -138,7 +138,12 @@ impl Flight {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use cbrowse_protocol::wire::{MediaKind, NodeMessage};
+    use tokio::io::DuplexStream;
+
     use super::*;
+    use crate::view::{Event, Inputs};
 
     #[test]
     fn two_frames_fly_and_a_later_one_lands_the_earlier() {
@@ -161,5 +166,80 @@ mod tests {
         flight.start(2);
         flight.land(1);
         assert_eq!(flight.sent, [2]);
+    }
+
+    /// A page of ours on one end, `run` on the other.
+    struct Visit {
+        hub: Hub,
+        inputs: Inputs,
+        page: WebSocketStream<DuplexStream>,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    async fn visit() -> Visit {
+        let (hub, inputs) = Hub::new();
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let page = WebSocketStream::from_raw_socket(near, protocol::Role::Client, None).await;
+        let (served, stop) = (hub.clone(), CancellationToken::new());
+        let task = tokio::spawn(async move { run(far, &served, "work", &stop).await });
+        let mut visit = Visit { hub, inputs, page, task };
+        assert_eq!(visit.hear().await, r#"{"title":"work","type":"viewer"}"#);
+        visit
+    }
+
+    impl Visit {
+        fn show(&self, sequence: u32) {
+            let (kind, captured, x, y, width, height) = (MediaKind::Frame, 0, 0, 0, 0, 0);
+            let (css_width, css_height) = (8, 8);
+            let header = MediaHeader { kind, sequence, captured, x, y, width, height, css_width, css_height };
+            self.hub.publish(Event::Media(Bytes::copy_from_slice(&header.encode()))).unwrap();
+        }
+
+        async fn hear(&mut self) -> String {
+            match self.page.next().await.unwrap().unwrap() {
+                Message::Text(text) => text.to_string(),
+                Message::Binary(bytes) => {
+                    format!("frame {}", MediaHeader::decode(&bytes).unwrap().0.sequence)
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+
+        async fn say(&mut self, text: &str) {
+            self.page.send(Message::text(text)).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_that_shows_nothing_gets_two_frames_and_every_message() {
+        let mut visit = visit().await;
+        for sequence in 1..=2 {
+            visit.show(sequence);
+            assert_eq!(visit.hear().await, format!("frame {sequence}"));
+        }
+        for sequence in 3..=9 {
+            visit.show(sequence);
+        }
+        visit.hub.publish(Event::Control(NodeMessage::Pong { token: 1 })).unwrap();
+        assert_eq!(visit.hear().await, r#"{"type":"pong","token":1}"#);
+        visit.say(r#"{"type":"shown","sequence":2}"#).await;
+        assert_eq!(visit.hear().await, "frame 9");
+        assert_eq!(visit.inputs.recv().await, Some(ClientMessage::Shown { sequence: 2 }));
+    }
+
+    #[tokio::test]
+    async fn garbage_is_passed_over_and_what_is_too_long_ends_the_page() {
+        let mut visit = visit().await;
+        visit.page.send(Message::binary(vec![0; 100])).await.unwrap();
+        for garbage in ["", "{", "[]", "{\"type\":\"dance\"}", "{\"type\":\"mouse\",\"x\":\"left\"}"] {
+            visit.say(garbage).await;
+        }
+        let fill = MAX_CONTROL_LENGTH - r#"{"type":"text","text":""}"#.len();
+        let text = "x".repeat(fill);
+        visit.say(&json!({ "type": "text", "text": text }).to_string()).await;
+        assert_eq!(visit.inputs.recv().await, Some(ClientMessage::Text { text: text.clone() }));
+        visit.say(&json!({ "type": "text", "text": text + "x" }).to_string()).await;
+        visit.task.await.unwrap();
+        assert!(visit.inputs.try_recv().is_err());
     }
 }

@@ -1,0 +1,150 @@
+//! A headless Chromium that takes orders on a pipe, for looking at pages the way a person's browser does.
+
+use std::{env, path::PathBuf, process::Stdio, time::Duration};
+
+use nix::{sys::stat::Mode, unistd::mkfifo};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::unix::pipe,
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// A browser that answers nothing for this long is broken.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// One browser with one page. It is killed when this is dropped.
+pub(crate) struct Chromium {
+    _child: Child,
+    _home: TempDir,
+    orders: pipe::Sender,
+    answers: BufReader<pipe::Receiver>,
+    count: u64,
+    page: Option<String>,
+}
+
+impl Chromium {
+    /// Starts it with an empty page of 800x600 CSS pixels at two device pixels each.
+    pub(crate) async fn start() -> Self {
+        let home = tempfile::tempdir().expect("a home for the browser");
+        let [orders, answers] = ["orders", "answers"].map(|name| {
+            let path = home.path().join(name);
+            mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).expect("make a pipe");
+            path
+        });
+        let mut options = pipe::OpenOptions::new();
+        options.read_write(true);
+        let (sender, receiver) = (options.open_sender(&orders), options.open_receiver(&answers));
+        let child = Command::new("sh")
+            .args(["-c", r#"orders=$1 answers=$2; shift 2; exec "$@" 3<"$orders" 4>"$answers""#, "sh"])
+            .args([&orders, &answers])
+            .arg(binary())
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--no-first-run",
+            ])
+            .arg("--remote-debugging-pipe")
+            .arg(format!("--user-data-dir={}", home.path().join("data").display()))
+            .env_clear()
+            .env("HOME", home.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("start Chromium");
+        let mut chromium = Self {
+            _child: child,
+            _home: home,
+            orders: sender.expect("open the pipe for orders"),
+            answers: BufReader::new(receiver.expect("open the pipe for answers")),
+            count: 0,
+            page: None,
+        };
+        chromium.open_page().await;
+        chromium
+    }
+
+    async fn open_page(&mut self) {
+        let target = self.call("Target.createTarget", json!({ "url": "about:blank" })).await;
+        let attach = json!({ "targetId": target["targetId"], "flatten": true });
+        let attached = self.call("Target.attachToTarget", attach).await;
+        self.page = attached["sessionId"].as_str().map(str::to_owned);
+        let size = json!({ "width": 800, "height": 600, "deviceScaleFactor": 2, "mobile": false });
+        self.call("Emulation.setDeviceMetricsOverride", size).await;
+    }
+
+    /// Sends one order, to the page once there is one, and waits for its answer.
+    pub(crate) async fn call(&mut self, method: &str, params: Value) -> Value {
+        self.count += 1;
+        let mut order = json!({ "id": self.count, "method": method, "params": params });
+        if let Some(page) = &self.page {
+            order["sessionId"] = json!(page);
+        }
+        let mut bytes = order.to_string().into_bytes();
+        bytes.push(0);
+        self.orders.write_all(&bytes).await.expect("give an order");
+        timeout(DEADLINE, self.answer()).await.unwrap_or_else(|_| panic!("{method} was not answered"))
+    }
+
+    async fn answer(&mut self) -> Value {
+        loop {
+            let mut bytes = Vec::new();
+            self.answers.read_until(0, &mut bytes).await.expect("read an answer");
+            bytes.pop();
+            let mut answer: Value = serde_json::from_slice(&bytes).expect("an answer is JSON");
+            if answer["id"] == self.count {
+                assert!(answer["error"].is_null(), "{answer}");
+                return answer["result"].take();
+            }
+        }
+    }
+
+    pub(crate) async fn navigate(&mut self, url: &str) {
+        self.call("Page.navigate", json!({ "url": url })).await;
+    }
+
+    /// The value of a JavaScript expression, awaited if it is a promise.
+    pub(crate) async fn evaluate(&mut self, expression: &str) -> Value {
+        let params = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
+        let mut answer = self.call("Runtime.evaluate", params).await;
+        assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
+        answer["result"]["value"].take()
+    }
+
+    /// Returns when the expression is true; the page looks once a picture.
+    pub(crate) async fn until(&mut self, condition: &str) {
+        let wait = format!(
+            "new Promise((done) => {{ const look = () => ({condition}) ? done(true) : setTimeout(look, 5); look(); }})"
+        );
+        self.evaluate(&wait).await;
+    }
+
+    pub(crate) async fn mouse(&mut self, kind: &str, x: f64, y: f64) {
+        let params =
+            json!({ "type": kind, "x": x, "y": y, "button": "left", "clickCount": 1, "modifiers": 8 });
+        self.call("Input.dispatchMouseEvent", params).await;
+    }
+
+    pub(crate) async fn press_key(&mut self, key: &str, code: &str, number: u32, text: &str) {
+        for kind in ["keyDown", "keyUp"] {
+            let text = if kind == "keyDown" { text } else { "" };
+            let params = json!({ "type": kind, "key": key, "code": code, "windowsVirtualKeyCode": number, "text": text });
+            self.call("Input.dispatchKeyEvent", params).await;
+        }
+    }
+}
+
+/// `CHROMIUM`, or where distributions put it.
+fn binary() -> PathBuf {
+    let known = ["/usr/lib/chromium/chromium", "/usr/bin/chromium", "/usr/bin/google-chrome"];
+    env::var_os("CHROMIUM")
+        .map(PathBuf::from)
+        .or_else(|| known.iter().map(PathBuf::from).find(|path| path.exists()))
+        .expect("Chromium is installed, or named by CHROMIUM")
+}
