@@ -6,11 +6,13 @@ pub mod context;
 pub mod credentials;
 pub mod failure;
 pub mod interrupt;
+pub mod keyring;
 pub mod output;
+pub mod private_file;
 pub mod probe;
 pub mod select;
-pub mod trust;
 pub mod settings;
+pub mod trust;
 pub mod view;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
