@@ -3,14 +3,7 @@
 //! The file is JSON, mode 0600, replaced as a whole under a lock. A damaged one is an error, never an empty store: an
 //! attacker who can spoil it must not be able to make every changed identity a first use.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use cbrowse_protocol::{id::NodeId, identity::IdentityKey};
 use serde::{Deserialize, Serialize};
@@ -18,16 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     context::Paths,
     failure::{Exit, Failure},
+    private_file::{self, FileError},
 };
 
 /// The store's file in the user's data directory.
 const FILE: &str = "trust.json";
-/// Its lock beside it; never removed.
-const LOCK: &str = "trust.lock";
-/// Longest wait for another command that writes the store. Writing takes milliseconds.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause between two tries for the lock.
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Largest file in bytes: room for tens of thousands of nodes.
 const MAX_LENGTH: u64 = 16 * 1024 * 1024;
 const VERSION: u32 = 1;
@@ -73,19 +61,9 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Another command holds the lock.
-    #[error("another cbrowse keeps {} locked", .0.display())]
-    Locked(PathBuf),
     /// The file system.
-    #[error("cannot {verb} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        verb: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// What it said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 impl From<StoreError> for Failure {
@@ -95,14 +73,9 @@ impl From<StoreError> for Failure {
             StoreError::Damaged { .. } => {
                 failure.hint("restore it from a backup; moving it away forgets every known node and fleet")
             }
-            StoreError::Locked(_) => failure.hint("wait for it to end, then run this again"),
-            StoreError::Io { .. } => failure,
+            StoreError::File(_) => failure,
         }
     }
-}
-
-fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    move |source| StoreError::Io { verb, path: path.to_owned(), source }
 }
 
 /// A name that is taken by another key.
@@ -119,15 +92,8 @@ impl TrustStore {
     /// The user's store; empty when there is none yet.
     pub fn load(paths: &Paths) -> Result<Self, StoreError> {
         let path = paths.data.join(FILE);
+        let Some(bytes) = private_file::read(&path, MAX_LENGTH)? else { return Ok(Self::default()) };
         let damaged = |reason: String| StoreError::Damaged { path: path.clone(), reason };
-        let length = match fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            looked => looked.map_err(failed("look at", &path))?.len(),
-        };
-        if length > MAX_LENGTH {
-            return Err(damaged(format!("it has {length} bytes")));
-        }
-        let bytes = fs::read(&path).map_err(failed("read", &path))?;
         let store: Self = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         if store.version != VERSION {
             return Err(damaged(format!("version {} is not known to this cbrowse", store.version)));
@@ -135,29 +101,18 @@ impl TrustStore {
         Ok(store)
     }
 
-    /// Reads, changes and writes the store under its lock. Blocks for at most [`LOCK_TIMEOUT`].
+    /// Reads, changes and writes the store under its lock; blocks for seconds at most.
     pub fn update<T>(paths: &Paths, change: impl FnOnce(&mut Self) -> T) -> Result<T, StoreError> {
-        let directory = &paths.data;
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(directory).map_err(failed("create", directory))?;
-        let _lock = lock(&directory.join(LOCK))?;
+        let path = paths.data.join(FILE);
+        let _held = private_file::lock(&path)?;
         let mut store = Self::load(paths)?;
         let before = store.clone();
         let result = change(&mut store);
         if store != before {
-            store.write(directory)?;
+            let text = serde_json::to_vec_pretty(&store).expect("plain data serializes");
+            private_file::replace(&path, &text)?;
         }
         Ok(result)
-    }
-
-    fn write(&self, directory: &Path) -> Result<(), StoreError> {
-        let path = directory.join(FILE);
-        let text = serde_json::to_vec_pretty(self).expect("plain data serializes");
-        // A new temporary file has mode 0600.
-        let mut draft = tempfile::NamedTempFile::new_in(directory).map_err(failed("create", &path))?;
-        draft.write_all(&text).and_then(|()| draft.as_file().sync_all()).map_err(failed("write", &path))?;
-        draft.persist(&path).map_err(|error| failed("replace", &path)(error.error))?;
-        File::open(directory).and_then(|opened| opened.sync_all()).map_err(failed("sync", directory))
     }
 
     /// Fleets by name.
@@ -224,31 +179,9 @@ impl TrustStore {
     }
 }
 
-fn lock(path: &Path) -> Result<nix::fcntl::Flock<File>, StoreError> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed("open", path))?;
-    let until = Instant::now() + LOCK_TIMEOUT;
-    loop {
-        match nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock) {
-            Ok(held) => return Ok(held),
-            Err((_, error)) if error != nix::errno::Errno::EWOULDBLOCK => {
-                return Err(failed("lock", path)(error.into()));
-            }
-            Err(_) if Instant::now() >= until => return Err(StoreError::Locked(path.to_owned())),
-            Err((back, _)) => file = back,
-        }
-        std::thread::sleep(LOCK_PAUSE);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use cbrowse_protocol::identity::SigningKey;
 
