@@ -67,7 +67,9 @@ pub async fn attach(
     let first = tokio::time::timeout(WELCOME_DEADLINE, next_control(&mut socket)).await;
     match first {
         Ok(Some(welcome @ NodeMessage::Welcome { .. })) => Ok(Attachment::new(socket, welcome)),
-        _ => Err(ConnectionError::Protocol { endpoint, reason: "it sent no welcome after the upgrade".into() }),
+        _ => {
+            Err(ConnectionError::Protocol { endpoint, reason: "it sent no welcome after the upgrade".into() })
+        }
     }
 }
 
@@ -130,7 +132,13 @@ impl Attachment {
 
     /// Passes messages between node and viewers until the session ends, the link breaks, or `stop`: then the session is
     /// ended too, and saved.
-    pub async fn relay(&mut self, hub: &Hub, inputs: &mut Inputs, seen: &mut Seen, stop: &CancellationToken) -> End {
+    pub async fn relay(
+        &mut self,
+        hub: &Hub,
+        inputs: &mut Inputs,
+        seen: &mut Seen,
+        stop: &CancellationToken,
+    ) -> End {
         let _refused_only_if_media = hub.publish(Event::Control(self.welcome.clone()));
         loop {
             let end = tokio::select! {

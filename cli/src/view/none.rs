@@ -170,7 +170,15 @@ mod tests {
 
     fn media(kind: MediaKind, payload: &[u8]) -> Event {
         let header = MediaHeader {
-            kind, sequence: 7, captured: 0, x: 0, y: 0, width: 0, height: 0, css_width: 1, css_height: 1,
+            kind,
+            sequence: 7,
+            captured: 0,
+            x: 0,
+            y: 0,
+            width: 0,
+            height: 0,
+            css_width: 1,
+            css_height: 1,
         };
         Event::Media([&header.encode()[..], payload].concat().into())
     }
@@ -182,9 +190,13 @@ mod tests {
         let (hub, mut inputs) = Hub::new();
         let node = async {
             hub.publish(Event::Control(NodeMessage::Welcome {
-                session: "s".parse().unwrap(), node: "n".parse().unwrap(), region: String::new(),
-                browser_version: String::new(), role: Role::Control,
-            })).unwrap();
+                session: "s".parse().unwrap(),
+                node: "n".parse().unwrap(),
+                region: String::new(),
+                browser_version: String::new(),
+                role: Role::Control,
+            }))
+            .unwrap();
             assert!(matches!(inputs.recv().await, Some(ClientMessage::Hello { .. })));
             hub.publish(media(MediaKind::Frame, b"jpeg")).unwrap();
             assert_eq!(inputs.recv().await, Some(ClientMessage::Shown { sequence: 7 }));
