@@ -1,14 +1,26 @@
 //! The command line: one root, one file a subcommand, each with its `Args` and its `run`.
 
+pub mod complete;
 pub mod completions;
+pub mod config;
+pub mod filter;
+pub mod finalists;
+pub mod man;
+pub mod nodes;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::ArgValueCompleter;
 
 use crate::{context::Globals, failure::Failure, settings::Flags};
 
 const EXAMPLES: &str = "\
+Examples:
+  cbrowse nodes list --catalog consul://127.0.0.1:8500
+  cbrowse nodes probe --region eu-central
+  cbrowse config show --origin
+
 Exit codes:
   0 ok  1 bug  2 usage  3 configuration  4 catalog  5 no eligible node  6 authentication
   7 trust  8 profile or key  9 session lost  10 refused or full  130 interrupted
@@ -39,7 +51,7 @@ pub struct GlobalArgs {
     #[arg(long = "catalog", global = true, value_name = "URI")]
     pub catalogs: Vec<String>,
     /// The section [context.NAME] of the settings to use (CBROWSE_CONTEXT).
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", add = ArgValueCompleter::new(complete::contexts))]
     pub context: Option<String>,
     /// Read the settings from here (CBROWSE_CONFIG) instead of ~/.config/cbrowse/config.toml.
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -62,20 +74,31 @@ impl GlobalArgs {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// List and measure nodes.
+    Nodes(nodes::Args),
+    /// Show the settings in force.
+    Config(config::Args),
     /// Print the completion script for a shell.
+    #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Args),
+    /// Write the manual pages.
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 impl Command {
     /// Whether it reads the settings; the others work with a broken file, too.
     pub fn needs_settings(&self) -> bool {
-        !matches!(self, Self::Completions(_))
+        !matches!(self, Self::Completions(_) | Self::Man(_))
     }
 }
 
 /// Runs one subcommand to its end.
 pub async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
     match command {
+        Command::Nodes(args) => nodes::run(&args, globals).await,
+        Command::Config(args) => config::run(&args, globals).await,
+        Command::Man(args) => man::run(&args, globals).await,
         Command::Completions(args) => completions::run(&args, globals).await,
     }
 }

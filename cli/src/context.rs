@@ -56,6 +56,11 @@ impl Paths {
         })
     }
 
+    /// The settings file, unless another is named.
+    pub fn settings(&self) -> PathBuf {
+        self.config.join("config.toml")
+    }
+
     /// Last answers of the catalogs.
     pub fn catalogs(&self) -> PathBuf {
         self.cache.join("catalogs")

@@ -37,6 +37,9 @@ use crate::{
 /// Parses `arguments` (the program's name first), runs the subcommand and tells the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if command::completions::answer_shell(&arguments) {
+        return ExitCode::SUCCESS;
+    }
     let root = match Root::try_parse_from(&arguments) {
         Ok(root) => root,
         Err(error) => return answer_parse(&error, &Output::of_raw(&arguments)),
@@ -67,9 +70,8 @@ fn dispatch(root: Root, output: Output) -> Result<(), Failure> {
 
 /// A broken settings file keeps nobody from completions and man pages, which read nothing from it.
 fn settings(root: &Root, paths: &Paths) -> Result<Settings, Failure> {
-    let file = paths.config.join("config.toml");
     if root.command.needs_settings() {
-        Settings::resolve(&root.globals.flags(), &|name| std::env::var(name).ok(), &file)
+        Settings::resolve(&root.globals.flags(), &|name| std::env::var(name).ok(), &paths.settings())
     } else {
         Settings::resolve(&Flags::default(), &|_| None, Path::new(""))
     }

@@ -7,6 +7,7 @@ use std::{
     process::ExitCode,
 };
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::failure::{CLOSED_OUTPUT, Exit, Failure};
@@ -135,6 +136,18 @@ impl Output {
         }
     }
 
+    /// A bar on standard error up to `length`, if a person watches; it is gone when dropped.
+    pub fn progress(&self, length: usize, message: &'static str) -> Progress {
+        if !self.draws_progress() || length == 0 {
+            return Progress(None);
+        }
+        let bar = ProgressBar::new(length as u64).with_message(message);
+        let style = ProgressStyle::with_template("{msg} {bar:24} {pos}/{len}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.tick();
+        Progress(Some(bar))
+    }
+
     /// Reports the end of the command and tells its exit code.
     pub fn fail(&self, failure: &Failure) -> ExitCode {
         if failure.code == CLOSED_OUTPUT {
@@ -170,6 +183,34 @@ fn write_out(bytes: &[u8]) -> Result<(), Failure> {
 /// Nobody can be told when even standard error fails.
 fn write_error(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// A progress bar, or none; see [`Output::progress`].
+#[derive(Debug)]
+pub struct Progress(Option<ProgressBar>);
+
+impl Progress {
+    /// How far things are.
+    pub fn at(&self, position: usize) {
+        if let Some(bar) = &self.0 {
+            bar.set_position(position as u64);
+        }
+    }
+
+    /// What is being done now.
+    pub fn message(&self, message: &'static str) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(message);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 /// Text with its emphasis; see [`Output::styled`].

@@ -50,8 +50,10 @@ pub enum Live {
     /// Not a finalist, or nobody asked.
     #[default]
     Unasked,
-    /// It proved who it is, and this is its state.
+    /// It proved who it is, and is trusted.
     Known(Box<Status>),
+    /// It proved who it is, and nobody vouches for that yet: a person has to accept it first.
+    FirstUse(Box<Status>),
     /// It answered, and is not who it should be. In words for a person.
     Untrusted(String),
     /// It did not answer the question, or not in time. In words for a person.
@@ -62,13 +64,28 @@ impl Live {
     /// Its state, if it is known.
     pub fn status(&self) -> Option<&Status> {
         match self {
-            Self::Known(status) => Some(status),
-            _ => None,
+            Self::Known(status) | Self::FirstUse(status) => Some(status),
+            Self::Unasked | Self::Untrusted(_) | Self::Failed(_) => None,
+        }
+    }
+
+    /// Stable name for programs; `None` where nobody asked, or nothing was answered.
+    pub fn trust(&self) -> Option<&'static str> {
+        match self {
+            Self::Known(_) => Some("trusted"),
+            Self::FirstUse(_) => Some("first_use"),
+            Self::Untrusted(_) => Some("refused"),
+            Self::Unasked | Self::Failed(_) => None,
         }
     }
 }
 
 impl Probed {
+    /// A node that was not probed, since the catalog alone speaks against it.
+    pub fn unprobed(record: NodeRecord) -> Self {
+        Self { record, address: None, reach: Reach::NotProbed, method: "", rtt: None, live: Live::Unasked }
+    }
+
     /// Where it stands: by its own word once it is trusted, else by the catalog's.
     pub fn region(&self) -> &str {
         self.live.status().map_or(&self.record.region, |status| &status.region)

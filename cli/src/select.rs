@@ -12,7 +12,7 @@ use std::time::Duration;
 use cbrowse_protocol::{id::NodeId, node::NodeRecord};
 
 pub use self::{draw::Dice, reason::Reason, score::Strategy};
-use crate::probe::{Live, Probed, Reach, plan::band_top};
+use crate::probe::{Probed, Reach, plan::band_top};
 
 /// What the user asks of a node. Empty means anything goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,6 +82,11 @@ impl Choice {
 /// What the catalog alone says against a node. Such a node need not be probed.
 pub fn screen(record: &NodeRecord, constraints: &Constraints) -> Verdict {
     Verdict::of(reason::of_record(record, constraints))
+}
+
+/// Parts the records worth probing from those that the catalog alone speaks against.
+pub fn split(records: Vec<NodeRecord>, constraints: &Constraints) -> (Vec<NodeRecord>, Vec<NodeRecord>) {
+    records.into_iter().partition(|record| screen(record, constraints).is_eligible())
 }
 
 /// Everything that speaks against a node.
@@ -168,10 +173,8 @@ pub fn explain(nodes: &[Probed], choice: &Choice, strategy: Strategy) -> Option<
             format!("{id}, {rtt}: the nearest of {eligible} eligible nodes")
         }
         (Strategy::Responsive, band) => {
-            let load = match &chosen.live {
-                Live::Known(status) => format!(", load {:.0} %", status.load * 100.0),
-                _ => String::new(),
-            };
+            let load = chosen.live.status().map(|status| format!(", load {:.0} %", status.load * 100.0));
+            let load = load.unwrap_or_default();
             format!(
                 "{id}, {rtt}{load}: one of {band} equally near nodes out of {eligible} eligible, the better of two drawn"
             )

@@ -1,11 +1,34 @@
 //! `cbrowse completions SHELL`: the script that makes a shell ask `cbrowse` itself what could come next.
 
-use clap_complete::env::Shells;
+use std::ffi::OsString;
 
+use clap::CommandFactory as _;
+use clap_complete::{CompleteEnv, env::Shells};
+
+use super::Root;
 use crate::{
     context::Globals,
     failure::{Exit, Failure},
 };
+
+/// The variable by which a shell's script tells the shell's name and asks for candidates.
+const VARIABLE: &str = "COMPLETE";
+
+/// Shown below the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  cbrowse completions bash > ~/.local/share/bash-completion/completions/cbrowse
+  cbrowse completions zsh > ~/.zfunc/_cbrowse
+  cbrowse completions fish > ~/.config/fish/completions/cbrowse.fish
+";
+
+/// Answers a shell that asks what could come next, if it is one that called; true when it was.
+pub fn answer_shell(arguments: &[OsString]) -> bool {
+    let directory = std::env::current_dir().ok();
+    let completion = CompleteEnv::with_factory(Root::command).var(VARIABLE);
+    // An error leaves the shell without candidates; there is nobody to read it.
+    completion.try_complete(arguments, directory.as_deref()).unwrap_or(true)
+}
 
 /// Arguments of `cbrowse completions`.
 #[derive(Debug, clap::Args)]
@@ -30,7 +53,7 @@ pub fn script(shell: &str) -> Result<Vec<u8>, Failure> {
     let completer = shells.completer(shell).ok_or_else(|| failed(&"unknown shell"))?;
     let mut text = Vec::new();
     completer
-        .write_registration("COMPLETE", "cbrowse", "cbrowse", "cbrowse", &mut text)
+        .write_registration(VARIABLE, "cbrowse", "cbrowse", "cbrowse", &mut text)
         .map_err(|error| failed(&error))?;
     Ok(text)
 }

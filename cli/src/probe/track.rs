@@ -50,6 +50,8 @@ pub enum Reach {
     Silent,
     /// Its name has no address.
     Unresolved,
+    /// Nobody asked it: the catalog alone speaks against it.
+    NotProbed,
     /// Its name leads to addresses that its catalog may not name.
     Forbidden,
 }

@@ -107,7 +107,7 @@ impl fmt::Display for Reason {
                 Reach::PortSilent => "answers ping, its port does not",
                 Reach::Forbidden => "its name leads where its catalog may not point",
                 Reach::Unresolved => "its name does not resolve",
-                Reach::Silent | Reach::Serving | Reach::Unconfirmed => "no answer",
+                Reach::Silent | Reach::Serving | Reach::Unconfirmed | Reach::NotProbed => "no answer",
             }),
             Self::NotServing(why) => write!(f, "does not serve: {why}"),
             Self::NotTrusted(why) => write!(f, "not trusted: {why}"),
@@ -143,7 +143,7 @@ pub(super) struct Facts<'a> {
 
 pub(super) fn facts(node: &Probed) -> Facts<'_> {
     let catalog = of_catalog(&node.record);
-    let Live::Known(status) = &node.live else {
+    let Some(status) = node.live.status() else {
         return Facts { region_final: !matches!(node.live, Live::Unasked), ..catalog };
     };
     Facts {
@@ -214,7 +214,7 @@ fn of_region(facts: &Facts<'_>, wanted: &[String]) -> Option<Reason> {
 
 pub(super) fn of_probe(node: &Probed, constraints: &Constraints) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    if !matches!(node.reach, Reach::Serving | Reach::Unconfirmed) {
+    if !matches!(node.reach, Reach::Serving | Reach::Unconfirmed | Reach::NotProbed) {
         reasons.push(Reason::Unreachable(node.reach));
     }
     if let (Some(rtt), Some(limit)) = (node.rtt, constraints.max_latency)
@@ -226,7 +226,7 @@ pub(super) fn of_probe(node: &Probed, constraints: &Constraints) -> Vec<Reason> 
         Live::Unasked => {}
         Live::Untrusted(why) => reasons.push(Reason::NotTrusted(why.clone())),
         Live::Failed(why) => reasons.push(Reason::NotServing(why.clone())),
-        Live::Known(status) => {
+        Live::Known(status) | Live::FirstUse(status) => {
             if status.draining {
                 reasons.push(Reason::Draining);
             }

@@ -1,7 +1,7 @@
 use cbrowse_protocol::{api::Status, identity::SigningKey};
 
 use super::*;
-use crate::probe::Measurement;
+use crate::probe::{Live, Measurement};
 
 const fn ms(value: u64) -> Duration {
     Duration::from_millis(value)

@@ -1,0 +1,117 @@
+//! Which nodes are wanted: the flags that `nodes probe` and `connect` share, and what is said when there are none.
+
+use std::time::Duration;
+
+use cbrowse_protocol::{id::NodeId, node::NodeRecord};
+use clap_complete::ArgValueCompleter;
+use serde_json::json;
+
+use super::complete;
+use crate::{
+    failure::{Exit, Failure},
+    probe::Probed,
+    select::{self, Choice, Constraints, Strategy},
+    settings::{Settings, duration::parse_duration},
+};
+
+/// Regions, nodes or tags that an error lists; a longer list is no help.
+const LISTED: usize = 20;
+
+/// Which nodes, and in which order.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Choice")]
+pub struct Filter {
+    /// Only nodes in this region; several may be named (CBROWSE_REGION).
+    #[arg(long = "region", short, value_name = "REGION", add = ArgValueCompleter::new(complete::regions))]
+    pub regions: Vec<String>,
+    /// Only nodes with this tag; of several, all.
+    #[arg(long = "tag", value_name = "TAG", add = ArgValueCompleter::new(complete::tags))]
+    pub tags: Vec<String>,
+    /// Only this node; several may be named.
+    #[arg(long = "node", value_name = "ID", add = ArgValueCompleter::new(complete::nodes))]
+    pub nodes: Vec<NodeId>,
+    /// Only nodes whose median round trip is at most this, such as 80ms (CBROWSE_MAX_LATENCY).
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub max_latency: Option<Duration>,
+    /// Only nodes of this version of cbrowse-node, or newer.
+    #[arg(long, value_name = "VERSION")]
+    pub min_version: Option<String>,
+    /// How eligible nodes are ordered (CBROWSE_STRATEGY).
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub strategy: Option<Strategy>,
+}
+
+impl Filter {
+    /// With the settings' values where no flag says otherwise.
+    pub fn constraints(&self, settings: &Settings) -> Constraints {
+        let regions = Some(self.regions.clone()).filter(|regions| !regions.is_empty());
+        Constraints {
+            regions: settings.region.clone().or_flag(regions, "--region").value,
+            tags: self.tags.clone(),
+            nodes: self.nodes.clone(),
+            max_latency: self.max_latency.or(settings.max_latency.value),
+            min_version: self.min_version.clone(),
+            profile_browser: None,
+        }
+    }
+
+    /// The strategy in force.
+    pub fn strategy(&self, settings: &Settings) -> Strategy {
+        settings.strategy.clone().or_flag(self.strategy, "--strategy").value
+    }
+}
+
+/// Refuses a region or node that the catalog does not know, and lists those it knows.
+pub fn check_known(records: &[NodeRecord], constraints: &Constraints) -> Result<(), Failure> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    if let Some(region) = select::unknown_region(records, constraints) {
+        let known = select::regions(records);
+        let message = format!("no node is in region {region:?}");
+        return Err(Failure::new(Exit::NoEligibleNode, "unknown_region", message)
+            .hint(format!("regions in the catalog: {}", shorten(&known)))
+            .details(json!({"region": region, "regions": known})));
+    }
+    let is_known = |id: &&NodeId| records.iter().any(|record| record.id == **id);
+    if let Some(id) = constraints.nodes.iter().find(|id| !is_known(id)) {
+        let known: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
+        let message = format!("no node is named {:?}", id.as_str());
+        return Err(Failure::new(Exit::NoEligibleNode, "unknown_node", message)
+            .hint(format!("nodes in the catalog: {}", shorten(&known)))
+            .details(json!({"node": id, "nodes": known})));
+    }
+    Ok(())
+}
+
+/// The failure of a choice among nodes of which none is eligible: every node with its reasons.
+pub fn none_eligible(nodes: &[Probed], choice: &Choice) -> Failure {
+    if nodes.is_empty() {
+        return Failure::new(Exit::NoEligibleNode, "no_node", "the catalog holds no node").hint(
+            "register one with cbrowse-node serve --register URI, or name another catalog with --catalog",
+        );
+    }
+    let with_reasons = || nodes.iter().zip(&choice.verdicts);
+    let lines: Vec<String> = with_reasons()
+        .take(LISTED)
+        .map(|(node, verdict)| {
+            let reasons: Vec<String> = verdict.reasons().iter().map(ToString::to_string).collect();
+            format!("  {}: {}", node.record.id, reasons.join("; "))
+        })
+        .collect();
+    let more = nodes.len().saturating_sub(LISTED);
+    let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+    let details: Vec<_> = with_reasons()
+        .map(|(node, verdict)| json!({"id": node.record.id, "reasons": verdict.reasons()}))
+        .collect();
+    let message = format!("no eligible node among {}:\n{}{more}", nodes.len(), lines.join("\n"));
+    Failure::new(Exit::NoEligibleNode, "no_eligible_node", message)
+        .hint("loosen --region, --tag, --node or --max-latency, or look again with: cbrowse nodes probe")
+        .details(json!({"nodes": details}))
+}
+
+fn shorten(names: &[&str]) -> String {
+    let more = names.len().saturating_sub(LISTED);
+    let shown = names[..names.len() - more].join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
+}

@@ -1,0 +1,36 @@
+//! `cbrowse nodes`: which nodes there are, and how far they are from here.
+
+pub mod list;
+pub mod probe;
+pub mod table;
+
+use clap::Subcommand;
+
+use crate::{context::Globals, failure::Failure};
+
+/// Arguments of `cbrowse nodes`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done with nodes.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List what the catalogs say, without asking the nodes.
+    #[command(after_help = list::EXAMPLES)]
+    List(list::Args),
+    /// Measure every node from here, and tell which one would be chosen.
+    #[command(after_help = probe::EXAMPLES)]
+    Probe(probe::Args),
+}
+
+/// Runs it.
+pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
+    match &args.command {
+        Command::List(args) => list::run(args, globals).await,
+        Command::Probe(args) => probe::run(args, globals).await,
+    }
+}
