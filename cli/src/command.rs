@@ -4,7 +4,6 @@ pub mod complete;
 pub mod completions;
 pub mod config;
 pub mod filter;
-pub mod finalists;
 pub mod man;
 pub mod nodes;
 

@@ -3,12 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use cbrowse_registry::Listing;
-use serde_json::json;
-
 use crate::{
     attach::finalist::{Interview, Judge, interview_all},
-    failure::{Exit, Failure},
-    probe::{self, Goal, Live, Probed, Sockets, plan},
+    command::filter,
+    failure::Failure,
+    probe::{self, Goal, Live, Probed, Reach, Sockets, plan},
     select::{self, Choice, Constraints, Strategy, draw::SystemDice},
 };
 
@@ -31,7 +30,7 @@ pub struct Survey {
 }
 
 /// Probes the nodes of `listing` and interviews the best of them.
-pub async fn survey(listing: Listing, constraints: &Constraints, strategy: Strategy, judge: Judge<'_>) -> Survey {
+pub async fn survey(listing: Listing, constraints: &Constraints, strategy: Strategy, judge: &Judge) -> Survey {
     let started = tokio::time::Instant::now();
     let names = Listing { nodes: Vec::new(), ..listing.clone() };
     let permits = |id: &_, address| names.permits(id, address);
@@ -72,35 +71,22 @@ fn interviewed_first(mut choice: Choice, interviews: &BTreeMap<usize, Interview>
 }
 
 impl Survey {
-    /// Why nobody can be asked, with every node's reasons.
-    pub fn nobody(mut self) -> Failure {
-        let untrusted = self.interviews.values().any(|interview| matches!(interview, Interview::Refused(_)));
-        if untrusted && self.choice.order.is_empty() {
-            let refusal = self.interviews.into_values().find_map(|interview| match interview {
-                Interview::Refused(failure) => Some(*failure),
-                _ => None,
-            });
-            if let Some(failure) = refusal {
-                return failure;
-            }
-        }
-        let rejected: Vec<_> = self
-            .nodes
-            .drain(..)
-            .zip(&self.choice.verdicts)
-            .map(|(node, verdict)| json!({ "id": node.record.id, "region": node.region(), "reasons": verdict.reasons() }))
-            .collect();
-        let words = rejected.iter().map(|node| {
-            let reasons = node["reasons"].as_array().into_iter().flatten();
-            let reasons: Vec<_> = reasons.filter_map(|reason| reason["message"].as_str()).collect();
-            format!("  {}: {}", node["id"].as_str().unwrap_or("?"), reasons.join("; "))
+    /// Why nobody can be asked: a refusal of trust where there is one, else every node with its reasons.
+    pub fn nobody(self) -> Failure {
+        let refusal = self.interviews.into_values().find_map(|interview| match interview {
+            Interview::Refused(failure) => Some(*failure),
+            _ => None,
         });
-        let message = match rejected.len() {
-            0 => "the catalog names no node".to_owned(),
-            count => format!("none of {count} nodes can be used:\n{}", words.collect::<Vec<_>>().join("\n")),
-        };
-        Failure::new(Exit::NoEligibleNode, "no_eligible_node", message)
-            .hint("loosen --region, --max-latency or --node, or look again with cbrowse nodes probe")
-            .details(json!({ "nodes": rejected }))
+        refusal.unwrap_or_else(|| filter::none_eligible(&self.nodes, &self.choice))
     }
+}
+
+/// The reachable nodes worth asking over TLS: nearest first, `most` at most.
+pub fn nearest(nodes: &[Probed], most: usize) -> Vec<usize> {
+    let mut near: Vec<usize> = (0..nodes.len())
+        .filter(|index| matches!(nodes[*index].reach, Reach::Serving | Reach::Unconfirmed))
+        .collect();
+    near.sort_by_key(|index| (nodes[*index].reach != Reach::Serving, nodes[*index].rtt.map(|rtt| rtt.p50)));
+    near.truncate(most);
+    near
 }

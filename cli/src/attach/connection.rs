@@ -110,6 +110,17 @@ impl NodeConnection {
         Self::over(stream, host, until.saturating_duration_since(Instant::now())).await
     }
 
+    /// Connects to one address and no other. `host` is what its certificate-routing fronts and logs should see.
+    pub async fn to(address: SocketAddr, host: &str, deadline: Duration) -> Result<Self, ConnectionError> {
+        let until = Instant::now() + deadline;
+        let endpoint = address.to_string();
+        let stream = match timeout_at(until, TcpStream::connect(address)).await {
+            Ok(dialled) => dialled.map_err(|source| ConnectionError::Connect { endpoint, source })?,
+            Err(_) => return Err(late(&endpoint, "accept a connection", deadline)),
+        };
+        Self::over(stream, host, until.saturating_duration_since(Instant::now())).await
+    }
+
     /// Goes on with a TCP connection that stands, such as the one that confirmed a finalist. `host` is what its
     /// certificate-routing fronts and logs should see.
     pub async fn over(stream: TcpStream, host: &str, deadline: Duration) -> Result<Self, ConnectionError> {

@@ -7,7 +7,9 @@ use futures_util::future::join_all;
 
 use super::connection::{ConnectionError, NodeConnection, TrustedConnection};
 use crate::{
+    context::{Globals, Paths},
     credentials::seconds,
+    discover::Sources,
     failure::{Exit, Failure},
     probe::{Live, Probed},
     trust::{self, Decision, Listed, Seen, TrustStore, Trusted, Via},
@@ -18,13 +20,49 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
 /// `/status` is answered from memory.
 const STATUS_DEADLINE: Duration = Duration::from_secs(4);
 
-/// What an interview needs to know beside the node.
-#[derive(Debug, Clone, Copy)]
-pub struct Judge<'a> {
-    /// What the user trusts.
-    pub store: &'a TrustStore,
-    /// The catalog is the user's own file: what it says of identities counts.
-    pub own_catalog: bool,
+/// Name under which the settings' fleet key counts.
+const FLEET_OF_SETTINGS: &str = "settings";
+
+/// By what answers are judged.
+#[derive(Debug, Clone)]
+pub struct Judge {
+    store: TrustStore,
+    /// Whether every catalog in force is a file of the user's own, whose word about identities counts.
+    own_catalog: bool,
+}
+
+impl Judge {
+    /// The user's trust store, the fleet key of the settings, and what the catalogs' word is worth.
+    pub fn of(globals: &Globals) -> Result<Self, Failure> {
+        let mut store = TrustStore::load(&globals.paths)?;
+        if let Some(path) = &globals.settings.fleet_key.value {
+            let key = read_key(path)?;
+            // A fleet of that name in the store is the user's own doing, and says more than a path.
+            let _ = store.add_fleet(FLEET_OF_SETTINGS, key);
+        }
+        let sources = Sources::of_settings(&globals.settings)?;
+        Ok(Self { store, own_catalog: sources.catalogs.iter().all(cbrowse_registry::CatalogUri::is_own_file) })
+    }
+
+    /// The same, for a record that this machine wrote down itself.
+    #[must_use]
+    pub fn of_own_record(&self) -> Self {
+        Self { store: self.store.clone(), own_catalog: true }
+    }
+
+    /// What is to be held of a node that answered with `identity` and `status`.
+    fn judge(&self, seen: &Seen<'_>) -> Decision {
+        trust::decide(&self.store, seen, seconds(std::time::SystemTime::now()))
+    }
+}
+
+fn read_key(path: &std::path::Path) -> Result<IdentityKey, Failure> {
+    let unusable = |why: String| {
+        let message = format!("the fleet key in {} cannot be used: {why}", path.display());
+        Failure::new(Exit::Configuration, "fleet_key", message).details(serde_json::json!({"file": path}))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
+    text.trim().parse().map_err(|error| unusable(format!("{error}")))
 }
 
 /// How an interview came out.
@@ -59,12 +97,12 @@ pub struct Stranger {
 }
 
 /// Interviews several nodes side by side; results in the order given.
-pub async fn interview_all(nodes: &[&Probed], judge: Judge<'_>) -> Vec<Interview> {
+pub async fn interview_all(nodes: &[&Probed], judge: &Judge) -> Vec<Interview> {
     join_all(nodes.iter().map(|node| interview(node, judge))).await
 }
 
 /// Connects, asks for the status, and decides about trust. Carries no token.
-pub async fn interview(node: &Probed, judge: Judge<'_>) -> Interview {
+pub async fn interview(node: &Probed, judge: &Judge) -> Interview {
     let (connection, status) = match meet(node).await {
         Ok(met) => met,
         Err(error) => return Interview::Failed(error.to_string()),
@@ -72,19 +110,22 @@ pub async fn interview(node: &Probed, judge: Judge<'_>) -> Interview {
     let endpoint = node.record.endpoint();
     let listed = node.record.identity;
     let seen = seen(node, &status, &endpoint, connection.identity(), judge.own_catalog);
-    match trust::decide(judge.store, &seen, seconds(std::time::SystemTime::now())) {
+    match judge.judge(&seen) {
         Decision::Trusted(trusted) => finalist(connection, status, &trusted),
-        Decision::FirstUse => Interview::FirstUse(Box::new(Stranger { status, connection, endpoint, listed })),
+        Decision::FirstUse => {
+            Interview::FirstUse(Box::new(Stranger { status, connection, endpoint, listed }))
+        }
         Decision::Refused(reasons) => Interview::Refused(Box::new(trust::ask::refused(&seen, &reasons))),
     }
 }
 
 async fn meet(node: &Probed) -> Result<(NodeConnection, Status), ConnectionError> {
-    let (host, port) = match node.address {
-        Some(address) => (address.ip().to_string(), address.port()),
-        None => (node.record.address.clone(), node.record.port),
+    let host = &node.record.address;
+    let mut connection = match node.address {
+        // The address that was probed and permitted, not whatever the name leads to by now.
+        Some(address) => NodeConnection::to(address, host, CONNECT_DEADLINE).await?,
+        None => NodeConnection::open(host, node.record.port, CONNECT_DEADLINE).await?,
     };
-    let mut connection = NodeConnection::open(&host, port, CONNECT_DEADLINE).await?;
     let status = connection.get_status(STATUS_DEADLINE).await?;
     Ok((connection, status))
 }
@@ -96,13 +137,12 @@ fn seen<'a>(
     identity: &'a IdentityKey,
     own_catalog: bool,
 ) -> Seen<'a> {
-    // A catalog that knows neither id nor region (plain DNS) named the node by its endpoint.
-    let named_by_catalog = !node.record.region.is_empty();
     let listed = node.record.identity.as_ref();
     Seen {
-        id: if named_by_catalog { &node.record.id } else { &status.id },
+        // Plain DNS has no names: its ids are endpoints, and the node's own word stands in.
+        id: if node.record.id.as_str() == endpoint { &status.id } else { &node.record.id },
         endpoint,
-        region: if named_by_catalog { &node.record.region } else { &status.region },
+        region: &status.region,
         identity,
         statement: status.statement.as_ref().or(node.record.statement.as_ref()),
         listed: listed.map(|key| if own_catalog { Listed::Authenticated(key) } else { Listed::Hint(key) }),
@@ -121,7 +161,7 @@ impl Interview {
     pub fn live(&self) -> Live {
         match self {
             Self::Trusted(finalist) => Live::Known(Box::new(finalist.status.clone())),
-            Self::FirstUse(stranger) => Live::Known(Box::new(stranger.status.clone())),
+            Self::FirstUse(stranger) => Live::FirstUse(Box::new(stranger.status.clone())),
             Self::Refused(failure) => Live::Untrusted(failure.message.clone()),
             Self::Failed(reason) => Live::Failed(reason.clone()),
         }
@@ -130,7 +170,7 @@ impl Interview {
 
 impl Stranger {
     /// Asks the person at the terminal; refuses where there is none. A yes is remembered.
-    pub fn introduce(self, paths: &crate::context::Paths) -> Result<Finalist, Failure> {
+    pub fn introduce(self, paths: &Paths) -> Result<Finalist, Failure> {
         let now = seconds(std::time::SystemTime::now());
         let seen = Seen {
             id: &self.status.id,

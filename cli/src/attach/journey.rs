@@ -29,7 +29,6 @@ use crate::{
     profile::{CarryError, OpenProfile, Settled, Uploaded, settle},
     select::{Constraints, Strategy},
     survey::{Survey, survey},
-    trust::TrustStore,
     view::{Event, Hub, Inputs},
 };
 
@@ -46,8 +45,8 @@ const MAX_MOVES: usize = 5;
 pub struct Plan {
     /// Nodes to choose from.
     pub listing: Listing,
-    /// The catalog is the user's own file.
-    pub own_catalog: bool,
+    /// By what nodes are judged.
+    pub judge: Judge,
     /// What the user asks of a node.
     pub constraints: Constraints,
     /// How nodes are ordered.
@@ -65,7 +64,6 @@ pub struct Journey<'a> {
     plan: Plan,
     paths: &'a Paths,
     output: &'a Output,
-    store: TrustStore,
     gone: Vec<NodeId>,
     /// The node of the present attachment.
     at: Option<NodeRecord>,
@@ -98,17 +96,15 @@ pub struct Arrival {
 
 impl<'a> Journey<'a> {
     /// Nothing is asked of any node yet.
-    pub fn new(plan: Plan, paths: &'a Paths, output: &'a Output) -> Result<Self, Failure> {
-        let store = TrustStore::load(paths)?;
-        Ok(Self { plan, paths, output, store, gone: Vec::new(), at: None, surveyed: None, uploaded: None })
+    pub fn new(plan: Plan, paths: &'a Paths, output: &'a Output) -> Self {
+        Self { plan, paths, output, gone: Vec::new(), at: None, surveyed: None, uploaded: None }
     }
 
     /// Surveys, and attaches to the best node that takes the session.
     pub async fn begin(&mut self) -> Result<Attachment, Failure> {
         let mut listing = self.plan.listing.clone();
         listing.nodes.retain(|node| !self.gone.contains(&node.id));
-        let judge = Judge { store: &self.store, own_catalog: self.plan.own_catalog };
-        let survey = survey(listing, &self.plan.constraints, self.plan.strategy, judge).await;
+        let survey = survey(listing, &self.plan.constraints, self.plan.strategy, &self.plan.judge).await;
         if survey.choice.order.is_empty() {
             return Err(survey.nobody());
         }
@@ -142,10 +138,9 @@ impl<'a> Journey<'a> {
     }
 
     async fn finalist(&mut self, node: &Probed, interviewed: Option<Interview>) -> Result<Finalist, Failure> {
-        let judge = Judge { store: &self.store, own_catalog: self.plan.own_catalog };
         let outcome = match interviewed {
             Some(outcome) => outcome,
-            None => interview(node, judge).await,
+            None => interview(node, &self.plan.judge).await,
         };
         match outcome {
             Interview::Trusted(finalist) => Ok(finalist),
@@ -261,10 +256,9 @@ impl<'a> Journey<'a> {
     async fn resume(&self, session: &SessionId) -> Option<Attachment> {
         let record = self.at.clone()?;
         let started = tokio::time::Instant::now();
-        let node = unprobed(record);
+        let (node, judge) = (Probed::unprobed(record), self.plan.judge.of_own_record());
         while started.elapsed() < RESUME_FOR {
-            let judge = Judge { store: &self.store, own_catalog: true };
-            match interview(&node, judge).await {
+            match interview(&node, &judge).await {
                 Interview::Trusted(finalist) => {
                     let target = Target::Running(session.clone());
                     match attach(finalist.connection, &self.plan.credentials, target).await {
@@ -286,22 +280,21 @@ impl<'a> Journey<'a> {
     pub async fn settle(&self, session: &SessionId, wait: Duration) -> Result<Option<Settled>, Failure> {
         let (Some(profile), Some(record)) = (self.plan.profile.clone(), self.at.clone()) else { return Ok(None) };
         let pending = Pending { session: session.clone(), profile: profile.id().clone(), node: record, started: 0 };
-        settle_one(self.paths, &self.store, profile, &self.plan.credentials, &pending, wait).await.map(Some)
+        settle_one(self.paths, &self.plan.judge, profile, &self.plan.credentials, &pending, wait).await.map(Some)
     }
 }
 
 /// Takes home what waits on one node; forgets the session when nothing more can come.
 pub async fn settle_one(
     paths: &Paths,
-    store: &TrustStore,
+    judge: &Judge,
     profile: Arc<OpenProfile>,
     credentials: &Arc<Credentials>,
     pending: &Pending,
     wait: Duration,
 ) -> Result<Settled, Failure> {
     // The identity was trusted when the session began, and is written down in the user's own file.
-    let judge = Judge { store, own_catalog: true };
-    match interview(&unprobed(pending.node.clone()), judge).await {
+    match interview(&Probed::unprobed(pending.node.clone()), &judge.of_own_record()).await {
         Interview::Trusted(mut finalist) => {
             let settled = settle(profile, &mut finalist.connection, credentials, wait).await?;
             if settled.closing == 0 && settled.refused.is_empty() {
@@ -312,17 +305,6 @@ pub async fn settle_one(
         Interview::FirstUse(stranger) => Err(lost(&format!("{} is not trusted any more", stranger.status.id))),
         Interview::Refused(failure) => Err(*failure),
         Interview::Failed(reason) => Err(lost(&reason)),
-    }
-}
-
-fn unprobed(record: NodeRecord) -> Probed {
-    Probed {
-        address: None,
-        reach: crate::probe::Reach::Unconfirmed,
-        method: "",
-        rtt: None,
-        live: crate::probe::Live::Unasked,
-        record,
     }
 }
 

@@ -6,10 +6,8 @@ use serde_json::{Value, json};
 
 use super::table::{Align, Table};
 use crate::{
-    command::{
-        filter::{self, Filter},
-        finalists::{self, Judge},
-    },
+    attach::finalist::{Judge, interview_all},
+    command::filter::{self, Filter},
     context::Globals,
     discover,
     failure::Failure,
@@ -17,7 +15,11 @@ use crate::{
     probe::{self, Goal, Live, Probed, Report, Sockets},
     select::{self, Choice, Constraints, Strategy, draw::SystemDice},
     settings::duration::parse_duration,
+    survey,
 };
+
+/// Nodes asked over TLS at most: each costs its node a handshake.
+const MOST_ASKED: usize = 16;
 
 /// Shown below the help.
 pub const EXAMPLES: &str = "\
@@ -74,8 +76,11 @@ async fn measure(
     let heard = |answered| progress.at(answered);
     let mut report = probe::probe(wanted, permits, &Sockets::open(), goal, args.timeout, heard).await;
     progress.message("asking the nearest");
-    let nearest = finalists::nearest(&report.nodes);
-    finalists::ask(&mut report.nodes, &nearest, judge).await;
+    let nearest = survey::nearest(&report.nodes, MOST_ASKED);
+    let asked: Vec<&Probed> = nearest.iter().map(|index| &report.nodes[*index]).collect();
+    for (index, interview) in nearest.iter().zip(interview_all(&asked, judge).await) {
+        report.nodes[*index].live = interview.live();
+    }
     report.nodes.extend(others.into_iter().map(Probed::unprobed));
     report
 }
