@@ -14,7 +14,6 @@ pub mod pending;
 pub mod private_file;
 pub mod probe;
 pub mod profile;
-pub mod progress;
 pub mod select;
 pub mod settings;
 pub mod survey;

@@ -175,14 +175,13 @@ impl<'a> Journey<'a> {
     }
 
     async fn upload(&self, profile: &OpenProfile, connection: &mut TrustedConnection) -> Result<Uploaded, CarryError> {
-        let bar = crate::progress::objects(self.output);
-        let uploaded = profile.upload(connection, &self.plan.credentials, |now, total| {
-            bar.set_length(total);
-            bar.set_position(now.objects);
-        });
-        let uploaded = uploaded.await;
-        bar.finish_and_clear();
-        uploaded
+        let mut bar = None;
+        let progress = |now: Uploaded, total: u64| {
+            let length = usize::try_from(total).unwrap_or(usize::MAX);
+            let bar = bar.get_or_insert_with(|| self.output.progress(length, "sending the profile"));
+            bar.at(usize::try_from(now.objects).unwrap_or(usize::MAX));
+        };
+        profile.upload(connection, &self.plan.credentials, progress).await
     }
 
     /// From now on a save of this session may wait on that node.

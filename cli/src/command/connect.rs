@@ -1,0 +1,424 @@
+//! `cbrowse connect`: discover, probe, select, attach, view. The whole story on one page.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use cbrowse_profile::keys::AccountKey;
+use cbrowse_protocol::{
+    api::SessionRequest,
+    token::Credential,
+    wire::{MAX_VIEWPORT, MIN_VIEWPORT, Viewport},
+};
+use cbrowse_registry::Listing;
+use clap::ValueEnum;
+use clap_complete::ArgValueCompleter;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    complete,
+    filter::{self, Filter},
+    login::blocking,
+    nodes::{self, table::Table},
+};
+use crate::{
+    attach::{
+        finalist::Judge,
+        journey::{Arrival, Journey, Plan, Surveyed, settle_one},
+        session::{Attachment, Seen},
+    },
+    context::Globals,
+    credentials::{self, Credentials, TOKEN_VARIABLE},
+    discover::{self, Sources},
+    failure::{Exit, Failure},
+    keyring::{Keyring, Secret, passphrase::PassphraseArgs},
+    local::{self, OwnNode},
+    output::Style,
+    pending,
+    profile::{OpenProfile, Settled, chain},
+    select,
+    view::{
+        Event, Hub, Inputs,
+        none::{self, PictureError, Shot},
+        web::{self, WebViewer, open_in_browser},
+    },
+};
+
+/// Shown below the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  cbrowse connect
+  cbrowse connect https://example.org --region eu-central --profile work
+  cbrowse connect https://example.org --view none --screenshot page.png
+  cbrowse connect --explain --max-latency 80ms
+";
+
+/// After a session ends by itself, its save is waited for this long; a larger one is taken home by the next command.
+const SAVE_PATIENCE: Duration = Duration::from_secs(20);
+/// A node of this machine saves and ends within this time; afterwards it does so alone.
+const OWN_NODE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Arguments of `cbrowse connect`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The page to open; the node's start page without one.
+    #[arg(value_name = "URL")]
+    pub url: Option<String>,
+    /// Which nodes.
+    #[command(flatten)]
+    pub filter: Filter,
+    /// Bring this profile along, and take its changes home.
+    #[arg(long, short, value_name = "NAME", add = ArgValueCompleter::new(complete::profiles))]
+    pub profile: Option<String>,
+    /// Where the page is shown.
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t = View::Auto)]
+    pub view: View,
+    /// Save a picture of the loaded page as PNG and end the session.
+    #[arg(long, value_name = "FILE")]
+    pub screenshot: Option<PathBuf>,
+    /// Picture the whole page instead of the visible part.
+    #[arg(long, requires = "screenshot")]
+    pub full_page: bool,
+    /// Size of the page area, in CSS pixels.
+    #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = parse_size)]
+    pub size: Option<Viewport>,
+    /// Port of the web viewer on 127.0.0.1; 0 lets the system pick one.
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub port: u16,
+    /// Do not open a browser window for the web viewer; print where to find it.
+    #[arg(long)]
+    pub no_open: bool,
+    /// Show every node with its verdict and all reasons.
+    #[arg(long)]
+    pub explain: bool,
+    /// Where the passphrase comes from when no keyring answers.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+}
+
+/// Where the page is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum View {
+    /// The web viewer, or none when a picture is all that is wanted.
+    Auto,
+    /// A page of this machine, for this user only.
+    Web,
+    /// Nowhere: for pictures and programs.
+    None,
+}
+
+fn parse_size(text: &str) -> Result<Viewport, String> {
+    let wrong = || format!("{text:?} is not a size such as 1280x720, with sides from {MIN_VIEWPORT} to {MAX_VIEWPORT}");
+    let (width, height) = text.split_once('x').ok_or_else(wrong)?;
+    let side = |text: &str| text.parse().ok().filter(|side| (MIN_VIEWPORT..=MAX_VIEWPORT).contains(side));
+    let (width, height) = side(width).zip(side(height)).ok_or_else(wrong)?;
+    Ok(Viewport { width, height, scale: 1.0 })
+}
+
+/// Connects, and stays until the session ends.
+pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
+    let started = Instant::now();
+    let stop = globals.interrupt.watch();
+    let own_node = start_own_node(globals).await?;
+    let connected = tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(Failure::interrupted()),
+        connected = connect(args, globals, own_node.as_ref()) => connected,
+    };
+    let outcome = match connected {
+        Ok((mut journey, attachment)) => {
+            show_choice(args, globals, &journey, &attachment)?;
+            stay(args, globals, &mut journey, attachment, started, &stop).await
+        }
+        Err(failure) => Err(failure),
+    };
+    if let Some(node) = own_node {
+        // After Ctrl-C the prompt comes back at once; the node saves and ends by itself.
+        let patience = if stop.is_cancelled() { Duration::ZERO } else { OWN_NODE_PATIENCE };
+        node.end(patience).await;
+    }
+    outcome
+}
+
+/// The private node of this machine, where no catalog is named.
+async fn start_own_node(globals: &Globals) -> Result<Option<OwnNode>, Failure> {
+    if !Sources::of_settings(&globals.settings)?.private_node {
+        return Ok(None);
+    }
+    globals.output.note("no catalog is named: starting a private node on this machine");
+    let data_dir = local::private_directory(&globals.paths.data);
+    let parent = data_dir.parent().unwrap_or(&data_dir);
+    std::fs::create_dir_all(parent).map_err(|error| {
+        Failure::new(Exit::Configuration, "local_node", format!("cannot make {}: {error}", parent.display()))
+    })?;
+    let id = "private".parse().expect("letters are an id");
+    let plan = local::Plan { data_dir, id, region: "local".into(), arguments: Vec::new() };
+    OwnNode::start(&plan).await.map(Some)
+}
+
+/// Everything up to an attached session.
+async fn connect<'a>(
+    args: &Args,
+    globals: &'a Globals,
+    own_node: Option<&OwnNode>,
+) -> Result<(Journey<'a>, Attachment), Failure> {
+    let mut constraints = args.filter.constraints(&globals.settings);
+    let credentials = Arc::new(credentials_for(args, globals, own_node).await?);
+    let profile = open_profile(args, globals).await?;
+    let judge = match own_node {
+        Some(_) => Judge::of(globals)?.of_own_record(),
+        None => Judge::of(globals)?,
+    };
+    if let Some(profile) = &profile {
+        settle_pending(globals, &judge, profile, &credentials).await;
+        constraints.profile_browser = written_by(profile)?;
+    }
+    let listing = match own_node {
+        Some(node) => Listing { nodes: vec![node.record.clone()], ..Listing::default() },
+        None => discover::discover(globals).await?,
+    };
+    discover::remark(&globals.output, &listing);
+    filter::check_known(&listing.nodes, &constraints)?;
+    let viewport = args.size.unwrap_or_default();
+    let request = SessionRequest { url: args.url.clone(), viewport, ..SessionRequest::default() };
+    let strategy = args.filter.strategy(&globals.settings);
+    let plan = Plan { listing, judge, constraints, strategy, request, profile, credentials };
+    let mut journey = Journey::new(plan, &globals.paths, &globals.output);
+    let attachment = journey.begin().await?;
+    Ok((journey, attachment))
+}
+
+async fn credentials_for(
+    args: &Args,
+    globals: &Globals,
+    own_node: Option<&OwnNode>,
+) -> Result<Credentials, Failure> {
+    if own_node.is_some() {
+        let line = local::credential(&local::private_directory(&globals.paths.data)).await?;
+        let credential = Credential::parse(&line).map_err(credentials::CredentialsError::from)?;
+        return Ok(Credentials::new(&credential, None, SystemTime::now())?);
+    }
+    let (paths, source) = (globals.paths.clone(), args.passphrase.source());
+    let variable = std::env::var(TOKEN_VARIABLE).ok();
+    let found = blocking(move || {
+        credentials::find(variable.as_deref(), || Keyring::open(&paths, source), SystemTime::now())
+    });
+    found.await.map(|(credentials, _)| credentials)
+}
+
+async fn open_profile(args: &Args, globals: &Globals) -> Result<Option<Arc<OpenProfile>>, Failure> {
+    let Some(name) = args.profile.clone() else { return Ok(None) };
+    let (paths, source) = (globals.paths.clone(), args.passphrase.source());
+    let opened = blocking(move || {
+        let keyring = Keyring::open(&paths, source);
+        let account = account_key(&keyring)?.ok_or_else(|| no_profile(&name))?;
+        OpenProfile::open(&paths.profiles(), &name, &account).map_err(Failure::from)
+    });
+    opened.await.map(|profile| Some(Arc::new(profile)))
+}
+
+/// The key from which this user's profile keys come, if it was ever made.
+pub fn account_key(keyring: &Keyring) -> Result<Option<AccountKey>, Failure> {
+    let Some(bytes) = keyring.get(Secret::AccountKey)? else { return Ok(None) };
+    let bytes: [u8; 32] = bytes.as_slice().try_into().map_err(|_| {
+        let message = format!("the account key in {} is damaged", keyring.describe());
+        Failure::new(Exit::Profile, "account_key", message).hint("restore the keyring from a backup; profiles cannot be opened without that key")
+    })?;
+    Ok(Some(AccountKey::from_bytes(bytes)))
+}
+
+fn no_profile(name: &str) -> Failure {
+    Failure::new(Exit::Profile, "no_profile", format!("there is no profile {name:?} on this machine"))
+        .hint(format!("make it: cbrowse profile create {name}"))
+}
+
+fn written_by(profile: &OpenProfile) -> Result<Option<String>, Failure> {
+    let history = profile.authority().history()?;
+    let head = profile.head()?;
+    let current = history.iter().find(|record| head.as_ref() == Some(&record.head));
+    Ok(current.map(|record| record.browser_version.clone()))
+}
+
+/// Takes home what earlier sessions left on their nodes. A node that does not answer keeps it for later.
+async fn settle_pending(globals: &Globals, judge: &Judge, profile: &Arc<OpenProfile>, credentials: &Arc<Credentials>) {
+    for pending in pending::of_profile(&globals.paths, profile.id()) {
+        let settled =
+            settle_one(&globals.paths, judge, profile.clone(), credentials, &pending, SAVE_PATIENCE).await;
+        match settled {
+            Ok(settled) => tell_settled(globals, &settled),
+            Err(failure) => globals.output.warn(format_args!(
+                "the save of an earlier session may still wait on {}: {}", pending.node.id, failure.message
+            )),
+        }
+    }
+}
+
+fn tell_settled(globals: &Globals, settled: &Settled) {
+    if let Some(head) = &settled.current {
+        globals.output.note(format_args!("profile saved: generation {}", head.generation));
+    }
+    for name in &settled.kept {
+        globals.output.warn(format_args!("the profile moved on meanwhile; this save is kept as {name} (cbrowse profile history)"));
+    }
+    for refused in &settled.refused {
+        globals.output.warn(format_args!("a save was refused: {}", chain(refused)));
+    }
+}
+
+fn show_choice(args: &Args, globals: &Globals, journey: &Journey<'_>, attachment: &Attachment) -> Result<(), Failure> {
+    let Some(surveyed) = &journey.surveyed else { return Ok(()) };
+    let output = &globals.output;
+    if args.explain && !output.is_json() {
+        output.note(explanation(surveyed).render(output));
+    }
+    let strategy = args.filter.strategy(&globals.settings);
+    if let Some(why) = select::explain(&surveyed.nodes, &surveyed.choice, strategy) {
+        let eligible = surveyed.choice.order.len();
+        let ms = surveyed.elapsed.as_millis();
+        output.note(format_args!("{} nodes, {eligible} eligible, measured in {ms} ms", surveyed.nodes.len()));
+        output.note(format_args!("{} {} in {}", output.styled(Style::Good, "connected to"), attachment.node, attachment.region));
+        output.note(format_args!("  {why}"));
+    }
+    if let Some(uploaded) = journey.uploaded {
+        output.note(format_args!("profile sealed for this session; {} objects, {} bytes sent", uploaded.objects, uploaded.bytes));
+    }
+    Ok(())
+}
+
+fn explanation(surveyed: &Surveyed) -> Table {
+    nodes::probe::table(&surveyed.nodes, &surveyed.choice)
+}
+
+/// From the attached session to its end.
+async fn stay(
+    args: &Args,
+    globals: &Globals,
+    journey: &mut Journey<'_>,
+    attachment: Attachment,
+    started: Instant,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let (hub, mut inputs) = Hub::new();
+    let is_web = args.view == View::Web || (args.view == View::Auto && args.screenshot.is_none());
+    let mut seen = Seen { greeting: is_web.then(|| args.size.unwrap_or_default()), ..Seen::default() };
+    let session = attachment.session.clone();
+    let end = stop.child_token();
+    let relayed = async {
+        let arrival = journey.travel(attachment, &hub, &mut inputs, &mut seen, &end).await;
+        let reason = arrival.as_ref().map_or_else(|failure| failure.message.clone(), |arrival| arrival.reason.clone());
+        let _only_media_is_refused = hub.publish(Event::Ended { reason });
+        arrival
+    };
+    let viewed = async {
+        let viewed = view(args, globals, &hub, is_web, &end).await;
+        // A picture that is taken, or a viewer that failed, ends the session.
+        end.cancel();
+        viewed
+    };
+    let (arrival, viewed) = tokio::join!(relayed, viewed);
+    let arrival = arrival?;
+    if !stop.is_cancelled() && arrival.saving {
+        match journey.settle(&session, SAVE_PATIENCE).await {
+            Ok(Some(settled)) => tell_settled(globals, &settled),
+            Ok(None) => {}
+            Err(failure) => globals.output.warn(format_args!("the save is not home yet: {}", failure.message)),
+        }
+    }
+    viewed?;
+    finish(args, globals, journey, &session, &seen, &arrival, started, stop)
+}
+
+/// Shows the session until it ends, or the picture is taken.
+async fn view(args: &Args, globals: &Globals, hub: &Hub, is_web: bool, end: &CancellationToken) -> Result<(), Failure> {
+    let viewport = args.size.unwrap_or_default();
+    let shot = args.screenshot.clone().map(|path| Shot { path, full_page: args.full_page });
+    let viewer = if is_web { Some(open_viewer(args, globals, hub).await?) } else { None };
+    let watching = async {
+        match (&shot, is_web) {
+            (None, true) => {
+                end.cancelled().await;
+                Ok(())
+            }
+            (shot, _) => none::watch(hub, viewport, shot.as_ref()).await.map_err(picture_failure),
+        }
+    };
+    let watched = tokio::select! {
+        biased;
+        watched = watching => watched,
+        () = end.cancelled() => Ok(()),
+    };
+    if let Some(viewer) = viewer {
+        viewer.close().await;
+    }
+    watched
+}
+
+fn picture_failure(error: PictureError) -> Failure {
+    match &error {
+        PictureError::Ended(_) => Failure::new(Exit::SessionLost, "session_ended", error.to_string()),
+        PictureError::Write { .. } => Failure::new(Exit::Configuration, "screenshot", error.to_string()),
+        _ => Failure::new(Exit::Refused, "screenshot", error.to_string()),
+    }
+}
+
+async fn open_viewer(args: &Args, globals: &Globals, hub: &Hub) -> Result<WebViewer, Failure> {
+    let options = web::Options { port: args.port, title: args.profile.clone().unwrap_or_default() };
+    let viewer = WebViewer::start(hub.clone(), options)
+        .await
+        .map_err(|error| Failure::new(Exit::Configuration, "viewer", chain(&error)))?;
+    let opened = !args.no_open && open_in_browser(viewer.open_file()).is_ok();
+    if opened {
+        globals.output.note(format_args!("the page is open in your browser ({}); Ctrl-C ends the session", viewer.page_url()));
+    } else {
+        globals.output.note(format_args!("open this file in your browser: {}", viewer.open_file().display()));
+        globals.output.note("Ctrl-C ends the session");
+    }
+    Ok(viewer)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the facts of one finished session, gathered in one place")]
+fn finish(
+    args: &Args,
+    globals: &Globals,
+    journey: &Journey<'_>,
+    session: &cbrowse_protocol::id::SessionId,
+    seen: &Seen,
+    arrival: &Arrival,
+    started: Instant,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let first_picture = seen.first_picture.map(|at| at.duration_since(started).as_secs_f64() * 1e3);
+    let node = journey.node();
+    if globals.output.is_json() {
+        globals.output.document(&json!({
+            "session": session,
+            "node": node.map(|node| &node.id),
+            "region": node.map(|node| &node.region),
+            "first_picture_ms": first_picture.map(|ms| (ms * 10.0).round() / 10.0),
+            "screenshot": args.screenshot,
+            "profile": args.profile,
+            "saving": arrival.saving && stop.is_cancelled(),
+            "reason": cbrowse_protocol::node::printable(&arrival.reason, 500),
+        }))?;
+    } else {
+        if let Some(ms) = first_picture {
+            globals.output.note(format_args!("first picture after {ms:.0} ms"));
+        }
+        if let Some(path) = &args.screenshot {
+            globals.output.note(format_args!("picture saved: {}", path.display()));
+        }
+        let after = if stop.is_cancelled() && arrival.saving { "; the node saves the profile, the next command takes it home" } else { "" };
+        globals.output.note(format_args!(
+            "session ended: {}{after}", cbrowse_protocol::node::printable(&arrival.reason, 500)
+        ));
+    }
+    if stop.is_cancelled() { Err(Failure::interrupted()) } else { Ok(()) }
+}
+
+/// For whoever composes sessions otherwise, such as the demonstration.
+pub fn channel() -> (Hub, Inputs) {
+    Hub::new()
+}
