@@ -33,6 +33,9 @@ pub enum Cause {
     /// Nobody answers there, or the connection broke.
     #[error("cannot be reached ({0}); check the address and that the registry runs")]
     Unreachable(String),
+    /// TLS could not be agreed on, mostly because of the certificate.
+    #[error("TLS failed ({0}); name the registry's own authority in CONSUL_CACERT, or check the address")]
+    Tls(String),
     /// No complete answer in time.
     #[error("no answer within {} s; check the address, or ask a nearer registry", .0.as_secs_f32())]
     Deadline(Duration),
