@@ -29,8 +29,9 @@ pub type ChangeStream = BoxStream<'static, Result<Change, CatalogError>>;
 pub enum Change {
     /// Everything known until now is void; this is all there is.
     Reset(Listing),
-    /// These are new, or differ from the record of the same id known until now.
-    Add(Vec<NodeRecord>),
+    /// These are new, or differ from the record of the same id known until now. Only [`Listing::nodes`] and
+    /// [`Listing::names`] are filled.
+    Add(Listing),
     /// These are gone.
     Remove(Vec<NodeId>),
     /// The catalog itself is not there (a name without SRV records, a file that was removed), so it holds nothing.

@@ -28,6 +28,7 @@ impl Known {
             *self = Self::Nodes(by_id(listing.nodes.clone()));
             return vec![Change::Reset(listing)];
         };
+        let mut names = listing.names;
         let fresh = by_id(listing.nodes);
         let gone: Vec<_> = known.keys().filter(|id| !fresh.contains_key(*id)).cloned().collect();
         let new: Vec<_> =
@@ -38,7 +39,8 @@ impl Known {
             changes.push(Change::Remove(gone));
         }
         if !new.is_empty() {
-            changes.push(Change::Add(new));
+            names.retain(|id, _| new.iter().any(|record| record.id == *id));
+            changes.push(Change::Add(Listing { nodes: new, names, ..Listing::default() }));
         }
         changes
     }
@@ -97,9 +99,9 @@ mod tests {
         let mut known = Known::default();
         assert_eq!(known.learn(listing([&a])), [Change::Reset(listing([&a]))]);
         assert_eq!(known.learn(listing([&a])), []);
-        assert_eq!(known.learn(listing([&a, &b])), [Change::Add(vec![b.clone()])]);
+        assert_eq!(known.learn(listing([&a, &b])), [Change::Add(listing([&b]))]);
         assert_eq!(known.learn(listing([&b, &a])), [], "order is no change");
-        let expected = [Change::Remove(vec![a.id.clone()]), Change::Add(vec![moved.clone()])];
+        let expected = [Change::Remove(vec![a.id.clone()]), Change::Add(listing([&moved]))];
         assert_eq!(known.learn(listing([&moved])), expected);
         assert_eq!(known.learn_absence(), [Change::DoesNotExist]);
         assert_eq!(known.learn_absence(), []);
@@ -118,6 +120,6 @@ mod tests {
         assert!(matches!(stream.next().await, Some(Ok(Change::Reset(_)))));
         assert!(matches!(stream.next().await, Some(Err(_))));
         assert_eq!(stream.next().await, Some(Ok(Change::Remove(vec![record("a", 1).id]))));
-        assert_eq!(stream.next().await, Some(Ok(Change::Add(vec![record("b", 1)]))));
+        assert_eq!(stream.next().await, Some(Ok(Change::Add(listing([&record("b", 1)])))));
     }
 }

@@ -33,12 +33,15 @@ pub enum Cause {
     /// Nobody answers there, or the connection broke.
     #[error("cannot be reached ({0}); check the address and that the registry runs")]
     Unreachable(String),
+    /// TLS could not be agreed on, mostly because of the certificate.
+    #[error("TLS failed ({0}); name the registry's own authority in CONSUL_CACERT, or check the address")]
+    Tls(String),
     /// No complete answer in time.
-    #[error("no answer within {} s; check the address, or ask a nearer registry", .0.as_secs())]
+    #[error("no answer within {} s; check the address, or ask a nearer registry", .0.as_secs_f32())]
     Deadline(Duration),
     /// The registry does not let us: 401 or 403.
     #[error(
-        "refused with status {status} ({message}); check CONSUL_HTTP_TOKEN and that its policy may read the service"
+        "refused with status {status} ({message}); check CONSUL_HTTP_TOKEN and that its policy covers the service"
     )]
     Refused {
         /// HTTP status.

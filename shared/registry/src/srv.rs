@@ -56,8 +56,7 @@ impl SrvCatalog {
     }
 
     async fn ask_at_leisure(&self) -> Result<(Listing, Duration), Cause> {
-        let (mut answer, mut warnings) = self.lookups.services(&self.settings.name).await?;
-        self.lookups.addresses(&mut answer).await;
+        let (answer, mut warnings) = self.lookups.services(&self.settings.name).await?;
         if answer.services.len() > MOST_ANSWERS {
             warnings.push(format!(
                 "{} records: a DNS answer hardly holds more, so some may be missing; \

@@ -1,6 +1,6 @@
 //! One agent's HTTP API: where it is, how it is spoken to, and never where its token shows.
 
-use std::{fmt, time::Duration};
+use std::{error::Error as _, fmt, time::Duration};
 
 use reqwest::{Certificate, Client, Method, RequestBuilder, header::HeaderValue, redirect};
 use serde::Serialize;
@@ -84,7 +84,20 @@ impl fmt::Debug for Agent {
 }
 
 pub(super) fn unreachable(error: &reqwest::Error) -> Cause {
-    if error.is_timeout() { Cause::Deadline(CONNECT_DEADLINE) } else { Cause::Unreachable(root_cause(error)) }
+    if error.is_timeout() {
+        Cause::Deadline(CONNECT_DEADLINE)
+    } else if is_tls(error) {
+        Cause::Tls(root_cause(error))
+    } else {
+        Cause::Unreachable(root_cause(error))
+    }
+}
+
+/// rustls reports what it cannot agree to as invalid data, whoever carries it upwards.
+fn is_tls(error: &reqwest::Error) -> bool {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    let mut io_errors = causes.filter_map(|error| error.downcast_ref::<std::io::Error>());
+    io_errors.any(|error| error.kind() == std::io::ErrorKind::InvalidData)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -171,7 +171,7 @@ mod tests {
             ("c0000201.addr.consul.", None),
             ("c000020.addr.dc1.consul.", None),
             ("c000020g.addr.dc1.consul.", None),
-            ("-0000201.addr.dc1.consul.", None),
+            ("0000_201.addr.dc1.consul.", None),
             ("c0000201.node.dc1.consul.", None),
             ("addr.", None),
         ] {

@@ -24,8 +24,11 @@ use hickory_resolver::{
 use super::answer::Answer;
 use crate::error::Cause;
 
-/// How long one server has for one question. Longer: a dead server uses up the listing's deadline.
-const QUESTION_DEADLINE: Duration = Duration::from_secs(2);
+/// How long one server has for one question. Longer: one attempt over TCP and two over UDP do not fit the listing's
+/// deadline, so that a server that speaks UDP alone is never heard; shorter: a far one is not.
+const QUESTION_DEADLINE: Duration = Duration::from_millis(1500);
+/// Questions over UDP get lost, over TCP they do not.
+const UDP_RETRIES: usize = 1;
 /// How many targets' addresses are asked for at once. More: a small resolver drops questions.
 const CONCURRENT_LOOKUPS: usize = 16;
 /// Most targets whose addresses are asked for. More: one poisoned name makes clients flood their resolver.
@@ -53,40 +56,42 @@ impl Lookups {
                 ))
             })?,
         };
-        Ok(Self { tcp: build(tcp_only(&config), options.clone())?, any: build(config, options)? })
+        Ok(Self {
+            tcp: build(tcp_only(&config), options.clone(), 0)?,
+            any: build(config, options, UDP_RETRIES)?,
+        })
     }
 
-    /// The SRV records of `name` with what the server said beside them, and warnings about how they came.
+    /// The SRV records of `name`, with the addresses of their targets as far as they can be found, and warnings.
     pub(super) async fn services(&self, name: &str) -> Result<(Answer, Vec<String>), Cause> {
         let full_name = absolute(name)?;
         match self.tcp.lookup(full_name.clone(), RecordType::SRV).await {
-            Ok(lookup) => Ok((answer(&lookup), Vec::new())),
+            Ok(found) => Ok((completed(&self.tcp, &found).await, Vec::new())),
             Err(error) if error.is_no_records_found() => Err(failed(name, &error)),
             Err(over_tcp) => {
-                let lookup = self
-                    .any
-                    .lookup(full_name, RecordType::SRV)
-                    .await
-                    .map_err(|error| failed(name, &error))?;
+                let found = self.any.lookup(full_name, RecordType::SRV).await;
+                let found = found.map_err(|error| failed(name, &error))?;
                 let warning =
                     format!("DNS answered over UDP only ({over_tcp} over TCP): long lists may be cut");
-                Ok((answer(&lookup), vec![warning]))
+                Ok((completed(&self.any, &found).await, vec![warning]))
             }
         }
     }
+}
 
-    /// Fills in the addresses of targets that came without. Those that cannot be found stay without.
-    pub(super) async fn addresses(&self, answer: &mut Answer) {
-        let missing: BTreeSet<Name> = answer.without_address().take(MOST_LOOKUPS).cloned().collect();
-        let lookups = missing.into_iter().map(|target| async move {
-            let found = self.any.lookup_ip(target.clone()).await;
-            (target, found.map(|found| found.iter().collect::<Vec<IpAddr>>()))
-        });
-        let mut lookups = stream::iter(lookups).buffer_unordered(CONCURRENT_LOOKUPS);
-        while let Some((target, found)) = lookups.next().await {
-            answer.addresses.insert(target, found.unwrap_or_default());
-        }
+/// Looks up the targets that came without an address, on the same road. Those that cannot be found stay without.
+async fn completed(resolver: &TokioResolver, found: &Lookup) -> Answer {
+    let mut answer = Answer::from_records(found.answers(), found.additionals());
+    let missing: BTreeSet<Name> = answer.without_address().take(MOST_LOOKUPS).cloned().collect();
+    let lookups = missing.into_iter().map(|target| async move {
+        let found = resolver.lookup_ip(target.clone()).await;
+        (target, found.map(|found| found.iter().collect::<Vec<IpAddr>>()))
+    });
+    let mut lookups = stream::iter(lookups).buffer_unordered(CONCURRENT_LOOKUPS);
+    while let Some((target, found)) = lookups.next().await {
+        answer.addresses.insert(target, found.unwrap_or_default());
     }
+    answer
 }
 
 fn at(port: u16, protocol: ProtocolConfig) -> ConnectionConfig {
@@ -103,9 +108,9 @@ fn tcp_only(config: &ResolverConfig) -> ResolverConfig {
     ResolverConfig::from_name_servers(servers.collect())
 }
 
-fn build(config: ResolverConfig, mut options: ResolverOpts) -> Result<TokioResolver, Cause> {
+fn build(config: ResolverConfig, mut options: ResolverOpts, retries: usize) -> Result<TokioResolver, Cause> {
     options.timeout = QUESTION_DEADLINE;
-    options.attempts = 1;
+    options.attempts = retries;
     // A watch asks when the records' time is up; a listing wants what is true now.
     options.cache_size = 0;
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
@@ -121,10 +126,6 @@ fn absolute(name: &str) -> Result<Name, Cause> {
         .map_err(|error| Cause::Settings(format!("{name:?} is no DNS name ({error})")))?;
     name.set_fqdn(true);
     Ok(name)
-}
-
-fn answer(lookup: &Lookup) -> Answer {
-    Answer::from_records(lookup.answers(), lookup.additionals())
 }
 
 fn failed(name: &str, error: &NetError) -> Cause {

@@ -2,6 +2,7 @@
 
 mod dns;
 mod http;
+mod tls;
 
 use cbrowse_testkit::consul::Consul;
 

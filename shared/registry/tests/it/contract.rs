@@ -9,7 +9,7 @@ use cbrowse_registry::{CatalogError, Change, Check, Kept, list_all, stay_registe
 use futures_util::{StreamExt as _, future::join_all};
 use tokio::sync::{oneshot, watch};
 
-use crate::support::{DEADLINE, catalog, ids, list, list_until, next_change, record, registry};
+use crate::support::{DEADLINE, added, catalog, ids, list, list_until, next_change, record, registry};
 
 /// Longer than any test, so that only those that mean to let it run out do.
 const LONG: Check = Check::Heartbeat(Duration::from_secs(300));
@@ -52,12 +52,12 @@ pub(crate) async fn a_watch_sees_add_update_and_remove(server: impl Server) {
     let registry = registry(&server.uri());
     let node = record("n1", 7443);
     let mut registration = registry.register(&node, LONG).await.expect("registers");
-    assert_eq!(next_change(&mut changes).await, Change::Add(vec![node.clone()]));
+    assert_eq!(next_change(&mut changes).await, added(&node));
     let mut updated = node.clone();
     updated.region = "us-east".into();
     updated.tags = vec!["slow".into()];
     registration.update(&updated).await.expect("updates");
-    assert_eq!(next_change(&mut changes).await, Change::Add(vec![updated]), "an update leaves no gap");
+    assert_eq!(next_change(&mut changes).await, added(&updated), "an update leaves no gap");
     registration.deregister().await.expect("deregisters");
     assert_eq!(next_change(&mut changes).await, Change::Remove(vec![node.id]));
 }
@@ -100,7 +100,7 @@ pub(crate) async fn a_watch_survives_a_restart(mut server: impl Server) {
     let other = record("n2", 2);
     registry(&server.uri()).register(&other, LONG).await.expect("registers");
     let mut seen = Vec::new();
-    while !seen.contains(&Change::Add(vec![other.clone()])) {
+    while !seen.contains(&added(&other)) {
         let change = tokio::time::timeout(DEADLINE, changes.next()).await.expect("in time").expect("goes on");
         seen.extend(change.ok());
     }

@@ -2,4 +2,6 @@
 
 mod consul;
 mod contract;
+mod file;
 mod support;
+mod zone;

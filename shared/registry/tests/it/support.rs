@@ -29,6 +29,10 @@ pub(crate) fn registry(uri: &str) -> Box<dyn Registry> {
     open_registry(&uri.parse::<CatalogUri>().expect(uri), &Environment::default()).expect(uri)
 }
 
+pub(crate) fn added(node: &NodeRecord) -> Change {
+    Change::Add(Listing { nodes: vec![node.clone()], ..Listing::default() })
+}
+
 /// In the order of their ids, which is no catalog's promise.
 pub(crate) fn ids(listing: &Listing) -> Vec<&str> {
     let mut ids: Vec<_> = listing.nodes.iter().map(|node| node.id.as_str()).collect();

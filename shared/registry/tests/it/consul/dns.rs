@@ -72,7 +72,7 @@ async fn a_name_that_is_not_there_is_said_and_watched() {
     registered(&consul, 1).await;
     assert!(matches!(next_change(&mut changes).await, Change::Reset(listing) if listing.nodes.len() == 1));
     registered(&consul, 2).await;
-    assert!(matches!(next_change(&mut changes).await, Change::Add(nodes) if nodes[0].port == 2));
+    assert!(matches!(next_change(&mut changes).await, Change::Add(new) if new.nodes[0].port == 2));
 }
 
 #[tokio::test]

@@ -105,6 +105,8 @@ async fn another_service_another_name() {
     registry(&other).register(&record("n1", 1), Check::Heartbeat(Duration::from_secs(300))).await.unwrap();
     list_until(&*catalog(&other), |listing| listing.nodes.len() == 1).await;
     assert_eq!(list(&*catalog(&consul.http_uri())).await.nodes, []);
+    let stale = format!("{other}?stale&dc=dc1");
+    list_until(&*catalog(&stale), |listing| listing.nodes.len() == 1).await;
     let elsewhere = format!("{}?dc=nowhere", consul.http_uri());
     let error = catalog(&elsewhere).list().await.expect_err("no such datacenter").to_string();
     assert!(error.contains("nowhere") && error.contains("No path to datacenter"), "{error}");
