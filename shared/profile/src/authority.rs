@@ -227,7 +227,7 @@ impl Authority {
         let head = match expected {
             Some(current) if !stats.changed => current,
             expected => {
-                let next = HeadRecord::of(HeadRef { generation, name }, meta, &stats, None);
+                let next = HeadRecord::of(HeadRef { generation, name }, meta, &stats);
                 self.adopt(expected.as_ref(), &next)?
             }
         };
@@ -270,7 +270,7 @@ pub fn list(root: &Path) -> Result<Vec<ProfileRecord>, AuthorityError> {
     Ok(records)
 }
 
-pub(crate) fn head_ref(snapshot: &Snapshot) -> HeadRef {
+fn head_ref(snapshot: &Snapshot) -> HeadRef {
     HeadRef { generation: snapshot.head().generation, name: snapshot.name() }
 }
 

@@ -27,7 +27,8 @@ const BOOKMARKS: &str = "Default/Bookmarks";
 /// rewritten often in one session.
 const FETCH_ALLOWANCE: u64 = 64 * 1024 * 1024;
 /// Files that a browser never leaves a profile without once it had them.
-const ESSENTIAL: &[&str] = &["Default/Preferences", "Default/Cookies", "Default/Network/Cookies"];
+/// Each under any of its names, as they differ between systems.
+const ESSENTIAL: &[&[&str]] = &[&["Default/Preferences"], &["Default/Cookies", "Default/Network/Cookies"]];
 
 /// Why a proposed head was refused. The profile is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -120,10 +121,12 @@ fn check_fullness(manifest: &Manifest, base: Option<&Snapshot>) -> Result<(), Ex
         return Err(ExamineError::Emptier("everything".into()));
     }
     let Some(base) = base else { return Ok(()) };
-    let has = |manifest: &Manifest, path: &str| manifest.files.iter().any(|f| f.path == path && f.size > 0);
-    for path in ESSENTIAL {
-        if has(&base.manifest, path) && !has(manifest, path) {
-            return Err(ExamineError::Emptier((*path).into()));
+    let has = |manifest: &Manifest, names: &[&str]| {
+        manifest.files.iter().any(|file| names.contains(&file.path.as_str()) && file.size > 0)
+    };
+    for names in ESSENTIAL {
+        if has(&base.manifest, names) && !has(manifest, names) {
+            return Err(ExamineError::Emptier(names[0].into()));
         }
     }
     Ok(())

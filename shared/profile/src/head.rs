@@ -74,6 +74,13 @@ pub(crate) struct Root {
     pub(crate) chunks: Vec<ChunkRef>,
 }
 
+impl Root {
+    /// A second holder of the same manifest.
+    pub(crate) fn duplicate(&self) -> Self {
+        Self { length: self.length, packs: self.packs.duplicate(), chunks: self.chunks.clone() }
+    }
+}
+
 /// Why a head was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {

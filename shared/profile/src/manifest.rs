@@ -213,6 +213,15 @@ impl Manifest {
         &self.files
     }
 
+    /// Whether both hold the same files with the same contents, wherever their chunks lie.
+    pub fn has_same_files(&self, other: &Self) -> bool {
+        let same = |(a, b): (&FileEntry, &FileEntry)| {
+            let ids = |file: &FileEntry| file.chunks.iter().map(|chunk| chunk.id).collect::<Vec<_>>();
+            a.path == b.path && a.size == b.size && ids(a) == ids(b)
+        };
+        self.files.len() == other.files.len() && self.files.iter().zip(&other.files).all(same)
+    }
+
     /// Sum of the files' sizes.
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()

@@ -131,13 +131,13 @@ pub fn save(
     let manifest = Manifest { packs: writer.table, files };
     let (root, root_written) = saving.write_manifest(&manifest, random)?;
     let head = saving.head(&manifest, root);
-    let (name, head_length) = store_head(&head, saving, random)?;
+    let (name, head_length) = store_head(&head, saving.keys, saving.store, random)?;
     let stats = SaveStats {
         files: head.files,
         bytes: head.bytes,
         new_objects: writer.written.objects + root_written.objects + 1,
         sent_bytes: writer.written.bytes + root_written.bytes + head_length,
-        changed: saving.base.is_none_or(|base| base.manifest.files != manifest.files),
+        changed: saving.base.is_none_or(|base| !base.manifest.has_same_files(&manifest)),
     };
     Ok(Saved { name, generation: head.generation, stats, left_behind })
 }
@@ -145,11 +145,12 @@ pub fn save(
 /// Signs, seals and stores a head; its name, and its length in bytes.
 pub(crate) fn store_head(
     head: &Head,
-    saving: Saving<'_>,
+    keys: &SealingKeys,
+    store: &dyn ObjectStore,
     random: &mut dyn Randomness,
 ) -> Result<(ObjectName, u64), StoreError> {
-    let sealed = head::seal_head(head, saving.keys, random);
-    saving.store.put(&sealed.name, &sealed.object)?;
+    let sealed = head::seal_head(head, keys, random);
+    store.put(&sealed.name, &sealed.object)?;
     Ok((sealed.name, sealed.object.len() as u64))
 }
 

@@ -128,12 +128,29 @@ fn look(root: &Path, path: String, metadata: &fs::Metadata, scan: &mut Scan) -> 
     } else if !metadata.is_file() {
         leave(scan, path, Reason::Special)
     } else if class == Class::Executable {
-        leave(scan, path, Reason::Executable)
+        leave_code(scan, &path);
+        Ok(())
     } else if metadata.len() > MAX_FILE_LENGTH {
         Err(too_large(&path, "4 GiB a file"))
     } else {
         scan.files.push(Found { path, size: metadata.len(), class });
         Ok(())
+    }
+}
+
+/// Each extension and each native messaging host once. The databases of extensions' state are not named: Chromium
+/// makes them for everybody.
+fn leave_code(scan: &mut Scan, path: &str) {
+    let mut parts = path.split('/');
+    let named = match (parts.next(), parts.next(), parts.next()) {
+        (Some("NativeMessagingHosts"), ..) => path.to_owned(),
+        (Some(profile), Some(directory @ ("Extensions" | "Web Applications")), Some(id)) => {
+            format!("{profile}/{directory}/{id}")
+        }
+        _ => return,
+    };
+    if scan.left_behind.iter().all(|left| left.path != named) {
+        scan.left_behind.push(LeftBehind { path: named, reason: Reason::Executable });
     }
 }
 
@@ -161,9 +178,14 @@ mod tests {
     fn links_special_files_and_code_stay_behind_and_are_named() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
-        for path in
-            ["Default/Cookies", "Default/Bookmarks", "Default/Cache/x", "Default/Extensions/a/1/m.json"]
-        {
+        for path in [
+            "Default/Cookies",
+            "Default/Bookmarks",
+            "Default/Cache/x",
+            "Default/Extensions/a/1/m.json",
+            "Default/Extensions/a/1/n.js",
+            "Default/Extension State/CURRENT",
+        ] {
             plant(root, path);
         }
         std::os::unix::fs::symlink("/etc/passwd", root.join("Default/History")).unwrap();
@@ -177,7 +199,7 @@ mod tests {
         assert_eq!(
             left,
             [
-                ("Default/Extensions/a/1/m.json", Reason::Executable),
+                ("Default/Extensions/a", Reason::Executable),
                 ("Default/History", Reason::Link),
                 ("Default/IndexedDB", Reason::Link),
                 ("Default/Web Data", Reason::Special),

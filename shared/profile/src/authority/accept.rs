@@ -2,14 +2,14 @@
 
 use cbrowse_protocol::id::SessionId;
 
-use super::{Authority, AuthorityError, HeadRecord, HeadRef, head_ref};
+use super::{Authority, AuthorityError, HeadRecord, HeadRef};
 use crate::{
     examine::{ExamineError, examine},
-    head::{Head, Root},
+    head::Head,
     keys::ProfileKeys,
-    object::{ObjectName, ObjectStore},
+    object::ObjectStore,
     proposal::{Proposal, ReadProposalError},
-    save::{SaveMeta, SaveStats, Saving, store_head},
+    save::store_head,
     secret::Randomness,
     snapshot::Snapshot,
 };
@@ -51,6 +51,7 @@ pub enum AcceptError {
 
 impl Authority {
     /// Checks a proposal, fetches what it adds from `from` (the node's store), and makes it the next generation.
+    /// Later saves of one session, all made from the head it was granted, follow one another.
     pub fn accept(
         &self,
         proposal: &[u8],
@@ -63,74 +64,90 @@ impl Authority {
         if let Some(record) = history.iter().find(|record| record.proposed == Some(proposal.head)) {
             return Ok(already(record));
         }
-        let base = self.base_of(&proposal, &history, keys)?;
+        let upon = match place(&proposal, &history)? {
+            Place::Upon(upon) => upon,
+            Place::Superseded(newer) => return Ok(Accepted::Already(newer)),
+        };
+        let base = proposal.base.map(|name| self.snapshot_at(&name, keys)).transpose()?;
         let proposed = examine(&proposal, keys, base.as_ref(), from, self.store())
             .map_err(|source| AcceptError::Examine { session: proposal.session.clone(), source })?;
-        if let Some(base) = &base
-            && base.manifest().files() == proposed.manifest().files()
+        if let Some(upon) = &upon
+            && self.snapshot_at(&upon.name, keys)?.manifest().has_same_files(proposed.manifest())
         {
-            return Ok(Accepted::Unchanged(head_ref(base)));
+            return Ok(Accepted::Unchanged(upon.clone()));
         }
-        let next = self.sign_again(&proposed, base.as_ref(), keys, random)?;
-        match self.adopt(base.as_ref().map(head_ref).as_ref(), &next) {
+        let next = self.sign_again(&proposed, &proposal, upon.as_ref(), keys, random)?;
+        match self.adopt(upon.as_ref(), &next) {
             Ok(head) => Ok(Accepted::Current(head)),
             Err(AuthorityError::Conflict { kept_as }) => Ok(Accepted::KeptAs(kept_as)),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn base_of(
-        &self,
-        proposal: &Proposal,
-        history: &[HeadRecord],
-        keys: &ProfileKeys,
-    ) -> Result<Option<Snapshot>, AcceptError> {
-        let Some(name) = proposal.base else { return Ok(None) };
-        let claimed = HeadRef { generation: proposal.base_generation, name };
-        if !history.iter().any(|record| record.head == claimed) {
-            return Err(AcceptError::UnknownBase(proposal.session.clone()));
-        }
-        Ok(Some(self.snapshot_at(&name, keys)?))
-    }
-
     /// The same contents under the user's own signature and a fresh head key.
     fn sign_again(
         &self,
         proposed: &Snapshot,
-        base: Option<&Snapshot>,
+        proposal: &Proposal,
+        upon: Option<&HeadRef>,
         keys: &ProfileKeys,
         random: &mut dyn Randomness,
     ) -> Result<HeadRecord, AuthorityError> {
         let from = proposed.head();
         let head = Head {
             profile: from.profile.clone(),
-            generation: base.map_or(0, |base| base.head().generation) + 1,
-            previous: base.map(Snapshot::name),
+            generation: upon.map_or(0, |upon| upon.generation) + 1,
+            previous: upon.map(|upon| upon.name),
             time: from.time,
             closing: from.closing,
             device: from.device.clone(),
             browser_version: from.browser_version.clone(),
             files: from.files,
             bytes: from.bytes,
-            root: Root {
-                length: from.root.length,
-                packs: from.root.packs.duplicate(),
-                chunks: from.root.chunks.clone(),
-            },
+            root: from.root.duplicate(),
         };
-        let meta = SaveMeta {
-            now: from.time,
-            device: from.device.clone(),
-            browser_version: from.browser_version.clone(),
-            closing: from.closing,
-        };
-        let sealing = keys.sealing();
-        let saving = Saving { keys: &sealing, base, store: self.store(), meta: &meta };
-        let (name, _) = store_head(&head, saving, random)?;
-        let stats = SaveStats { files: head.files, bytes: head.bytes, ..SaveStats::default() };
-        let next = HeadRef { generation: head.generation, name };
-        Ok(HeadRecord::of(next, &meta, &stats, Some::<ObjectName>(proposed.name())))
+        let (name, _) = store_head(&head, &keys.sealing(), self.store(), random)?;
+        Ok(HeadRecord {
+            head: HeadRef { generation: head.generation, name },
+            time: head.time,
+            device: head.device,
+            browser_version: head.browser_version,
+            closing: head.closing,
+            files: head.files,
+            bytes: head.bytes,
+            proposed: Some(proposed.name()),
+            session: Some(proposal.session.clone()),
+            kept_as: None,
+        })
     }
+}
+
+/// Where a proposal belongs in the history.
+enum Place {
+    /// After this head, if it is still current.
+    Upon(Option<HeadRef>),
+    /// Nowhere: a later save of the same session is there.
+    Superseded(HeadRef),
+}
+
+fn place(proposal: &Proposal, history: &[HeadRecord]) -> Result<Place, AcceptError> {
+    let base = proposal.base.map(|name| HeadRef { generation: proposal.base_generation, name });
+    let is_known = |base: &HeadRef| history.iter().any(|record| record.head == *base);
+    if !base.as_ref().is_none_or(is_known) {
+        return Err(AcceptError::UnknownBase(proposal.session.clone()));
+    }
+    // The newest generations, as long as they come from this session, and what was before them.
+    let mut line = history.iter().rev().filter(|record| record.kept_as.is_none()).peekable();
+    let newest = line.peek().copied();
+    let before = line.find(|record| record.session.as_ref() != Some(&proposal.session));
+    let follows = before.map(|record| &record.head) == base.as_ref();
+    Ok(match newest.filter(|_| follows) {
+        Some(newest) if newest.time > proposal.time && newest.session.as_ref() == Some(&proposal.session) => {
+            Place::Superseded(newest.head.clone())
+        }
+        Some(newest) => Place::Upon(Some(newest.head.clone())),
+        None => Place::Upon(base),
+    })
 }
 
 fn already(record: &HeadRecord) -> Accepted {

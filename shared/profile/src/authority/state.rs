@@ -5,6 +5,7 @@
 
 use std::{fs, io, path::Path};
 
+use cbrowse_protocol::id::SessionId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{AuthorityError, disk};
@@ -47,18 +48,16 @@ pub struct HeadRecord {
     /// The proposed head it was taken over from, so that the same proposal is not taken twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposed: Option<ObjectName>,
+    /// The session that proposed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
     /// For a version that lost a conflict: the name it is kept under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_as: Option<String>,
 }
 
 impl HeadRecord {
-    pub(crate) fn of(
-        head: HeadRef,
-        meta: &SaveMeta,
-        stats: &SaveStats,
-        proposed: Option<ObjectName>,
-    ) -> Self {
+    pub(crate) fn of(head: HeadRef, meta: &SaveMeta, stats: &SaveStats) -> Self {
         Self {
             head,
             time: meta.now,
@@ -67,7 +66,8 @@ impl HeadRecord {
             closing: meta.closing,
             files: stats.files,
             bytes: stats.bytes,
-            proposed,
+            proposed: None,
+            session: None,
             kept_as: None,
         }
     }

@@ -5,6 +5,8 @@ use std::fs;
 use cbrowse_profile::{
     authority::{Accepted, Authority, AuthorityError, list},
     keys::AccountKey,
+    object::copy_objects,
+    proposal::propose,
     restore::restore,
     scan::Reason,
     secret::SystemRandom,
@@ -94,6 +96,29 @@ fn two_sessions_from_one_head_are_both_kept() {
     restore(&snapshot, world.authority.store(), &world.path("kept")).unwrap();
     assert_eq!(fs::read(world.path("kept/Default/History")).unwrap(), b"two");
     assert_eq!(world.authority.head().unwrap().unwrap().generation, 2);
+}
+
+#[test]
+fn autosaves_of_one_session_follow_one_another() {
+    let world = World::new();
+    let keys = world.keys();
+    world.authority.sync(&world.browser("browser"), &keys, &meta(10), &mut SystemRandom).unwrap();
+    let base = world.authority.snapshot(&keys).unwrap();
+    let session = world.granted(base.as_ref());
+    let data = world.path("browser");
+    let save = |text: &str, now| {
+        plant(&data, "Default/History", text.as_bytes());
+        propose(&data, &session, base.as_ref(), &world.node, &meta(now), &mut SystemRandom).unwrap().0
+    };
+    copy_objects(&base.as_ref().unwrap().objects(), world.authority.store(), &world.node).unwrap();
+    let (first, second, third) = (save("1", 20), save("2", 30), save("3", 40));
+    assert!(matches!(world.accept(&first), Accepted::Current(head) if head.generation == 2));
+    let Accepted::Current(newest) = world.accept(&third) else { panic!("the session's next save is taken") };
+    assert_eq!(newest.generation, 3);
+    assert_eq!(world.accept(&second), Accepted::Already(newest), "an older one of the same session is not");
+    // Another session from the same first head has lost.
+    let other = world.session_upon(base.as_ref(), "s2", |data| plant(data, "Default/History", b"other"));
+    assert!(matches!(world.accept(&other), Accepted::KeptAs(_)));
 }
 
 #[test]

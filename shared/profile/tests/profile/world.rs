@@ -79,6 +79,15 @@ impl World {
         self.session_upon(base.as_ref(), target, change)
     }
 
+    /// A grant as the worker holds it, after its journey.
+    pub(crate) fn granted(&self, base: Option<&Snapshot>) -> Grant {
+        let node: NodeId = "node-1".parse().unwrap();
+        let (secret, public) = SessionSecret::generate(&mut SystemRandom);
+        let grant = Grant::new(&self.keys(), &public, node.clone(), base, 1000);
+        let sealed = seal_grant(&public, &grant, &mut SystemRandom).unwrap();
+        secret.open(&sealed, &node, self.keys().profile(), 999).unwrap()
+    }
+
     pub(crate) fn session_upon(
         &self,
         base: Option<&Snapshot>,
@@ -88,12 +97,7 @@ impl World {
         if let Some(base) = base {
             copy_objects(&base.objects(), self.authority.store(), &self.node).unwrap();
         }
-        let node: NodeId = "node-1".parse().unwrap();
-        let (secret, public) = SessionSecret::generate(&mut SystemRandom);
-        let grant = Grant::new(&self.keys(), &public, node.clone(), base, 1000);
-        let sealed = seal_grant(&public, &grant, &mut SystemRandom).unwrap();
-        drop(grant);
-        let grant = secret.open(&sealed, &node, self.keys().profile(), 999).unwrap();
+        let grant = self.granted(base);
         let directory = self.path(target);
         let base = match (&grant.head, grant.access()) {
             (Some(head), Some(access)) => Some(open_snapshot(&head.name, &self.node, &access).unwrap()),
