@@ -233,8 +233,8 @@ async fn the_bars_steer_tabs_history_and_address() {
             None => {
                 scene
                     .chromium
-                    .until("/not an address/.test(document.querySelector('.toasts').textContent)")
-                    .await
+                    .until("document.querySelector('.toasts').textContent.includes('not an')")
+                    .await;
             }
         }
     }

@@ -28,9 +28,9 @@ async fn ask(address: SocketAddr, line: &str, headers: &[&str], body: &str) -> S
     let own_host = if headers.iter().any(|header| header.starts_with("Host:")) { "" } else { host.as_str() };
     let length = format!("Content-Length: {}", body.len());
     let lines = [&[line, own_host, "Connection: close", &length], headers].concat();
-    let head: String =
-        lines.iter().filter(|line| !line.is_empty()).map(|line| format!("{line}\r\n")).collect();
-    stream.write_all(format!("{head}\r\n{body}").as_bytes()).await.expect("send");
+    let lines: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+    let head = lines.join("\r\n");
+    stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await.expect("send");
     let mut answer = String::new();
     let read = stream.read_to_string(&mut answer);
     timeout(Duration::from_secs(10), read).await.expect("an answer in time").expect("an answer");
