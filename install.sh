@@ -93,7 +93,7 @@ stage_files() {
     trap 'rm -rf "$stage"' EXIT
     as_invoker mkdir -p "$stage/bin" "$stage/share/man/man1"
     as_invoker cp "$built/cbrowse" "$built/cbrowse-node" "$stage/bin/"
-    as_invoker "$built/cbrowse" man --dir "$stage/share/man/man1" >/dev/null
+    as_invoker "$built/cbrowse" man --dir "$stage/share/man/man1" --quiet >/dev/null
     stage_completion bash share/bash-completion/completions/cbrowse
     stage_completion zsh share/zsh/site-functions/_cbrowse
     stage_completion fish share/fish/vendor_completions.d/cbrowse.fish
