@@ -174,7 +174,11 @@ impl<'a> Journey<'a> {
         Ok(attachment)
     }
 
-    async fn upload(&self, profile: &OpenProfile, connection: &mut TrustedConnection) -> Result<Uploaded, CarryError> {
+    async fn upload(
+        &self,
+        profile: &OpenProfile,
+        connection: &mut TrustedConnection,
+    ) -> Result<Uploaded, CarryError> {
         let bar = crate::progress::objects(self.output);
         let uploaded = profile.upload(connection, &self.plan.credentials, |now, total| {
             bar.set_length(total);
@@ -195,7 +199,9 @@ impl<'a> Journey<'a> {
             started: seconds(std::time::SystemTime::now()),
         };
         if let Err(error) = pending::note(self.paths, &pending) {
-            self.output.warn(format_args!("cannot note where this session runs ({error}); its save is found by cbrowse profile sync"));
+            self.output.warn(format_args!(
+                "cannot note where this session runs ({error}); its save is found by cbrowse profile sync"
+            ));
         }
     }
 
@@ -212,7 +218,8 @@ impl<'a> Journey<'a> {
             let reason = match attachment.relay(hub, inputs, seen, stop).await {
                 End::Over { reason, saving } => return Ok(Arrival { reason, saving }),
                 End::Unconfirmed => {
-                    let reason = "the node did not confirm the end in time; it ends the session by itself".into();
+                    let reason =
+                        "the node did not confirm the end in time; it ends the session by itself".into();
                     return Ok(Arrival { reason, saving: self.plan.profile.is_some() });
                 }
                 End::Lost { reason } => reason,
@@ -238,7 +245,8 @@ impl<'a> Journey<'a> {
         if self.gone.len() > MAX_MOVES {
             return Err(lost(&format!("{MAX_MOVES} nodes were lost one after another; the last was {left}")));
         }
-        let mut tabs: Vec<String> = seen.tabs.iter().filter(|tab| is_web(&tab.url)).map(|tab| tab.url.clone()).collect();
+        let mut tabs: Vec<String> =
+            seen.tabs.iter().filter(|tab| is_web(&tab.url)).map(|tab| tab.url.clone()).collect();
         if let Some(active) = seen.tabs.iter().find(|tab| tab.active && is_web(&tab.url)) {
             tabs.retain(|url| *url != active.url);
             self.plan.request.url = Some(active.url.clone());
@@ -246,10 +254,18 @@ impl<'a> Journey<'a> {
         self.plan.request.tabs = tabs;
         self.output.warn(format_args!("{left} is gone; looking for the next best node"));
         let moved = self.begin().await.map_err(|failure| {
-            Failure { exit: Exit::SessionLost, ..failure }.hint("the profile's last save is safe on this machine")
+            Failure { exit: Exit::SessionLost, ..failure }
+                .hint("the profile's last save is safe on this machine")
         })?;
-        let kept = if self.plan.profile.is_some() { "the profile as last saved and the open tabs" } else { "the open tabs" };
-        self.output.warn(format_args!("moved to {} ({}) with {kept}; what was typed and not sent is lost", moved.node, moved.region));
+        let kept = if self.plan.profile.is_some() {
+            "the profile as last saved and the open tabs"
+        } else {
+            "the open tabs"
+        };
+        self.output.warn(format_args!(
+            "moved to {} ({}) with {kept}; what was typed and not sent is lost",
+            moved.node, moved.region
+        ));
         Ok(moved)
     }
 
@@ -268,7 +284,11 @@ impl<'a> Journey<'a> {
                     }
                 }
                 Interview::FirstUse(_) | Interview::Refused(_) => return None,
-                Interview::Failed(reason) if reason.contains("refused") && started.elapsed() > REFUSED_FOR => return None,
+                Interview::Failed(reason)
+                    if reason.contains("refused") && started.elapsed() > REFUSED_FOR =>
+                {
+                    return None;
+                }
                 Interview::Failed(_) => {}
             }
             tokio::time::sleep(RESUME_PAUSE).await;
@@ -278,9 +298,14 @@ impl<'a> Journey<'a> {
 
     /// Takes the session's save home. `wait`: how long the worker may still need.
     pub async fn settle(&self, session: &SessionId, wait: Duration) -> Result<Option<Settled>, Failure> {
-        let (Some(profile), Some(record)) = (self.plan.profile.clone(), self.at.clone()) else { return Ok(None) };
-        let pending = Pending { session: session.clone(), profile: profile.id().clone(), node: record, started: 0 };
-        settle_one(self.paths, &self.plan.judge, profile, &self.plan.credentials, &pending, wait).await.map(Some)
+        let (Some(profile), Some(record)) = (self.plan.profile.clone(), self.at.clone()) else {
+            return Ok(None);
+        };
+        let pending =
+            Pending { session: session.clone(), profile: profile.id().clone(), node: record, started: 0 };
+        settle_one(self.paths, &self.plan.judge, profile, &self.plan.credentials, &pending, wait)
+            .await
+            .map(Some)
     }
 }
 
@@ -302,7 +327,9 @@ pub async fn settle_one(
             }
             Ok(settled)
         }
-        Interview::FirstUse(stranger) => Err(lost(&format!("{} is not trusted any more", stranger.status.id))),
+        Interview::FirstUse(stranger) => {
+            Err(lost(&format!("{} is not trusted any more", stranger.status.id)))
+        }
         Interview::Refused(failure) => Err(*failure),
         Interview::Failed(reason) => Err(lost(&reason)),
     }
