@@ -4,8 +4,12 @@ pub mod complete;
 pub mod completions;
 pub mod config;
 pub mod filter;
+pub mod login;
+pub mod logout;
 pub mod man;
 pub mod nodes;
+pub mod trust;
+pub mod whoami;
 
 use std::path::PathBuf;
 
@@ -83,6 +87,14 @@ pub enum Command {
     /// Write the manual pages.
     #[command(hide = true)]
     Man(man::Args),
+    /// Keep a credential, or show the key that one can be made for.
+    Login(login::Args),
+    /// Forget the credential.
+    Logout(logout::Args),
+    /// Choose which fleets and nodes to trust.
+    Trust(trust::Args),
+    /// Show whom the credential names.
+    Whoami(whoami::Args),
 }
 
 impl Command {
@@ -99,5 +111,9 @@ pub async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
         Command::Config(args) => config::run(&args, globals).await,
         Command::Man(args) => man::run(&args, globals).await,
         Command::Completions(args) => completions::run(&args, globals).await,
+        Command::Login(args) => login::run(&args, globals).await,
+        Command::Logout(args) => logout::run(&args, globals).await,
+        Command::Trust(args) => trust::run(&args, globals).await,
+        Command::Whoami(args) => whoami::run(&args, globals).await,
     }
 }

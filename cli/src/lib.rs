@@ -4,6 +4,7 @@ pub mod attach;
 pub mod command;
 pub mod context;
 pub mod credentials;
+pub mod date;
 pub mod discover;
 pub mod failure;
 pub mod interrupt;

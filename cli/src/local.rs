@@ -60,7 +60,8 @@ impl OwnNode {
     /// Starts a node on a free loopback port and waits until it serves.
     pub async fn start(plan: &Plan) -> Result<Self, Failure> {
         let log = plan.data_dir.with_extension("log");
-        let stderr = std::fs::File::create(&log).map_err(|error| cannot(&format!("write {}", log.display()), &error))?;
+        let stderr = std::fs::File::create(&log)
+            .map_err(|error| cannot(&format!("write {}", log.display()), &error))?;
         let mut command = Command::new(binary());
         command
             .args(["serve", "--announce", "--tied", "--listen", "127.0.0.1:0"])
@@ -73,7 +74,8 @@ impl OwnNode {
             .stderr(stderr)
             // A Ctrl-C at the terminal is for us; the node ends by its input, and saves first.
             .process_group(0);
-        let mut child = command.spawn().map_err(|error| cannot(&format!("start {}", binary().display()), &error))?;
+        let mut child =
+            command.spawn().map_err(|error| cannot(&format!("start {}", binary().display()), &error))?;
         let stdout = child.stdout.take().expect("standard output is piped");
         let mut line = String::new();
         let mut reader = BufReader::new(tokio::io::AsyncReadExt::take(stdout, MAX_ANNOUNCEMENT as u64));
@@ -123,7 +125,11 @@ fn cannot(what: &str, error: &std::io::Error) -> Failure {
 /// The node's own last words, which name what this machine lacks.
 fn did_not_start(log: &Path) -> Failure {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let last = text.lines().rfind(|line| line.contains("ERROR")).or(text.lines().last()).unwrap_or("it said nothing");
+    let last = text
+        .lines()
+        .rfind(|line| line.contains("ERROR"))
+        .or(text.lines().last())
+        .unwrap_or("it said nothing");
     let last = last.split_once("ERROR ").map_or(last, |(_, rest)| rest);
     let words = cbrowse_protocol::node::printable(last, 1000);
     Failure::new(Exit::Configuration, "local_node", format!("a node of this machine does not start: {words}"))
@@ -148,5 +154,9 @@ pub async fn credential(data_dir: &Path) -> Result<String, Failure> {
 
 /// Where the private node of this user lives. As root it becomes an ordinary user, who cannot look into root's home.
 pub fn private_directory(data: &Path) -> PathBuf {
-    if nix::unistd::geteuid().is_root() { "/var/lib/cbrowse-private".into() } else { data.join("private-node") }
+    if nix::unistd::geteuid().is_root() {
+        "/var/lib/cbrowse-private".into()
+    } else {
+        data.join("private-node")
+    }
 }

@@ -54,7 +54,8 @@ pub fn of_profile(paths: &Paths, profile: &ProfileId) -> Vec<Pending> {
         }
         serde_json::from_slice(&fs::read(entry.path()).ok()?).ok()
     };
-    let mut found: Vec<Pending> = entries.flatten().filter_map(read).filter(|one| one.profile == *profile).collect();
+    let mut found: Vec<Pending> =
+        entries.flatten().filter_map(read).filter(|one| one.profile == *profile).collect();
     found.sort_by_key(|one| one.started);
     found
 }

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use cbrowse_registry::Listing;
 use crate::{
     attach::finalist::{Interview, Judge, interview_all},
     command::filter,
@@ -10,6 +9,7 @@ use crate::{
     probe::{self, Goal, Live, Probed, Reach, Sockets, plan},
     select::{self, Choice, Constraints, Strategy, draw::SystemDice},
 };
+use cbrowse_registry::Listing;
 
 /// Nodes interviewed side by side: enough that a full or untrusted favourite costs no further round, few enough to spare
 /// the nodes that will not be chosen.
@@ -30,7 +30,12 @@ pub struct Survey {
 }
 
 /// Probes the nodes of `listing` and interviews the best of them.
-pub async fn survey(listing: Listing, constraints: &Constraints, strategy: Strategy, judge: &Judge) -> Survey {
+pub async fn survey(
+    listing: Listing,
+    constraints: &Constraints,
+    strategy: Strategy,
+    judge: &Judge,
+) -> Survey {
     let started = tokio::time::Instant::now();
     let names = Listing { nodes: Vec::new(), ..listing.clone() };
     let permits = |id: &_, address| names.permits(id, address);
@@ -52,7 +57,8 @@ pub async fn survey(listing: Listing, constraints: &Constraints, strategy: Strat
             let choice = interviewed_first(choice, &interviews);
             return Survey { nodes, choice, icmp: report.icmp, elapsed: started.elapsed(), interviews };
         }
-        let outcomes = interview_all(&asked.iter().map(|index| &nodes[*index]).collect::<Vec<_>>(), judge).await;
+        let outcomes =
+            interview_all(&asked.iter().map(|index| &nodes[*index]).collect::<Vec<_>>(), judge).await;
         for (index, interview) in asked.into_iter().zip(outcomes) {
             nodes[index].live = interview.live();
             interviews.insert(index, interview);

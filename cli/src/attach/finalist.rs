@@ -41,7 +41,10 @@ impl Judge {
             let _ = store.add_fleet(FLEET_OF_SETTINGS, key);
         }
         let sources = Sources::of_settings(&globals.settings)?;
-        Ok(Self { store, own_catalog: sources.catalogs.iter().all(cbrowse_registry::CatalogUri::is_own_file) })
+        Ok(Self {
+            store,
+            own_catalog: sources.catalogs.iter().all(cbrowse_registry::CatalogUri::is_own_file),
+        })
     }
 
     /// The same, for a record that this machine wrote down itself.

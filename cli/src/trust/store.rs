@@ -3,7 +3,10 @@
 //! The file is JSON, mode 0600, replaced as a whole under a lock. A damaged one is an error, never an empty store: an
 //! attacker who can spoil it must not be able to make every changed identity a first use.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use cbrowse_protocol::{id::NodeId, identity::IdentityKey};
 use serde::{Deserialize, Serialize};
@@ -18,6 +21,8 @@ use crate::{
 const FILE: &str = "trust.json";
 /// Largest file in bytes: room for tens of thousands of nodes.
 const MAX_LENGTH: u64 = 16 * 1024 * 1024;
+/// Longest key file in bytes: a key, and perhaps a remark after it.
+const MAX_KEY_FILE_LENGTH: u64 = 4096;
 const VERSION: u32 = 1;
 
 /// Fleets and nodes that the user trusts.
@@ -101,6 +106,15 @@ impl TrustStore {
         Ok(store)
     }
 
+    /// With the fleet key that the settings name in a file besides, for this run only.
+    pub fn with_fleet_file(mut self, path: &Path) -> Result<Self, Failure> {
+        let key = read_fleet_key(path)?;
+        if !self.fleets.values().any(|held| *held == key) {
+            self.fleets.insert(path.display().to_string(), key);
+        }
+        Ok(self)
+    }
+
     /// Reads, changes and writes the store under its lock; blocks for seconds at most.
     pub fn update<T>(paths: &Paths, change: impl FnOnce(&mut Self) -> T) -> Result<T, StoreError> {
         let path = paths.data.join(FILE);
@@ -179,6 +193,22 @@ impl TrustStore {
     }
 }
 
+/// The public key that is the first word of a file.
+pub fn read_fleet_key(path: &Path) -> Result<IdentityKey, Failure> {
+    let bytes = private_file::read(path, MAX_KEY_FILE_LENGTH);
+    let found = bytes.map_err(|error| error.to_string()).and_then(|bytes| {
+        let bytes = bytes.ok_or_else(|| "there is no such file".to_owned())?;
+        let word =
+            String::from_utf8_lossy(&bytes).split_whitespace().next().and_then(|word| word.parse().ok());
+        word.ok_or_else(|| "its first word is no public key (43 characters of base64url)".to_owned())
+    });
+    found.map_err(|reason| {
+        let message = format!("no fleet key in {}: {reason}", path.display());
+        Failure::new(Exit::Configuration, "fleet_key", message)
+            .hint("cbrowse-node fleet init prints the key; put it into the file, or give it itself")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt as _};
@@ -249,5 +279,19 @@ mod tests {
         assert_eq!(store.add_fleet("main", first), Ok(()));
         assert_eq!(store.add_fleet("main", second), Err(NameTaken { name: "main".into(), held: first }));
         assert_eq!((store.forget("main"), store.forget("main")), (1, 0));
+    }
+
+    #[test]
+    fn the_settings_may_name_a_fleet_for_one_run() {
+        let (directory, paths) = paths();
+        let key = SigningKey::generate().public();
+        let file = directory.path().join("fleet.pub");
+        fs::write(&file, format!("{key} main\n")).expect("written");
+        let store = TrustStore::load(&paths).expect("none yet").with_fleet_file(&file).expect("a key");
+        assert_eq!(store.fleets().map(|(_, key)| *key).collect::<Vec<_>>(), [key]);
+        fs::write(&file, "nonsense").expect("written");
+        let refused = store.clone().with_fleet_file(&file).expect_err("no key");
+        assert_eq!(refused.exit, Exit::Configuration);
+        assert!(store.with_fleet_file(&directory.path().join("none")).is_err());
     }
 }

@@ -1,0 +1,64 @@
+//! Points in time for a person: `2026-12-20 08:00 UTC`, without a calendar library.
+
+/// `seconds` since the Unix epoch as a date and time in UTC, to the minute.
+pub fn utc(seconds: u64) -> String {
+    let (year, month, day) = civil(seconds / 86_400);
+    let minutes = seconds % 86_400 / 60;
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
+/// How long until `then`, or how long ago: `in 30 days`, `2 hours ago`.
+pub fn relative(now: u64, then: u64) -> String {
+    let seconds = now.abs_diff(then);
+    let (count, unit) = match seconds {
+        0..120 => (seconds, "second"),
+        120..7_200 => (seconds / 60, "minute"),
+        7_200..172_800 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    if then >= now { format!("in {count} {unit}{plural}") } else { format!("{count} {unit}{plural} ago") }
+}
+
+/// Year, month and day of a day since 1970-01-01 in the Gregorian calendar. Eras of 400 years (146,097 days) begin on a
+/// first of March, so that the leap day comes last.
+fn civil(day: u64) -> (u64, u64, u64) {
+    let shifted = day + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checked against `date -u -d @N`.
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (951_868_800, "2000-03-01 00:00 UTC"),
+            (1_735_689_599, "2024-12-31 23:59 UTC"),
+            (1_735_689_600, "2025-01-01 00:00 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+        ] {
+            assert_eq!(utc(seconds), text);
+        }
+    }
+
+    #[test]
+    fn spans_read_as_a_person_says_them() {
+        assert_eq!(relative(0, 30 * 86_400), "in 30 days");
+        assert_eq!(relative(3600, 3599), "1 second ago");
+        assert_eq!(relative(7200, 0), "2 hours ago");
+        assert_eq!(relative(0, 119), "in 119 seconds");
+        assert_eq!(relative(0, 120), "in 2 minutes");
+    }
+}
