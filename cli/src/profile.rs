@@ -270,8 +270,9 @@ async fn accept(
 ) -> Result<Accepted, AcceptError> {
     let (store, questions) = RemoteStore::new();
     let (inner, bytes) = (profile.clone(), proposal.to_vec());
-    let judging =
-        tokio::task::spawn_blocking(move || inner.authority.accept(&bytes, &inner.keys, &store, &mut SystemRandom));
+    let judging = tokio::task::spawn_blocking(move || {
+        inner.authority.accept(&bytes, &inner.keys, &store, &mut SystemRandom)
+    });
     remote::answer(questions, connection, credentials, profile.id()).await;
     judging.await.expect("accepting does not panic")
 }

@@ -74,7 +74,9 @@ pub async fn interview(node: &Probed, judge: Judge<'_>) -> Interview {
     let seen = seen(node, &status, &endpoint, connection.identity(), judge.own_catalog);
     match trust::decide(judge.store, &seen, seconds(std::time::SystemTime::now())) {
         Decision::Trusted(trusted) => finalist(connection, status, &trusted),
-        Decision::FirstUse => Interview::FirstUse(Box::new(Stranger { status, connection, endpoint, listed })),
+        Decision::FirstUse => {
+            Interview::FirstUse(Box::new(Stranger { status, connection, endpoint, listed }))
+        }
         Decision::Refused(reasons) => Interview::Refused(Box::new(trust::ask::refused(&seen, &reasons))),
     }
 }
@@ -121,7 +123,7 @@ impl Interview {
     pub fn live(&self) -> Live {
         match self {
             Self::Trusted(finalist) => Live::Known(Box::new(finalist.status.clone())),
-            Self::FirstUse(stranger) => Live::Known(Box::new(stranger.status.clone())),
+            Self::FirstUse(stranger) => Live::FirstUse(Box::new(stranger.status.clone())),
             Self::Refused(failure) => Live::Untrusted(failure.message.clone()),
             Self::Failed(reason) => Live::Failed(reason.clone()),
         }

@@ -104,7 +104,9 @@ async fn get(
     let path = format!("/v1/profiles/{profile}/objects/{name}");
     match connection.request(Ask::new(Method::GET, &path).for_object(), credentials).await {
         Ok(response) => Ok(response.body.to_vec()),
-        Err(ConnectionError::Refused { problem, .. }) if problem.code == "no_object" => Err(StoreError::Missing(*name)),
+        Err(ConnectionError::Refused { problem, .. }) if problem.code == "no_object" => {
+            Err(StoreError::Missing(*name))
+        }
         Err(error) => Err(remote(error)),
     }
 }

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::table::{Align, Table};
 use crate::{
+    attach::finalist::Judge,
     command::{
         filter::{self, Filter},
-        finalists::{self, Judge},
+        finalists,
     },
     context::Globals,
     discover,
@@ -45,12 +46,13 @@ pub struct Args {
 pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let constraints = args.filter.constraints(&globals.settings);
     let strategy = args.filter.strategy(&globals.settings);
-    let judge = Judge::of(globals)?;
+    let store = finalists::trust_store(globals)?;
+    let judge = Judge { store: &store, own_catalog: finalists::is_own_catalog(globals)? };
     let listing = discover::discover(globals).await?;
     discover::remark(&globals.output, &listing);
     filter::check_known(&listing.nodes, &constraints)?;
     let start = Instant::now();
-    let report = measure(args, globals, listing, &constraints, &judge).await;
+    let report = measure(args, globals, listing, &constraints, judge).await;
     let choice = select::choose(&report.nodes, &constraints, strategy, &mut SystemDice);
     if globals.output.is_json() {
         return globals.output.document(&document(&report, &choice, start.elapsed()));
@@ -65,7 +67,7 @@ async fn measure(
     globals: &Globals,
     listing: cbrowse_registry::Listing,
     constraints: &Constraints,
-    judge: &Judge,
+    judge: Judge<'_>,
 ) -> Report {
     let (wanted, others) = select::split(listing.nodes.clone(), constraints);
     let progress = globals.output.progress(wanted.len(), "probing");
@@ -74,8 +76,7 @@ async fn measure(
     let heard = |answered| progress.at(answered);
     let mut report = probe::probe(wanted, permits, &Sockets::open(), goal, args.timeout, heard).await;
     progress.message("asking the nearest");
-    let nearest = finalists::nearest(&report.nodes);
-    finalists::ask(&mut report.nodes, &nearest, judge).await;
+    finalists::note_live(&mut report.nodes, judge).await;
     report.nodes.extend(others.into_iter().map(Probed::unprobed));
     report
 }
