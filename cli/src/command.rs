@@ -3,6 +3,8 @@
 pub mod complete;
 pub mod completions;
 pub mod config;
+pub mod connect;
+pub mod demo;
 pub mod filter;
 pub mod login;
 pub mod logout;
@@ -77,10 +79,15 @@ impl GlobalArgs {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Open a page in a browser on the best node.
+    #[command(after_help = connect::EXAMPLES)]
+    Connect(connect::Args),
     /// List and measure nodes.
     Nodes(nodes::Args),
     /// Show the settings in force.
     Config(config::Args),
+    /// Show the whole road on this machine: three nodes, a profile, a picture, a node that dies.
+    Demo(demo::Args),
     /// Print the completion script for a shell.
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Args),
@@ -108,6 +115,8 @@ impl Command {
 pub async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
     match command {
         Command::Nodes(args) => nodes::run(&args, globals).await,
+        Command::Connect(args) => connect::run(&args, globals).await,
+        Command::Demo(args) => demo::run(&args, globals).await,
         Command::Config(args) => config::run(&args, globals).await,
         Command::Man(args) => man::run(&args, globals).await,
         Command::Completions(args) => completions::run(&args, globals).await,

@@ -66,6 +66,11 @@ impl Paths {
         self.cache.join("catalogs")
     }
 
+    /// Where this user's profiles lie, sealed.
+    pub fn profiles(&self) -> PathBuf {
+        self.data.join("profiles")
+    }
+
     /// Everything below one directory, for tests and demonstrations.
     pub fn below(root: &std::path::Path) -> Self {
         Self { config: root.join("config"), data: root.join("data"), cache: root.join("cache") }

@@ -69,6 +69,20 @@ impl From<CarryError> for Failure {
     }
 }
 
+impl From<AuthorityError> for Failure {
+    fn from(error: AuthorityError) -> Self {
+        let (code, hint) = match &error {
+            AuthorityError::Unknown(_) => ("no_profile", "see which there are: cbrowse profile list"),
+            AuthorityError::Exists(_) => ("profile_exists", "choose another name, or use that one"),
+            AuthorityError::WrongKey(_) => {
+                ("wrong_key", "this keyring's account key did not make that profile; nothing was written")
+            }
+            _ => ("profile", "nothing was changed; see cbrowse profile status"),
+        };
+        Failure::new(Exit::Profile, code, chain(&error)).hint(hint)
+    }
+}
+
 /// An error and its causes as one sentence.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

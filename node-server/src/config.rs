@@ -82,10 +82,10 @@ pub struct Given {
     /// File with the fleet's statement about this node (cbrowse-node fleet sign)
     #[arg(long, value_name = "FILE")]
     statement: Option<PathBuf>,
-    /// File with the public key of a further token issuer; repeat for more
-    #[arg(long = "token-key", value_name = "FILE")]
+    /// Public key of a further token issuer, or a file with it; repeat for more
+    #[arg(long = "token-key", value_name = "KEY|FILE")]
     #[serde(default)]
-    token_keys: Vec<PathBuf>,
+    token_keys: Vec<String>,
     /// User to become when started as root [default: cbrowse if it exists, else a number that owns nothing]
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
@@ -148,8 +148,8 @@ pub struct Settings {
     pub deny: Vec<String>,
     /// The fleet's statement.
     pub statement: Option<SignedStatement>,
-    /// Further token issuers' public key files.
-    pub token_keys: Vec<PathBuf>,
+    /// Further token issuers' public keys, or files with them.
+    pub token_keys: Vec<String>,
     /// User to become.
     pub user: Option<String>,
 }

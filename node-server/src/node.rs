@@ -1,6 +1,6 @@
 //! One node: everything that serves, put together from its settings.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use anyhow::Context as _;
 use cbrowse_protocol::{
@@ -188,9 +188,13 @@ fn guard(settings: &Settings, local: SocketAddr, facts: &Facts) -> anyhow::Resul
 }
 
 fn issuers(settings: &Settings) -> anyhow::Result<Vec<IdentityKey>> {
-    let read = |path: &PathBuf| {
-        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        text.trim().parse().with_context(|| format!("understand {}", path.display()))
+    let read = |key: &String| match key.parse() {
+        Ok(key) => Ok(key),
+        Err(_) => {
+            let text = std::fs::read_to_string(key)
+                .with_context(|| format!("--token-key {key} is no key, and as a file it cannot be read"))?;
+            text.trim().parse().with_context(|| format!("understand the key in {key}"))
+        }
     };
     settings.token_keys.iter().map(read).collect()
 }

@@ -100,6 +100,11 @@ impl<'a> Journey<'a> {
         Self { plan, paths, output, gone: Vec::new(), at: None, surveyed: None, uploaded: None }
     }
 
+    /// The node of the present, or last, attachment.
+    pub fn node(&self) -> Option<&NodeRecord> {
+        self.at.as_ref()
+    }
+
     /// Surveys, and attaches to the best node that takes the session.
     pub async fn begin(&mut self) -> Result<Attachment, Failure> {
         let mut listing = self.plan.listing.clone();

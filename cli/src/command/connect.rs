@@ -14,12 +14,10 @@ use cbrowse_protocol::{
 };
 use cbrowse_registry::Listing;
 use clap::ValueEnum;
-use clap_complete::ArgValueCompleter;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    complete,
     filter::{self, Filter},
     login::blocking,
     nodes::{self, table::Table},
@@ -41,7 +39,7 @@ use crate::{
     profile::{OpenProfile, Settled, chain},
     select,
     view::{
-        Event, Hub, Inputs,
+        Event, Hub,
         none::{self, PictureError, Shot},
         web::{self, WebViewer, open_in_browser},
     },
@@ -71,7 +69,7 @@ pub struct Args {
     #[command(flatten)]
     pub filter: Filter,
     /// Bring this profile along, and take its changes home.
-    #[arg(long, short, value_name = "NAME", add = ArgValueCompleter::new(complete::profiles))]
+    #[arg(long, short, value_name = "NAME")]
     pub profile: Option<String>,
     /// Where the page is shown.
     #[arg(long, value_enum, value_name = "WHERE", default_value_t = View::Auto)]
@@ -416,9 +414,4 @@ fn finish(
         ));
     }
     if stop.is_cancelled() { Err(Failure::interrupted()) } else { Ok(()) }
-}
-
-/// For whoever composes sessions otherwise, such as the demonstration.
-pub fn channel() -> (Hub, Inputs) {
-    Hub::new()
 }
