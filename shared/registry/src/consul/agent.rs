@@ -93,11 +93,15 @@ pub(super) fn unreachable(error: &reqwest::Error) -> Cause {
     }
 }
 
-/// rustls reports what it cannot agree to as invalid data, whoever carries it upwards.
+/// rustls reports what it cannot agree to as invalid data, in an I/O error that may sit in another one.
 fn is_tls(error: &reqwest::Error) -> bool {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    let mut io_errors = causes.filter_map(|error| error.downcast_ref::<std::io::Error>());
-    io_errors.any(|error| error.kind() == std::io::ErrorKind::InvalidData)
+    use std::io::{Error, ErrorKind};
+    let mut causes = std::iter::successors(error.source(), |&error| error.source());
+    causes.any(|cause| {
+        let outer = cause.downcast_ref::<Error>();
+        let inner = outer.and_then(|outer| outer.get_ref()?.downcast_ref::<Error>());
+        [outer, inner].into_iter().flatten().any(|error| error.kind() == ErrorKind::InvalidData)
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
