@@ -1,12 +1,12 @@
 //! Which nodes are there, how far, and whom to ask first: discover, probe, interview and select, composed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use crate::{
     attach::finalist::{Interview, Judge, interview_all},
     command::filter,
     failure::Failure,
-    probe::{self, Goal, Live, Probed, Reach, Sockets, plan},
+    probe::{self, Goal, Live, Probed, Reach, Report, Sockets, plan},
     select::{self, Choice, Constraints, Strategy, draw::SystemDice},
 };
 use cbrowse_registry::Listing;
@@ -18,13 +18,9 @@ const INTERVIEWED: usize = 4;
 /// What a survey found.
 pub struct Survey {
     /// Every node with what was measured and what it said.
-    pub nodes: Vec<Probed>,
+    pub report: Report,
     /// Verdicts and order.
     pub choice: Choice,
-    /// Whether echo requests could be sent.
-    pub icmp: bool,
-    /// From the first probe to the last interview.
-    pub elapsed: Duration,
     /// Connections that stand, by index of their node.
     pub interviews: BTreeMap<usize, Interview>,
 }
@@ -39,28 +35,28 @@ pub async fn survey(
     let started = tokio::time::Instant::now();
     let names = Listing { nodes: Vec::new(), ..listing.clone() };
     let permits = |id: &_, address| names.permits(id, address);
-    let report =
+    let mut report =
         probe::probe(listing.nodes, permits, &Sockets::open(), Goal::Decide, plan::DEADLINE, |_| {}).await;
-    let mut nodes = report.nodes;
     let mut interviews = BTreeMap::new();
     loop {
-        let choice = select::choose(&nodes, constraints, strategy, &mut SystemDice);
+        let choice = select::choose(&report.nodes, constraints, strategy, &mut SystemDice);
         let asked: Vec<usize> = choice
             .order
             .iter()
             .copied()
-            .filter(|index| matches!(nodes[*index].live, Live::Unasked))
+            .filter(|index| matches!(report.nodes[*index].live, Live::Unasked))
             .take(INTERVIEWED)
             .collect();
         let good = choice.order.iter().any(|index| interviews.get(index).is_some_and(is_open));
         if good || asked.is_empty() {
             let choice = interviewed_first(choice, &interviews);
-            return Survey { nodes, choice, icmp: report.icmp, elapsed: started.elapsed(), interviews };
+            report.elapsed = started.elapsed();
+            return Survey { report, choice, interviews };
         }
-        let outcomes =
-            interview_all(&asked.iter().map(|index| &nodes[*index]).collect::<Vec<_>>(), judge).await;
+        let finalists: Vec<_> = asked.iter().map(|index| &report.nodes[*index]).collect();
+        let outcomes = interview_all(&finalists, judge).await;
         for (index, interview) in asked.into_iter().zip(outcomes) {
-            nodes[index].live = interview.live();
+            report.nodes[index].live = interview.live();
             interviews.insert(index, interview);
         }
     }
@@ -83,7 +79,7 @@ impl Survey {
             Interview::Refused(failure) => Some(*failure),
             _ => None,
         });
-        refusal.unwrap_or_else(|| filter::none_eligible(&self.nodes, &self.choice))
+        refusal.unwrap_or_else(|| filter::none_eligible(&self.report.nodes, &self.choice))
     }
 }
 

@@ -25,9 +25,9 @@ use crate::{
     failure::{Exit, Failure},
     output::Output,
     pending::{self, Pending},
-    probe::Probed,
+    probe::{Probed, Report},
     profile::{CarryError, OpenProfile, Settled, Uploaded, settle},
-    select::{Constraints, Strategy},
+    select::{Choice, Constraints, Strategy},
     survey::{Survey, survey},
     view::{Event, Hub, Inputs},
 };
@@ -76,13 +76,9 @@ pub struct Journey<'a> {
 /// A survey without its connections.
 pub struct Surveyed {
     /// Every node.
-    pub nodes: Vec<Probed>,
-    /// Verdicts and order.
-    pub choice: crate::select::Choice,
-    /// Time it took.
-    pub elapsed: Duration,
-    /// Index of the node that took the session.
-    pub chosen: Option<usize>,
+    pub report: Report,
+    /// Verdicts and order; the node that took the session comes first.
+    pub choice: Choice,
 }
 
 /// How a journey ended.
@@ -120,18 +116,20 @@ impl<'a> Journey<'a> {
     async fn take_seat(&mut self, mut survey: Survey) -> Result<Attachment, Failure> {
         let mut refusals: Vec<(NodeId, Failure)> = Vec::new();
         for index in survey.choice.order.clone() {
-            let record = survey.nodes[index].record.clone();
-            let finalist = match self.finalist(&survey.nodes[index], survey.interviews.remove(&index)).await {
+            let record = survey.report.nodes[index].record.clone();
+            let finalist = match self.finalist(&survey.report.nodes[index], survey.interviews.remove(&index)).await {
                 Ok(finalist) => finalist,
                 Err(failure) => {
                     refusals.push((record.id, failure));
                     continue;
                 }
             };
-            match self.attach_to(finalist, &survey.nodes[index]).await {
+            match self.attach_to(finalist, &survey.report.nodes[index]).await {
                 Ok(attachment) => {
-                    let Survey { nodes, choice, elapsed, .. } = survey;
-                    self.surveyed = Some(Surveyed { nodes, choice, elapsed, chosen: Some(index) });
+                    let Survey { report, mut choice, .. } = survey;
+                    choice.order.retain(|other| *other != index);
+                    choice.order.insert(0, index);
+                    self.surveyed = Some(Surveyed { report, choice });
                     return Ok(attachment);
                 }
                 // The same token is no better elsewhere.

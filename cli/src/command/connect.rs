@@ -273,10 +273,10 @@ fn show_choice(args: &Args, globals: &Globals, journey: &Journey<'_>, attachment
         output.note(explanation(surveyed).render(output));
     }
     let strategy = args.filter.strategy(&globals.settings);
-    if let Some(why) = select::explain(&surveyed.nodes, &surveyed.choice, strategy) {
+    if let Some(why) = select::explain(&surveyed.report.nodes, &surveyed.choice, strategy) {
         let eligible = surveyed.choice.order.len();
-        let ms = surveyed.elapsed.as_millis();
-        output.note(format_args!("{} nodes, {eligible} eligible, measured in {ms} ms", surveyed.nodes.len()));
+        let ms = surveyed.report.elapsed.as_millis();
+        output.note(format_args!("{} nodes, {eligible} eligible, measured in {ms} ms", surveyed.report.nodes.len()));
         output.note(format_args!("{} {} in {}", output.styled(Style::Good, "connected to"), attachment.node, attachment.region));
         output.note(format_args!("  {why}"));
     }
@@ -287,7 +287,7 @@ fn show_choice(args: &Args, globals: &Globals, journey: &Journey<'_>, attachment
 }
 
 fn explanation(surveyed: &Surveyed) -> Table {
-    nodes::probe::table(&surveyed.nodes, &surveyed.choice)
+    nodes::probe::table(&surveyed.report, &surveyed.choice)
 }
 
 /// From the attached session to its end.
@@ -367,7 +367,7 @@ async fn open_viewer(args: &Args, globals: &Globals, hub: &Hub) -> Result<WebVie
     let viewer = WebViewer::start(hub.clone(), options)
         .await
         .map_err(|error| Failure::new(Exit::Configuration, "viewer", chain(&error)))?;
-    let opened = !args.no_open && open_in_browser(viewer.open_file()).is_ok();
+    let opened = !args.no_open && open_in_browser(viewer.open_file()).await.is_ok();
     if opened {
         globals.output.note(format_args!("the page is open in your browser ({}); Ctrl-C ends the session", viewer.page_url()));
     } else {

@@ -24,7 +24,7 @@ use crate::{
     attach::{
         finalist::Judge,
         journey::{Journey, Plan},
-        session::{Attachment, Seen},
+        session::Seen,
     },
     context::{Globals, Paths},
     credentials::{Credentials, CredentialsError, seconds},
@@ -37,7 +37,7 @@ use crate::{
     settings::{Flags, Settings},
     trust::TrustStore,
     view::{
-        Delivery, Event, Hub,
+        Delivery, Hub,
         none::{self, Shot},
     },
 };
@@ -243,13 +243,13 @@ impl<'a> Stage<'a> {
 
     fn show_choice(&self, journey: &Journey<'_>) -> Result<(), Failure> {
         let Some(surveyed) = &journey.surveyed else { return Ok(()) };
-        let table = nodes::probe::table(&surveyed.nodes, &surveyed.choice).render(&self.outer.output);
+        let table = nodes::probe::table(&surveyed.report, &surveyed.choice).render(&self.outer.output);
         for line in table.lines() {
             self.print(format_args!("   {line}"))?;
         }
-        let why = select::explain(&surveyed.nodes, &surveyed.choice, Strategy::default()).unwrap_or_default();
+        let why = select::explain(&surveyed.report.nodes, &surveyed.choice, Strategy::default()).unwrap_or_default();
         let word = self.outer.output.styled(Style::Strong, "chosen:");
-        self.print(format_args!("   {word} {why} ({} ms)", surveyed.elapsed.as_millis()))
+        self.print(format_args!("   {word} {why} ({} ms)", surveyed.report.elapsed.as_millis()))
     }
 }
 
