@@ -19,7 +19,7 @@ use crate::{
     codec::{Malformed, Put as _, Take},
     grant::Grant,
     head::Closing,
-    keys::ProfileKeys,
+    keys::{ProfileKeys, SealingKeys},
     object::{ObjectName, ObjectStore},
     save::{SaveError, SaveMeta, Saved, Saving, save},
     secret::Randomness,
@@ -92,9 +92,14 @@ pub fn propose(
         new_objects: saved.stats.new_objects,
         sent_bytes: saved.stats.sent_bytes,
     };
+    Ok((sign(&proposal, &keys), saved))
+}
+
+/// The proposal's bytes, signed.
+pub(crate) fn sign(proposal: &Proposal, keys: &SealingKeys) -> Vec<u8> {
     let mut bytes = proposal.encode();
     bytes.extend_from_slice(&keys.signing.sign(CONTEXT, &bytes));
-    Ok((bytes, saved))
+    bytes
 }
 
 impl Proposal {

@@ -157,7 +157,7 @@ pub(crate) fn store_head(
 type Known = (PackTable, HashMap<ChunkId, ChunkRef>);
 
 impl<'a> Saving<'a> {
-    fn writer(
+    pub(crate) fn writer(
         self,
         kind: Kind,
         table: PackTable,
@@ -173,7 +173,7 @@ impl<'a> Saving<'a> {
         reusable(table, base.chunks(), self.store)
     }
 
-    fn write_manifest(
+    pub(crate) fn write_manifest(
         self,
         manifest: &Manifest,
         random: &mut dyn Randomness,
@@ -197,7 +197,7 @@ impl<'a> Saving<'a> {
         Ok((Root { length: bytes.len() as u64, packs: writer.table, chunks }, writer.written))
     }
 
-    fn head(self, manifest: &Manifest, root: Root) -> Head {
+    pub(crate) fn head(self, manifest: &Manifest, root: Root) -> Head {
         Head {
             profile: self.keys.profile.clone(),
             generation: self.base.map_or(0, |base| base.head().generation) + 1,
