@@ -70,7 +70,7 @@ pub enum ReadProposalError {
 }
 
 /// Saves `data_directory` on the worker's side and signs the proposal. `base` is what the grant's head opened to.
-/// An empty directory is [`SaveError::Empty`]: it is never proposed.
+/// Where nothing changed the proposed head is the base itself. An empty directory is [`SaveError::Empty`]: it is never proposed.
 pub fn propose(
     data_directory: &Path,
     grant: &Grant,
@@ -84,7 +84,7 @@ pub fn propose(
     let proposal = Proposal {
         profile: grant.profile.clone(),
         session: grant.session.clone(),
-        base_generation: saved.generation - 1,
+        base_generation: base.map_or(0, |base| base.head().generation),
         base: base.map(Snapshot::name),
         head: saved.name,
         time: meta.now,
