@@ -20,6 +20,8 @@ mod files;
 mod frozen;
 pub mod grant;
 pub mod head;
+#[cfg(test)]
+mod hostile;
 pub mod keys;
 pub mod manifest;
 pub mod object;

@@ -19,7 +19,7 @@ use crate::{
     codec::{Malformed, Put as _, Take},
     grant::Grant,
     head::Closing,
-    keys::ProfileKeys,
+    keys::{ProfileKeys, SealingKeys},
     object::{ObjectName, ObjectStore},
     save::{SaveError, SaveMeta, Saved, Saving, save},
     secret::Randomness,
@@ -70,7 +70,7 @@ pub enum ReadProposalError {
 }
 
 /// Saves `data_directory` on the worker's side and signs the proposal. `base` is what the grant's head opened to.
-/// An empty directory is [`SaveError::Empty`]: it is never proposed.
+/// Where nothing changed the proposed head is the base itself. An empty directory is [`SaveError::Empty`]: it is never proposed.
 pub fn propose(
     data_directory: &Path,
     grant: &Grant,
@@ -84,7 +84,7 @@ pub fn propose(
     let proposal = Proposal {
         profile: grant.profile.clone(),
         session: grant.session.clone(),
-        base_generation: saved.generation - 1,
+        base_generation: base.map_or(0, |base| base.head().generation),
         base: base.map(Snapshot::name),
         head: saved.name,
         time: meta.now,
@@ -92,9 +92,14 @@ pub fn propose(
         new_objects: saved.stats.new_objects,
         sent_bytes: saved.stats.sent_bytes,
     };
+    Ok((sign(&proposal, &keys), saved))
+}
+
+/// The proposal's bytes, signed.
+pub(crate) fn sign(proposal: &Proposal, keys: &SealingKeys) -> Vec<u8> {
     let mut bytes = proposal.encode();
     bytes.extend_from_slice(&keys.signing.sign(CONTEXT, &bytes));
-    Ok((bytes, saved))
+    bytes
 }
 
 impl Proposal {

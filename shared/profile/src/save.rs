@@ -27,10 +27,10 @@ use crate::{
 /// How often a file that changes while it is read is read again. A browser writes its files in bursts; three
 /// misses in a row mean that it is at work, and the file is then missing from this save rather than torn.
 pub const READ_ATTEMPTS: u32 = 4;
-/// With more packs than this, the chunks of small packs are written again and so move into one: otherwise every
-/// autosave would leave its own request to every later restore.
-pub const MERGE_ABOVE_PACKS: usize = 64;
-/// What counts as a small pack then: fewer live bytes than this.
+/// With more small packs than this, their chunks are written again and so move into few: otherwise every autosave
+/// would leave its own request to every later restore. Lower, and small saves are sent again sooner.
+pub const MERGE_ABOVE_SMALL_PACKS: usize = 32;
+/// What counts as a small pack: fewer live bytes than this.
 pub const SMALL_PACK_LENGTH: u64 = 1024 * 1024;
 
 /// What a save says of itself.
@@ -82,16 +82,17 @@ pub struct SaveStats {
     pub new_objects: u64,
     /// Their bytes as stored.
     pub sent_bytes: u64,
-    /// Whether any file differs from the generation it was saved upon.
+    /// Whether anything was made: `false` where every file is as it was in the generation it was saved upon,
+    /// and all of its chunks are in the store.
     pub changed: bool,
 }
 
 /// A save that is in the store. It is nobody's current head yet.
 #[derive(Debug)]
 pub struct Saved {
-    /// The head's name.
+    /// The head's name; where nothing changed, that of the generation it was saved upon.
     pub name: ObjectName,
-    /// One more than the generation it was saved upon.
+    /// One more than the generation it was saved upon, or that one where nothing changed.
     pub generation: u64,
     /// What it took.
     pub stats: SaveStats,
@@ -129,6 +130,12 @@ pub fn save(
     writer.finish(random)?;
     writer.table.keep_used(files.iter().flat_map(|file| &file.chunks));
     let manifest = Manifest { packs: writer.table, files };
+    if let Some(base) = saving.base
+        && writer.written.objects == 0
+        && base.manifest.has_same_files(&manifest)
+    {
+        return Ok(unchanged(base, left_behind));
+    }
     let (root, root_written) = saving.write_manifest(&manifest, random)?;
     let head = saving.head(&manifest, root);
     let (name, head_length) = store_head(&head, saving.keys, saving.store, random)?;
@@ -137,9 +144,15 @@ pub fn save(
         bytes: head.bytes,
         new_objects: writer.written.objects + root_written.objects + 1,
         sent_bytes: writer.written.bytes + root_written.bytes + head_length,
-        changed: saving.base.is_none_or(|base| !base.manifest.has_same_files(&manifest)),
+        changed: true,
     };
     Ok(Saved { name, generation: head.generation, stats, left_behind })
+}
+
+fn unchanged(base: &Snapshot, left_behind: Vec<LeftBehind>) -> Saved {
+    let head = base.head();
+    let stats = SaveStats { files: head.files, bytes: head.bytes, ..SaveStats::default() };
+    Saved { name: base.name(), generation: head.generation, stats, left_behind }
 }
 
 /// Signs, seals and stores a head; its name, and its length in bytes.
@@ -157,7 +170,7 @@ pub(crate) fn store_head(
 type Known = (PackTable, HashMap<ChunkId, ChunkRef>);
 
 impl<'a> Saving<'a> {
-    fn writer(
+    pub(crate) fn writer(
         self,
         kind: Kind,
         table: PackTable,
@@ -173,7 +186,7 @@ impl<'a> Saving<'a> {
         reusable(table, base.chunks(), self.store)
     }
 
-    fn write_manifest(
+    pub(crate) fn write_manifest(
         self,
         manifest: &Manifest,
         random: &mut dyn Randomness,
@@ -197,7 +210,7 @@ impl<'a> Saving<'a> {
         Ok((Root { length: bytes.len() as u64, packs: writer.table, chunks }, writer.written))
     }
 
-    fn head(self, manifest: &Manifest, root: Root) -> Head {
+    pub(crate) fn head(self, manifest: &Manifest, root: Root) -> Head {
         Head {
             profile: self.keys.profile.clone(),
             generation: self.base.map_or(0, |base| base.head().generation) + 1,
@@ -225,7 +238,8 @@ fn reusable<'a>(
     for chunk in chunks.clone() {
         live[chunk.pack as usize] += u64::from(chunk.stored);
     }
-    let merge = names.len() > MERGE_ABOVE_PACKS;
+    let small = live.iter().filter(|live| (1..SMALL_PACK_LENGTH).contains(*live)).count();
+    let merge = small > MERGE_ABOVE_SMALL_PACKS;
     let stays = |slot: u32| {
         table.get(slot).is_some_and(|pack| !missing.contains(&pack.name))
             && !(merge && live[slot as usize] < SMALL_PACK_LENGTH)

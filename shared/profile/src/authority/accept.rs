@@ -21,7 +21,7 @@ pub enum Accepted {
     Current(HeadRef),
     /// It was taken over before.
     Already(HeadRef),
-    /// It holds what is current already.
+    /// It holds what is current already, or nothing new; this is what it leaves current.
     Unchanged(HeadRef),
     /// The profile moved on meanwhile; it is kept under this name, and nothing else changed.
     KeptAs(String),
@@ -68,6 +68,10 @@ impl Authority {
             Place::Upon(upon) => upon,
             Place::Superseded(newer) => return Ok(Accepted::Already(newer)),
         };
+        if proposal.base == Some(proposal.head) {
+            let base = HeadRef { generation: proposal.base_generation, name: proposal.head };
+            return Ok(Accepted::Unchanged(upon.unwrap_or(base)));
+        }
         let base = proposal.base.map(|name| self.snapshot_at(&name, keys)).transpose()?;
         let proposed = examine(&proposal, keys, base.as_ref(), from, self.store())
             .map_err(|source| AcceptError::Examine { session: proposal.session.clone(), source })?;

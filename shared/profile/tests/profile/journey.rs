@@ -41,6 +41,7 @@ fn nothing_changed_makes_no_generation_and_one_row_sends_little() {
     let first = world.authority.sync(&browser, &keys, &meta(10), &mut SystemRandom).unwrap();
     let same = world.authority.sync(&browser, &keys, &meta(11), &mut SystemRandom).unwrap();
     assert_eq!((same.head.clone(), same.stats.changed), (first.head, false));
+    assert_eq!((same.stats.new_objects, same.stats.sent_bytes), (0, 0));
 
     plant(&browser, "Default/Cookies", &database(256, "after!"));
     let second = world.authority.sync(&browser, &keys, &meta(12), &mut SystemRandom).unwrap();
@@ -133,7 +134,9 @@ fn many_small_saves_are_merged_into_few_packs() {
     }
     let snapshot = world.authority.snapshot(&keys).unwrap().unwrap();
     assert_eq!(snapshot.head().generation, 80);
-    assert!(snapshot.objects().len() <= 2 * 65 + 1, "{}", snapshot.objects().len());
+    assert!(snapshot.objects().len() <= 2 * 33 + 1, "{}", snapshot.objects().len());
+    let again = world.authority.sync(&browser, &keys, &meta(99), &mut SystemRandom).unwrap();
+    assert!(!again.stats.changed, "merging does not go on by itself");
     restore(&snapshot, world.authority.store(), &world.path("out")).unwrap();
     assert_eq!(fs::read(world.path("out/Default/Local Storage/leveldb/000000.ldb")).unwrap(), b"value 0");
 }
