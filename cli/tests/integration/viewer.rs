@@ -265,6 +265,24 @@ async fn a_dialog_is_drawn_as_text_and_answered_once() {
     scene.chromium.until("document.querySelector('dialog').open").await;
     scene.chromium.press_key("Escape", "Escape", 27, "").await;
     assert_eq!(scene.input().await, ClientMessage::DialogAnswer { accept: false, text: String::new() });
+    // The keyboard is the remote page's again, and nothing was answered twice.
+    scene.chromium.until("document.activeElement.className === 'sink'").await;
+    scene.chromium.press_key("b", "KeyB", 66, "b").await;
+    assert!(matches!(scene.input().await, ClientMessage::Key { key, .. } if key == "b"));
+}
+
+#[tokio::test]
+async fn a_dialog_that_another_page_answers_goes_away() {
+    let mut scene = Scene::open(Role::Control).await;
+    scene.show(TWO_COLOURS, 800, 400).await;
+    scene.say(NodeMessage::Dialog { kind: "alert".into(), message: "hello".into(), default: String::new() });
+    scene.chromium.until("document.querySelector('dialog').open").await;
+    let answer = ClientMessage::DialogAnswer { accept: true, text: String::new() };
+    scene.hub.send(answer.clone()).await.unwrap();
+    assert_eq!(scene.input().await, answer);
+    scene.chromium.until("!document.querySelector('dialog').open").await;
+    scene.hub.send(ClientMessage::Text { text: "after".into() }).await.unwrap();
+    assert_eq!(scene.input().await, ClientMessage::Text { text: "after".into() });
 }
 
 #[tokio::test]
