@@ -327,6 +327,41 @@ async fn a_picture_that_is_too_large_or_broken_is_not_drawn_and_pictures_go_on()
 }
 
 #[tokio::test]
+async fn a_picture_that_was_asked_for_is_saved_and_others_are_not() {
+    let mut scene = Scene::open(Role::View).await;
+    scene.show(TWO_COLOURS, 800, 400).await;
+    let downloads = tempfile::tempdir().unwrap();
+    let allow = json!({ "behavior": "allow", "downloadPath": downloads.path() });
+    scene.chromium.call("Page.setDownloadBehavior", allow).await;
+    let still = |picture: &[u8]| {
+        let mut message = frame(1, picture, 800, 400).to_vec();
+        message[1] = MediaKind::Screenshot as u8;
+        Event::Media(message.into())
+    };
+    let unasked = b"\x89PNG\r\n\x1a\nunasked";
+    let asked = b"\x89PNG\r\n\x1a\nasked";
+    scene.hub.publish(still(unasked)).unwrap();
+    scene.show(TWO_COLOURS, 800, 400).await;
+    scene.chromium.evaluate("document.querySelector('button.picture').click()").await;
+    assert_eq!(scene.input().await, ClientMessage::Screenshot { full_page: false });
+    scene.hub.publish(still(asked)).unwrap();
+    let saved = || {
+        let mut names = std::fs::read_dir(downloads.path()).unwrap().map(|entry| entry.unwrap().path());
+        names.find(|path| path.extension().is_some_and(|end| end == "png"))
+    };
+    let file = timeout(DEADLINE, async {
+        loop {
+            if let Some(path) = saved() {
+                return path;
+            }
+            scene.chromium.evaluate("new Promise((done) => setTimeout(done, 10))").await;
+        }
+    });
+    assert_eq!(std::fs::read(file.await.unwrap()).unwrap(), asked);
+    assert_eq!(std::fs::read_dir(downloads.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
 async fn a_lost_link_keeps_the_picture_and_the_end_is_told() {
     let mut scene = Scene::open(Role::Control).await;
     scene.show(TWO_COLOURS, 800, 400).await;
