@@ -1,8 +1,19 @@
 //! A headless Chromium that takes orders on a pipe, for looking at pages the way a person's browser does.
 
-use std::{env, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    env,
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
-use nix::{sys::stat::Mode, unistd::mkfifo};
+use nix::{
+    sys::{
+        signal::{Signal, killpg},
+        stat::Mode,
+    },
+    unistd::{Pid, mkfifo},
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -14,11 +25,13 @@ use tokio::{
 
 /// A browser that answers nothing for this long is broken.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Killed processes are gone within this time.
+const REAP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// One browser with one page. It is killed when this is dropped.
 pub(crate) struct Chromium {
-    _child: Child,
-    _home: TempDir,
+    child: Child,
+    home: Option<TempDir>,
     orders: pipe::Sender,
     answers: BufReader<pipe::Receiver>,
     count: u64,
@@ -55,12 +68,13 @@ impl Chromium {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .expect("start Chromium");
         let mut chromium = Self {
-            _child: child,
-            _home: home,
+            child,
+            home: Some(home),
             orders: sender.expect("open the pipe for orders"),
             answers: BufReader::new(receiver.expect("open the pipe for answers")),
             count: 0,
@@ -136,6 +150,21 @@ impl Chromium {
             let text = if kind == "keyDown" { text } else { "" };
             let params = json!({ "type": kind, "key": key, "code": code, "windowsVirtualKeyCode": number, "text": text });
             self.call("Input.dispatchKeyEvent", params).await;
+        }
+    }
+}
+
+impl Drop for Chromium {
+    /// Its processes write to its home until the last of them is gone.
+    fn drop(&mut self) {
+        let group = self.child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        let Some((group, home)) = group.zip(self.home.take()) else { return };
+        let _gone_already = killpg(group, Signal::SIGKILL);
+        let (home, end) = (home.keep(), Instant::now() + REAP_DEADLINE);
+        while Instant::now() < end
+            && (matches!(self.child.try_wait(), Ok(None)) || std::fs::remove_dir_all(&home).is_err())
+        {
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 }

@@ -265,6 +265,24 @@ async fn a_dialog_is_drawn_as_text_and_answered_once() {
     scene.chromium.until("document.querySelector('dialog').open").await;
     scene.chromium.press_key("Escape", "Escape", 27, "").await;
     assert_eq!(scene.input().await, ClientMessage::DialogAnswer { accept: false, text: String::new() });
+    // The keyboard is the remote page's again, and nothing was answered twice.
+    scene.chromium.until("document.activeElement.className === 'sink'").await;
+    scene.chromium.press_key("b", "KeyB", 66, "b").await;
+    assert!(matches!(scene.input().await, ClientMessage::Key { key, .. } if key == "b"));
+}
+
+#[tokio::test]
+async fn a_dialog_that_another_page_answers_goes_away() {
+    let mut scene = Scene::open(Role::Control).await;
+    scene.show(TWO_COLOURS, 800, 400).await;
+    scene.say(NodeMessage::Dialog { kind: "alert".into(), message: "hello".into(), default: String::new() });
+    scene.chromium.until("document.querySelector('dialog').open").await;
+    let answer = ClientMessage::DialogAnswer { accept: true, text: String::new() };
+    scene.hub.send(answer.clone()).await.unwrap();
+    assert_eq!(scene.input().await, answer);
+    scene.chromium.until("!document.querySelector('dialog').open").await;
+    scene.hub.send(ClientMessage::Text { text: "after".into() }).await.unwrap();
+    assert_eq!(scene.input().await, ClientMessage::Text { text: "after".into() });
 }
 
 #[tokio::test]
@@ -306,6 +324,41 @@ async fn a_picture_that_is_too_large_or_broken_is_not_drawn_and_pictures_go_on()
     }
     scene.show(TWO_COLOURS, 400, 200).await;
     assert_eq!(scene.chromium.evaluate("document.querySelector('canvas').style.width").await, "400px");
+}
+
+#[tokio::test]
+async fn a_picture_that_was_asked_for_is_saved_and_others_are_not() {
+    let mut scene = Scene::open(Role::View).await;
+    scene.show(TWO_COLOURS, 800, 400).await;
+    let downloads = tempfile::tempdir().unwrap();
+    let allow = json!({ "behavior": "allow", "downloadPath": downloads.path() });
+    scene.chromium.call("Page.setDownloadBehavior", allow).await;
+    let still = |picture: &[u8]| {
+        let mut message = frame(1, picture, 800, 400).to_vec();
+        message[1] = MediaKind::Screenshot as u8;
+        Event::Media(message.into())
+    };
+    let unasked = b"\x89PNG\r\n\x1a\nunasked";
+    let asked = b"\x89PNG\r\n\x1a\nasked";
+    scene.hub.publish(still(unasked)).unwrap();
+    scene.show(TWO_COLOURS, 800, 400).await;
+    scene.chromium.evaluate("document.querySelector('button.picture').click()").await;
+    assert_eq!(scene.input().await, ClientMessage::Screenshot { full_page: false });
+    scene.hub.publish(still(asked)).unwrap();
+    let saved = || {
+        let mut names = std::fs::read_dir(downloads.path()).unwrap().map(|entry| entry.unwrap().path());
+        names.find(|path| path.extension().is_some_and(|end| end == "png"))
+    };
+    let file = timeout(DEADLINE, async {
+        loop {
+            if let Some(path) = saved() {
+                return path;
+            }
+            scene.chromium.evaluate("new Promise((done) => setTimeout(done, 10))").await;
+        }
+    });
+    assert_eq!(std::fs::read(file.await.unwrap()).unwrap(), asked);
+    assert_eq!(std::fs::read_dir(downloads.path()).unwrap().count(), 1);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ export class Dialogs {
     this.box = element('.asked');
     this.field = this.box.querySelector('input');
     this.kind = '';
+    this.isOpen = false;
     this.box.addEventListener('cancel', (event) => {
       event.preventDefault();
       // An alert has one way out.
@@ -29,6 +30,8 @@ export class Dialogs {
       event.preventDefault();
       this.close(true);
     });
+    // Browsers close a dialog on a second Escape whatever the page says; the remote page must not wait for ever.
+    this.box.addEventListener('close', () => this.finish(this.kind === 'alert'));
     this.box.querySelector('.refuse').onclick = () => this.close(false);
   }
 
@@ -37,35 +40,43 @@ export class Dialogs {
     const labels = LABELS[kind] ?? LABELS.confirm;
     this.kind = kind;
     this.mayAnswer = mayAnswer;
+    this.isOpen = true;
     const host = dissect(url).host || 'The page';
     element('#asked-who').textContent = kind === 'beforeunload' ? 'Leave this page?' : `${host} says`;
     element('#asked-what').textContent =
       kind === 'beforeunload' ? 'What you entered may not be saved.' : String(message).slice(0, MAX_MESSAGE);
     this.field.hidden = kind !== 'prompt';
     this.field.value = kind === 'prompt' ? String(preset ?? '') : '';
-    this.field.disabled = !mayAnswer;
+    this.field.readOnly = !mayAnswer;
     this.label('.accept', labels.accept);
     this.label('.refuse', labels.refuse);
+    element('.wait').hidden = mayAnswer;
     if (!this.box.open) this.box.showModal();
-    (kind === 'prompt' ? this.field : this.box.querySelector('.accept')).focus();
     if (kind === 'prompt') this.field.select();
+    else this.box.querySelector('.accept').focus();
   }
 
   label(selector, text) {
     const button = this.box.querySelector(selector);
-    button.hidden = !text;
+    button.hidden = !text || !this.mayAnswer;
     button.textContent = text ?? '';
-    button.disabled = !this.mayAnswer;
   }
 
   close(accept) {
-    if (!this.box.open || !this.mayAnswer) return;
-    this.dismiss();
+    if (!this.mayAnswer) return;
+    this.finish(accept);
+    this.box.close();
+  }
+
+  finish(accept) {
+    if (!this.isOpen || !this.mayAnswer) return;
+    this.isOpen = false;
     this.answer({ accept, text: accept && this.kind === 'prompt' ? this.field.value : '' });
   }
 
   /** Takes it away without an answer: someone else gave one. */
   dismiss() {
+    this.isOpen = false;
     if (this.box.open) this.box.close();
   }
 }

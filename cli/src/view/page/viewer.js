@@ -152,7 +152,7 @@ const bars = new Bars({ send: (message) => mayAct() && link.send(message), mayAc
 
 const dialogs = new Dialogs(({ accept, text }) => {
   link.send({ type: 'dialog_answer', accept, text });
-  input.focus();
+  setTimeout(() => input.focus());
 });
 
 const figures = new Figures({ send: (message) => link.send(message), about });
