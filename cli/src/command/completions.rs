@@ -57,3 +57,28 @@ pub fn script(shell: &str) -> Result<Vec<u8>, Failure> {
         .map_err(|error| failed(&error))?;
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After a change of clap: `for s in …; do cbrowse completions $s > completions/…; done`.
+    #[test]
+    fn the_committed_scripts_are_what_is_printed() {
+        let committed: [(&str, &[u8]); 5] = [
+            ("bash", include_bytes!("../../../completions/cbrowse.bash")),
+            ("zsh", include_bytes!("../../../completions/_cbrowse")),
+            ("fish", include_bytes!("../../../completions/cbrowse.fish")),
+            ("powershell", include_bytes!("../../../completions/cbrowse.ps1")),
+            ("elvish", include_bytes!("../../../completions/cbrowse.elv")),
+        ];
+        for (shell, bytes) in committed {
+            assert!(script(shell).unwrap() == bytes, "completions/ is out of date for {shell}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_shell_is_an_error_not_a_panic() {
+        assert_eq!(script("tcsh").unwrap_err().code, "completions");
+    }
+}

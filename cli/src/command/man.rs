@@ -35,3 +35,23 @@ pub fn write(directory: &Path) -> std::io::Result<usize> {
     clap_mangen::generate_to(Root::command(), directory)?;
     Ok(std::fs::read_dir(directory)?.count())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_subcommand_has_its_page() {
+        let directory = tempfile::tempdir().unwrap();
+        let written = write(directory.path()).unwrap();
+        assert!(written >= 5, "{written}");
+        for (page, words) in [
+            ("cbrowse.1", "Exit codes"),
+            ("cbrowse-nodes-probe.1", "max\\-latency"),
+            ("cbrowse-config-show.1", "default_context"),
+        ] {
+            let text = std::fs::read_to_string(directory.path().join(page)).unwrap();
+            assert!(text.contains(words), "{page} lacks {words}");
+        }
+    }
+}
