@@ -1,5 +1,7 @@
 //! The contracts of the command line, on the real binary: exit codes, JSON errors, pipes, Ctrl-C, settings.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers are tests")]
+
 use std::{
     io::Read as _,
     net::TcpListener,
