@@ -106,8 +106,10 @@ pub fn choose(
     let verdicts: Vec<Verdict> = nodes.iter().map(|node| judge(node, constraints)).collect();
     let scores: Vec<Option<Duration>> = nodes.iter().map(|node| score::score(node, strategy)).collect();
     let mut eligible: Vec<usize> = (0..nodes.len()).filter(|index| verdicts[*index].is_eligible()).collect();
-    // Whoever accepted a connection comes before whoever was not asked for one.
-    eligible.sort_by_key(|index| (nodes[*index].reach != Reach::Serving, scores[*index]));
+    // Whoever accepted a connection comes before whoever was not asked for one, and the unmeasured come last.
+    eligible.sort_by_key(|index| {
+        (nodes[*index].reach != Reach::Serving, scores[*index].is_none(), scores[*index])
+    });
     let in_band = band(nodes, &eligible);
     let band = in_band.len();
     let order = match strategy {

@@ -203,7 +203,23 @@ mod tests {
         let (tracks, took) = decide(&road, &nodes).await;
         assert!(took < ms(400), "{took:?}");
         let reaches: Vec<_> = tracks.iter().map(Track::reach).collect();
-        assert_eq!(reaches, [Reach::Refused, Reach::Serving, Reach::Silent, Reach::PortSilent]);
+        assert_eq!(reaches, [Reach::Refused, Reach::Serving, Reach::NotAwaited, Reach::PortSilent]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_far_node_is_not_called_dead_because_nobody_waited_for_it() {
+        let mut road = Simulated { icmp: true, ..Simulated::default() };
+        let nodes = [road.add(Some(5), Some(5)), road.add(Some(250), Some(250)), road.add(None, None)];
+        let (tracks, took) = decide(&road, &nodes).await;
+        assert!(took < ms(250), "{took:?}");
+        let reaches: Vec<_> = tracks.iter().map(Track::reach).collect();
+        assert_eq!(reaches, [Reach::Serving, Reach::NotAwaited, Reach::NotAwaited]);
+        // Asked again among themselves, the far one answers; the dead one has still not been waited for.
+        let (tracks, _) = decide(&road, &nodes[1..]).await;
+        assert_eq!(tracks[0].reach(), Reach::Serving);
+        let (tracks, took) = decide(&road, &nodes[2..]).await;
+        assert_eq!(tracks[0].reach(), Reach::Silent);
+        assert!(took < DEADLINE, "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -367,7 +367,11 @@ impl Race {
         for flight in std::mem::take(&mut self.flights).into_values() {
             let waited = now.saturating_sub(flight.sent);
             let track = &mut self.tracks[flight.node];
-            if self.goal != Goal::Decide || !is_ruled_out(waited, track.min()) {
+            if self.goal != Goal::Decide {
+                continue;
+            }
+            track.not_awaited = now < self.deadline;
+            if !is_ruled_out(waited, track.min()) {
                 continue;
             }
             if !track.samples(flight.method).replies.is_empty() {

@@ -31,6 +31,8 @@ pub struct Track {
     pub(super) asked: [u32; 2],
     /// Connections that had not come about when the race ended without them.
     pub(super) given_up: u32,
+    /// A probe was still under way when the race ended without it.
+    pub(super) not_awaited: bool,
 }
 
 /// What is known of the way to a node.
@@ -48,6 +50,8 @@ pub enum Reach {
     NoRoute,
     /// No answer of any kind.
     Silent,
+    /// No answer yet when nearer nodes had settled the race; it may well be there.
+    NotAwaited,
     /// Its name has no address.
     Unresolved,
     /// Nobody asked it: the catalog alone speaks against it.
@@ -68,6 +72,8 @@ impl Track {
             Reach::Refused
         } else if !self.tcp.replies.is_empty() {
             Reach::Serving
+        } else if self.icmp.replies.is_empty() && self.not_awaited {
+            Reach::NotAwaited
         } else if self.icmp.replies.is_empty() {
             Reach::Silent
         } else if self.tcp.lost > 0 || self.given_up >= SILENT_PORT {

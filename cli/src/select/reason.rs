@@ -107,7 +107,11 @@ impl fmt::Display for Reason {
                 Reach::PortSilent => "answers ping, its port does not",
                 Reach::Forbidden => "its name leads where its catalog may not point",
                 Reach::Unresolved => "its name does not resolve",
-                Reach::Silent | Reach::Serving | Reach::Unconfirmed | Reach::NotProbed => "no answer",
+                Reach::Silent
+                | Reach::NotAwaited
+                | Reach::NotProbed
+                | Reach::Serving
+                | Reach::Unconfirmed => "no answer",
             }),
             Self::NotServing(why) => write!(f, "does not serve: {why}"),
             Self::NotTrusted(why) => write!(f, "not trusted: {why}"),
@@ -214,7 +218,9 @@ fn of_region(facts: &Facts<'_>, wanted: &[String]) -> Option<Reason> {
 
 pub(super) fn of_probe(node: &Probed, constraints: &Constraints) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    if !matches!(node.reach, Reach::Serving | Reach::Unconfirmed | Reach::NotProbed) {
+    let open =
+        matches!(node.reach, Reach::Serving | Reach::Unconfirmed | Reach::NotAwaited | Reach::NotProbed);
+    if !open {
         reasons.push(Reason::Unreachable(node.reach));
     }
     if let (Some(rtt), Some(limit)) = (node.rtt, constraints.max_latency)

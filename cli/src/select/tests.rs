@@ -197,6 +197,16 @@ fn a_node_that_accepted_a_connection_comes_first() {
 }
 
 #[test]
+fn a_node_that_nobody_waited_for_is_the_last_resort_not_dead() {
+    let mut nodes = [node("unknown", "", 8), node("unconfirmed", "", 9), node("serving", "", 40)];
+    nodes[0].reach = Reach::NotAwaited;
+    nodes[0].rtt = None;
+    nodes[1].reach = Reach::Unconfirmed;
+    let choice = choose(&nodes, &Constraints::default(), Strategy::Responsive, &mut Scripted::new(&[]));
+    assert_eq!(choice.order, [2, 1, 0]);
+}
+
+#[test]
 fn with_reports_of_one_age_a_crowd_spreads() {
     let nodes: Vec<_> = (0..50).map(|i| known(node(&format!("n{i}"), "", 8 + i % 10), |_| {})).collect();
     let mut taken = vec![0u32; nodes.len()];

@@ -12,7 +12,7 @@ use crate::{
     discover,
     failure::Failure,
     output::{Output, Style},
-    probe::{self, Goal, Live, Probed, Report, Sockets},
+    probe::{self, Goal, Live, Probed, Reach, Report, Sockets},
     select::{self, Choice, Constraints, Strategy, draw::SystemDice},
     settings::duration::parse_duration,
     survey,
@@ -189,6 +189,7 @@ fn verdict(node: &Probed, choice: &Choice, index: usize) -> String {
     let reasons: Vec<String> = choice.verdicts[index].reasons().iter().map(ToString::to_string).collect();
     match (&node.live, reasons.is_empty()) {
         (_, false) => format!("rejected: {}", reasons.join("; ")),
+        (_, true) if node.reach == Reach::NotAwaited => "eligible, farther than was waited for".to_owned(),
         (Live::FirstUse(_), true) => "eligible, not known yet".to_owned(),
         (_, true) => "eligible".to_owned(),
     }
