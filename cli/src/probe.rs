@@ -129,6 +129,26 @@ pub async fn probe(
     Report { nodes, icmp: road.has_icmp(), elapsed }
 }
 
+/// Races the nodes that the last race did not wait for, among themselves, for whoever found nobody among the nearer ones.
+/// False when there are none. Each call settles at least one, so calling until then ends.
+pub async fn probe_rest(report: &mut Report, road: &impl Road, deadline: Duration) -> bool {
+    let rest: Vec<(usize, SocketAddr)> = report
+        .nodes
+        .iter()
+        .enumerate()
+        .filter(|(_, node)| node.reach == Reach::NotAwaited)
+        .filter_map(|(index, node)| Some((index, node.address?)))
+        .collect();
+    let dialled: Vec<SocketAddr> = rest.iter().map(|(_, address)| *address).collect();
+    let (tracks, elapsed) = drive::drive(road, &dialled, Goal::Decide, deadline, |_| {}).await;
+    for ((index, _), track) in rest.iter().zip(&tracks) {
+        let node = &mut report.nodes[*index];
+        (node.reach, node.method, node.rtt) = (track.reach(), track.method(), track.measure());
+    }
+    report.elapsed += elapsed;
+    !rest.is_empty()
+}
+
 fn describe(record: NodeRecord, address: Option<SocketAddr>, track: Result<&Track, &Reach>) -> Probed {
     Probed {
         record,

@@ -114,8 +114,10 @@ mod tests {
         },
     };
 
+    use cbrowse_protocol::node::NodeRecord;
+
     use super::*;
-    use crate::probe::{plan::DEADLINE, track::Reach};
+    use crate::probe::{Report, plan::DEADLINE, probe, probe_rest, track::Reach};
 
     const fn ms(value: u64) -> Duration {
         Duration::from_millis(value)
@@ -158,6 +160,30 @@ mod tests {
                 delay.map(|_| if refused { Answer::Refused } else { Answer::Reply(start.elapsed()) })
             }
         }
+    }
+
+    fn record(address: SocketAddr) -> NodeRecord {
+        let (host, port) = (address.ip(), address.port());
+        serde_json::from_value(serde_json::json!({"id": format!("n{host}"), "address": host, "port": port}))
+            .expect("record")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_finds_nobody_near_gets_to_know_the_far_ones() {
+        use Reach::{NotAwaited, Serving, Silent};
+        let mut road = Simulated { icmp: true, ..Simulated::default() };
+        let delays = [5, 100, 101, 300];
+        let mut nodes: Vec<_> = delays.map(|delay| record(road.add(Some(delay), Some(delay)))).into();
+        nodes.push(record(road.add(None, None)));
+        let mut report = probe(nodes, |_, _| true, &road, Goal::Decide, DEADLINE, |_| {}).await;
+        let reaches = |report: &Report| report.nodes.iter().map(|node| node.reach).collect::<Vec<_>>();
+        assert_eq!(reaches(&report), [Serving, NotAwaited, NotAwaited, NotAwaited, NotAwaited]);
+        assert!(probe_rest(&mut report, &road, DEADLINE).await);
+        assert_eq!(reaches(&report), [Serving, Serving, Serving, NotAwaited, NotAwaited]);
+        assert!(probe_rest(&mut report, &road, DEADLINE).await);
+        assert!(probe_rest(&mut report, &road, DEADLINE).await);
+        assert_eq!(reaches(&report), [Serving, Serving, Serving, Serving, Silent]);
+        assert!(!probe_rest(&mut report, &road, DEADLINE).await);
     }
 
     async fn decide(road: &Simulated, nodes: &[SocketAddr]) -> (Vec<Track>, Duration) {
