@@ -161,9 +161,10 @@ impl Life<'_> {
         let proxy_port = listener.local_addr()?.port();
         self.tasks.spawn(proxy::run(listener, WorkerEnd::new(guard)?));
         let profile = self.open_profile(secret, &start).await?;
+        let restores = profile.is_some() && keep_open_tabs(&start);
         let browser = chromium::start(&self.options.chromium, proxy_port)?;
         let (tools, _pump, events) = devtools::connect(browser.orders, browser.answers)?;
-        let mut pages = Pages::new(tools.clone(), self.outbox.clone(), &start);
+        let mut pages = Pages::new(tools.clone(), self.outbox.clone(), &start, restores);
         let mut child = browser.child;
         let end = pages.run(events, &mut self.orders, &mut child).await;
         self.outbox.send(&Report::State(SessionState::Closing, end.reason.clone()), &[]).await;
@@ -212,6 +213,15 @@ impl Life<'_> {
             }
         }
     }
+}
+
+/// Whether the profile brings open tabs along. A session that moves has its tabs told by the client, who saw the newest.
+fn keep_open_tabs(start: &Start) -> bool {
+    let sessions = Path::new(chromium::DATA_DIRECTORY).join("Default/Sessions");
+    if start.request.replace_tabs {
+        let _ = std::fs::remove_dir_all(&sessions);
+    }
+    std::fs::read_dir(&sessions).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// Lets Chromium write everything down before it goes. Never SIGTERM: it loses cookies of the last seconds.

@@ -246,6 +246,7 @@ impl<'a> Journey<'a> {
             self.plan.request.url = Some(active.url.clone());
         }
         self.plan.request.tabs = tabs;
+        self.plan.request.replace_tabs = true;
         self.output.warn(format_args!("{left} is gone; looking for the next best node"));
         let moved = self.begin().await.map_err(|failure| {
             Failure { exit: Exit::SessionLost, ..failure }.hint("the profile's last save is safe on this machine")

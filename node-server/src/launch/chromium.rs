@@ -24,6 +24,8 @@ const PLACES: [&str; 6] = [
 const VERSION_DEADLINE: Duration = Duration::from_secs(20);
 /// Where the session's data lives in the room.
 pub const DATA_DIRECTORY: &str = "/home/user/data";
+/// The tab that Chromium is started with, told apart from every blank page that a profile may bring back.
+pub const FIRST_PAGE: &str = "about:blank#cbrowse";
 
 /// The browser binary of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,7 +163,7 @@ pub fn start(binary: &Path, proxy_port: u16) -> Result<Browser, BrowserError> {
     let mut command = Command::new(binary);
     command
         .args(flags(proxy_port))
-        .arg("about:blank")
+        .arg(FIRST_PAGE)
         .env_clear()
         .env("HOME", namespace::HOME)
         .env("TMPDIR", format!("{}/tmp", namespace::HOME))

@@ -1,17 +1,20 @@
 //! The session's tabs: which one is shown, what it shows, and what its clients do to it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use cbrowse_protocol::{
     api::SessionState,
     wire::{ClientMessage, HistoryStep, NodeMessage, Tab, TabAction, Viewport},
 };
 use serde_json::{Value, json};
-use tokio::{process::Child, sync::mpsc, task::JoinSet};
+use tokio::{process::Child, sync::mpsc, task::JoinSet, time::Instant};
 
 use crate::{
     address,
-    launch::devtools::{DevTools, Event},
+    launch::{
+        chromium::FIRST_PAGE,
+        devtools::{DevTools, Event},
+    },
     stream::{frame, input},
     worker::link::{Order, Outbox, Report, Start, Viewer},
 };
@@ -20,6 +23,8 @@ use crate::{
 const FRAME_QUALITY: u8 = 80;
 /// Tabs of one session; a page that opens more is refused them.
 const MAX_TABS: usize = 64;
+/// Restored tabs appear within half a second of the blank one; without them the start page is shown after this.
+const RESTORE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why the pages ended.
 pub struct End {
@@ -36,6 +41,18 @@ struct Page {
     session: String,
     url: String,
     title: String,
+    loading: bool,
+}
+
+/// What the first tab shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Opening {
+    /// These addresses, the first one in front.
+    Asked(Vec<String>),
+    /// Whatever tabs the profile brings back; the blank tab that Chromium was started with goes.
+    Restored,
+    /// Done.
+    Over,
 }
 
 /// All tabs of one session.
@@ -50,20 +67,27 @@ pub struct Pages {
     sequence: u32,
     /// Frames sent and not yet taken by any client: sequence, DevTools session, Chromium's number.
     untaken: Vec<(u32, String, i64)>,
-    /// Addresses to load in the first tab and in further ones, once the first is there.
-    first: Vec<String>,
+    opening: Opening,
+    /// The blank tab that Chromium was started with, while restored ones are waited for.
+    blank: Option<(String, Instant)>,
+    /// Tabs that were asked for behind the active one and are still to appear.
+    behind: usize,
     /// The first page asked for has begun to show; the blank one before it is nobody's business.
     revealed: bool,
-    dialog: bool,
     tasks: JoinSet<()>,
 }
 
 impl Pages {
-    /// Pages of a browser that has just started.
-    pub fn new(tools: DevTools, outbox: Outbox<Report>, start: &Start) -> Self {
-        let home = format!("http://{}/", crate::guard::START_HOST);
-        let mut first = vec![start.request.url.clone().unwrap_or(home)];
-        first.extend(start.request.tabs.iter().cloned());
+    /// Pages of a browser that has just started; `restores`: its profile had tabs open.
+    pub fn new(tools: DevTools, outbox: Outbox<Report>, start: &Start, restores: bool) -> Self {
+        let request = &start.request;
+        let opening = match &request.url {
+            None if restores => Opening::Restored,
+            url => {
+                let first = url.clone().unwrap_or_else(home);
+                Opening::Asked(std::iter::once(first).chain(request.tabs.iter().cloned()).collect())
+            }
+        };
         Self {
             tools,
             outbox,
@@ -73,9 +97,10 @@ impl Pages {
             viewers: BTreeSet::new(),
             sequence: 0,
             untaken: Vec::new(),
-            first,
+            opening,
+            blank: None,
+            behind: 0,
             revealed: false,
-            dialog: false,
             tasks: JoinSet::new(),
         }
     }
@@ -102,6 +127,7 @@ impl Pages {
                     Some(order) => self.on_order(order).await,
                 },
                 Some(_) = self.tasks.join_next() => {}
+                () = patience(self.blank.as_ref().map(|(_, until)| *until)) => self.give_up_restoring().await,
             }
         }
     }
@@ -126,8 +152,8 @@ impl Pages {
             "Page.frameNavigated" => self.on_navigated(event).await,
             "Page.frameStartedLoading" => self.on_loading(event, true),
             "Page.frameStoppedLoading" => self.on_loading(event, false),
+            "Page.lifecycleEvent" if event.params["name"] == "load" => self.on_loading(event, false),
             "Page.javascriptDialogOpening" => self.on_dialog(event).await,
-            "Page.javascriptDialogClosed" => self.dialog = false,
             "Inspector.targetCrashed" => self.on_crashed(event).await,
             _ => {}
         }
@@ -144,24 +170,69 @@ impl Pages {
             return;
         }
         self.tools.post(&session, "Page.enable", &json!({}));
+        // Tells again what a page that was there before us has done already.
+        self.tools.post(&session, "Page.setLifecycleEventsEnabled", &json!({ "enabled": true }));
         self.tools.post(&session, "Inspector.enable", &json!({}));
-        self.pages.push(Page {
-            target: target.clone(),
-            session,
-            url: text(&info["url"]),
-            title: text(&info["title"]),
-        });
-        self.activate(&target).await;
-        if !self.first.is_empty() {
-            let mut first = std::mem::take(&mut self.first).into_iter();
-            if let Some(url) = first.next() {
-                self.navigate(url);
-            }
-            for url in first {
-                self.tools.post("", "Target.createTarget", &json!({ "url": url, "background": true }));
-            }
-            self.outbox.send(&Report::State(SessionState::Running, "Chromium is up".into()), &[]).await;
+        let (url, title) = (text(&info["url"]), text(&info["title"]));
+        let is_popup = info.get("openerId").is_some();
+        self.pages.push(Page { target: target.clone(), session, url, title, loading: true });
+        if self.opening != Opening::Over {
+            return self.open_first(&target).await;
         }
+        if self.behind > 0 && !is_popup {
+            self.behind -= 1;
+            return self.tell_tabs().await;
+        }
+        self.activate(&target).await;
+    }
+
+    /// The first tabs: what was asked for goes into the blank tab; restored ones take its place. Called for every tab
+    /// whose address became known, until it is decided.
+    async fn open_first(&mut self, target: &str) {
+        let Some(page) = self.pages.iter().find(|page| page.target == target && !page.url.is_empty()) else { return };
+        let is_blank = page.url == FIRST_PAGE;
+        if is_blank {
+            self.blank = Some((target.to_owned(), Instant::now() + RESTORE_PATIENCE));
+        }
+        let restored = self.pages.iter().rfind(|page| !page.url.is_empty() && page.url != FIRST_PAGE);
+        let restored = restored.map(|page| page.target.clone());
+        match (self.opening.clone(), self.blank.clone(), restored) {
+            (Opening::Asked(urls), Some((blank, _)), _) => {
+                self.begin_with(&blank).await;
+                self.open_asked(urls);
+            }
+            (Opening::Restored, Some((blank, _)), Some(restored)) => {
+                self.begin_with(&restored).await;
+                self.tools.post("", "Target.closeTarget", &json!({ "targetId": blank }));
+                self.revealed = true;
+                self.restart_stream();
+            }
+            _ => {}
+        }
+    }
+
+    async fn begin_with(&mut self, target: &str) {
+        (self.opening, self.blank) = (Opening::Over, None);
+        self.activate(target).await;
+        self.outbox.send(&Report::State(SessionState::Running, "Chromium is up".into()), &[]).await;
+    }
+
+    fn open_asked(&mut self, urls: Vec<String>) {
+        let mut urls = urls.into_iter();
+        if let Some(url) = urls.next() {
+            self.navigate(url);
+        }
+        for url in urls {
+            self.behind += 1;
+            self.tools.post("", "Target.createTarget", &json!({ "url": url, "background": true }));
+        }
+    }
+
+    /// Nothing was restored after all.
+    async fn give_up_restoring(&mut self) {
+        let Some((target, _)) = self.blank.clone() else { return };
+        self.opening = Opening::Asked(vec![home()]);
+        self.open_first(&target).await;
     }
 
     async fn on_detached(&mut self, params: &Value) {
@@ -173,8 +244,7 @@ impl Pages {
                 Some(next) => self.activate(&next).await,
                 // A browser without a tab shows nothing; a person expects a fresh one.
                 None => {
-                    let home = format!("http://{}/", crate::guard::START_HOST);
-                    self.tools.post("", "Target.createTarget", &json!({ "url": home }));
+                    self.tools.post("", "Target.createTarget", &json!({ "url": home() }));
                 }
             }
         }
@@ -187,6 +257,9 @@ impl Pages {
         let (url, title) = (text(&info["url"]), text(&info["title"]));
         if (&page.url, &page.title) != (&url, &title) {
             (page.url, page.title) = (url, title);
+            if self.opening != Opening::Over {
+                self.open_first(&target).await;
+            }
             self.tell_tabs().await;
         }
     }
@@ -221,7 +294,7 @@ impl Pages {
     async fn on_navigated(&mut self, event: &Event) {
         let is_main = event.params["frame"].get("parentId").is_none();
         let is_current = self.current().is_some_and(|page| page.session == event.session);
-        if is_main && is_current && !self.revealed && event.params["frame"]["url"] != "about:blank" {
+        if is_main && is_current && !self.revealed && event.params["frame"]["url"] != FIRST_PAGE {
             self.revealed = true;
             // What the stream holds is the blank page; begin again with this one.
             self.restart_stream();
@@ -229,12 +302,20 @@ impl Pages {
     }
 
     fn on_loading(&mut self, event: &Event, loading: bool) {
-        let Some(page) = self.current() else { return };
+        let page = self.pages.iter_mut().find(|page| page.session == event.session);
         // A page's main frame carries the target's own id.
-        if page.session != event.session || event.params["frameId"] != page.target.as_str() {
-            return;
+        let Some(page) = page.filter(|page| event.params["frameId"] == page.target.as_str()) else { return };
+        page.loading = loading;
+        if page.target == self.active {
+            self.tell_loading();
         }
-        let (tools, outbox, session) = (self.tools.clone(), self.outbox.clone(), page.session.clone());
+    }
+
+    /// For the active tab, with its history.
+    fn tell_loading(&mut self) {
+        let Some(page) = self.current() else { return };
+        let (loading, session) = (page.loading, page.session.clone());
+        let (tools, outbox) = (self.tools.clone(), self.outbox.clone());
         self.tasks.spawn(async move {
             let history =
                 tools.call(&session, "Page.getNavigationHistory", json!({})).await.unwrap_or_default();
@@ -247,7 +328,6 @@ impl Pages {
     }
 
     async fn on_dialog(&mut self, event: &Event) {
-        self.dialog = true;
         let message = NodeMessage::Dialog {
             kind: text(&event.params["type"]),
             message: text(&event.params["message"]),
@@ -318,7 +398,7 @@ impl Pages {
         let known = self.pages.iter().any(|page| page.target == id);
         match action {
             TabAction::Open => {
-                let url = if url.is_empty() { format!("http://{}/", crate::guard::START_HOST) } else { url };
+                let url = if url.is_empty() { home() } else { url };
                 match address::check(&url) {
                     Ok(()) => {
                         self.tools.post("", "Target.createTarget", &json!({ "url": url }));
@@ -351,6 +431,7 @@ impl Pages {
         }
         self.tools.post("", "Target.activateTarget", &json!({ "targetId": target }));
         self.resize(self.viewport);
+        self.tell_loading();
         self.tell_tabs().await;
     }
 
@@ -445,6 +526,17 @@ async fn take_step(tools: &DevTools, session: &str, step: HistoryStep) -> Result
     let entry = usize::try_from(index).ok().and_then(|index| history["entries"].get(index));
     let Some(entry) = entry else { return Err("there is no page in that direction".into()) };
     call("Page.navigateToHistoryEntry", json!({ "entryId": entry["id"] })).await.map(|_| ())
+}
+
+fn home() -> String {
+    format!("http://{}/", crate::guard::START_HOST)
+}
+
+async fn patience(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn text(value: &Value) -> String {

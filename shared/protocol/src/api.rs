@@ -96,6 +96,9 @@ pub struct SessionRequest {
     /// Further tabs, in order, for a session that continues elsewhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tabs: Vec<String>,
+    /// The tabs above replace those that the profile had open, instead of joining them: the session moves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replace_tabs: bool,
     /// Size of the page area.
     #[serde(default)]
     pub viewport: Viewport,
