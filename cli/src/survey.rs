@@ -35,8 +35,11 @@ pub async fn survey(
     let started = tokio::time::Instant::now();
     let names = Listing { nodes: Vec::new(), ..listing.clone() };
     let permits = |id: &_, address| names.permits(id, address);
-    let mut report =
-        probe::probe(listing.nodes, permits, &Sockets::open(), Goal::Decide, plan::DEADLINE, |_| {}).await;
+    let road = Sockets::open();
+    // Nodes that the catalog alone rules out must not end the race: the nearest of all may stand in another region.
+    let (wanted, others) = select::split(listing.nodes, constraints);
+    let mut report = probe::probe(wanted, permits, &road, Goal::Decide, plan::DEADLINE, |_| {}).await;
+    report.nodes.extend(others.into_iter().map(Probed::unprobed));
     let mut interviews = BTreeMap::new();
     loop {
         let choice = select::choose(&report.nodes, constraints, strategy, &mut SystemDice);
@@ -45,9 +48,14 @@ pub async fn survey(
             .iter()
             .copied()
             .filter(|index| matches!(report.nodes[*index].live, Live::Unasked))
+            .filter(|index| report.nodes[*index].reach != Reach::NotAwaited)
             .take(INTERVIEWED)
             .collect();
         let good = choice.order.iter().any(|index| interviews.get(index).is_some_and(is_open));
+        // Nobody near can be asked: the race goes on among those that it did not wait for.
+        if !good && asked.is_empty() && probe::probe_rest(&mut report, &road, plan::DEADLINE).await {
+            continue;
+        }
         if good || asked.is_empty() {
             let choice = interviewed_first(choice, &interviews);
             report.elapsed = started.elapsed();
