@@ -107,7 +107,15 @@ pub enum Command {
 impl Command {
     /// Whether it reads the settings; the others work with a broken file, too.
     pub fn needs_settings(&self) -> bool {
-        !matches!(self, Self::Completions(_) | Self::Man(_))
+        !matches!(
+            self,
+            Self::Completions(_)
+                | Self::Man(_)
+                | Self::Login(_)
+                | Self::Logout(_)
+                | Self::Trust(_)
+                | Self::Whoami(_)
+        )
     }
 }
 

@@ -176,12 +176,17 @@ impl Life<'_> {
         if end.failed { Err(anyhow::anyhow!(end.reason)) } else { Ok(end.reason) }
     }
 
-    async fn open_profile(&self, secret: SessionSecret, start: &Start) -> anyhow::Result<Option<OpenProfile>> {
+    async fn open_profile(
+        &self,
+        secret: SessionSecret,
+        start: &Start,
+    ) -> anyhow::Result<Option<OpenProfile>> {
         let Some(granted) = start.request.profile.clone() else { return Ok(None) };
         let (store, node, now) = (self.store.clone(), start.node.clone(), start.now);
         let target = Path::new(chromium::DATA_DIRECTORY);
         let opened =
-            tokio::task::spawn_blocking(move || persist::open(secret, &granted, &node, now, &store, target)).await?;
+            tokio::task::spawn_blocking(move || persist::open(secret, &granted, &node, now, &store, target))
+                .await?;
         let (profile, restored) = opened?;
         let reason = format!("profile restored: {} files, {} bytes", restored.files, restored.bytes);
         self.outbox.send(&Report::State(SessionState::Starting, reason), &[]).await;

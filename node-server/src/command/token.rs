@@ -68,10 +68,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     } else {
         writeln!(out, "{}", line.as_str())?;
     }
-    let days = args.lifetime.as_secs() / 86_400;
+    let lifetime = in_words(args.lifetime);
     let word = "hand this line to the user as a secret; there: cbrowse login --with-token, and paste it";
     let mut err = std::io::stderr().lock();
-    writeln!(err, "token for {} until second {} ({days} days); {word}", claims.sub, claims.exp)?;
+    writeln!(err, "a token for {} that holds for {lifetime}; {word}", claims.sub)?;
     if args.issuer_key.is_some() {
         writeln!(err, "nodes accept it when started with --token-key {}", claims.iss)?;
     }
@@ -95,6 +95,15 @@ pub fn own_issuer(data_dir: &Path) -> anyhow::Result<SigningKey> {
         );
     }
     Ok(issuer)
+}
+
+/// In the largest unit that divides it.
+fn in_words(lifetime: Duration) -> String {
+    let seconds = lifetime.as_secs();
+    let units = [(86_400, "days"), (3600, "hours"), (60, "minutes")];
+    let unit = units.into_iter().find(|(length, _)| seconds.is_multiple_of(*length));
+    let (length, name) = unit.unwrap_or((1, "seconds"));
+    format!("{} {name}", seconds / length)
 }
 
 fn make(args: &Args, issuer: &SigningKey, now: u64) -> (Credential, Claims) {
