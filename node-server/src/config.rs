@@ -83,7 +83,7 @@ pub struct Given {
     #[arg(long, value_name = "FILE")]
     statement: Option<PathBuf>,
     /// Public key of a further token issuer, or a file with it; repeat for more
-    #[arg(long = "token-key", value_name = "KEY|FILE")]
+    #[arg(long = "token-key", value_name = "KEY|FILE", allow_hyphen_values = true)]
     #[serde(default)]
     token_keys: Vec<String>,
     /// User to become when started as root [default: cbrowse if it exists, else a number that owns nothing]

@@ -162,7 +162,7 @@ impl Life<'_> {
         self.tasks.spawn(proxy::run(listener, WorkerEnd::new(guard)?));
         let profile = self.open_profile(secret, &start).await?;
         let restores = profile.is_some() && keep_open_tabs(&start);
-        let browser = chromium::start(&self.options.chromium, proxy_port)?;
+        let browser = chromium::start(&self.options.chromium, proxy_port, restores)?;
         let (tools, _pump, events) = devtools::connect(browser.orders, browser.answers)?;
         let mut pages = Pages::new(tools.clone(), self.outbox.clone(), &start, restores);
         let mut child = browser.child;

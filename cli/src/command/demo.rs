@@ -303,8 +303,8 @@ async fn plan(directory: &Path, id: &str, region: &str, fleet: &SigningKey, issu
     let arguments = vec![
         "--statement".into(),
         file.display().to_string(),
-        "--token-key".into(),
-        issuer.public().to_string(),
+        // A key may begin with a dash.
+        format!("--token-key={}", issuer.public()),
         "--max-sessions".into(),
         "2".into(),
     ];

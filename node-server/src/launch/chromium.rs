@@ -24,8 +24,8 @@ const PLACES: [&str; 6] = [
 const VERSION_DEADLINE: Duration = Duration::from_secs(20);
 /// Where the session's data lives in the room.
 pub const DATA_DIRECTORY: &str = "/home/user/data";
-/// The tab that Chromium is started with, told apart from every blank page that a profile may bring back.
-pub const FIRST_PAGE: &str = "about:blank#cbrowse";
+/// What a new tab shows when a page opens one without an address.
+pub const NEW_TAB: &str = "about:blank#new-tab";
 
 /// The browser binary of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +134,8 @@ pub fn policy() -> String {
         "BackgroundModeEnabled": false,
         "MetricsReportingEnabled": false,
         "PromotionsEnabled": false,
+        // Distributions put a search engine's page here, which every start would load.
+        "NewTabPageLocation": NEW_TAB,
         "DefaultBrowserSettingEnabled": false,
         // Session cookies survive a restart only so.
         "RestoreOnStartup": 1
@@ -151,8 +153,8 @@ pub struct Browser {
     pub answers: OwnedFd,
 }
 
-/// Starts Chromium in the room. Called from inside, as process 1.
-pub fn start(binary: &Path, proxy_port: u16) -> Result<Browser, BrowserError> {
+/// Starts Chromium in the room; with `restores`, it opens the profile's last tabs. Called from inside, as process 1.
+pub fn start(binary: &Path, proxy_port: u16, restores: bool) -> Result<Browser, BrowserError> {
     let spawn_error = |source: std::io::Error| BrowserError::Spawn { path: binary.to_owned(), source };
     let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|error| spawn_error(error.into()));
     let (orders_read, orders) = pipe()?;
@@ -163,7 +165,8 @@ pub fn start(binary: &Path, proxy_port: u16) -> Result<Browser, BrowserError> {
     let mut command = Command::new(binary);
     command
         .args(flags(proxy_port))
-        .arg(FIRST_PAGE)
+        // A first window only where the profile's tabs come back in it; otherwise tabs are ordered over the pipe.
+        .args((!restores).then_some("--no-startup-window"))
         .env_clear()
         .env("HOME", namespace::HOME)
         .env("TMPDIR", format!("{}/tmp", namespace::HOME))

@@ -12,7 +12,7 @@ use tokio::{process::Child, sync::mpsc, task::JoinSet, time::Instant};
 use crate::{
     address,
     launch::{
-        chromium::FIRST_PAGE,
+        chromium::NEW_TAB,
         devtools::{DevTools, Event},
     },
     stream::{frame, input},
@@ -49,7 +49,7 @@ struct Page {
 enum Opening {
     /// These addresses, the first one in front.
     Asked(Vec<String>),
-    /// Whatever tabs the profile brings back; the blank tab that Chromium was started with goes.
+    /// Whatever tabs the profile brings back.
     Restored,
     /// Done.
     Over,
@@ -68,8 +68,8 @@ pub struct Pages {
     /// Frames sent and not yet taken by any client: sequence, DevTools session, Chromium's number.
     untaken: Vec<(u32, String, i64)>,
     opening: Opening,
-    /// The blank tab that Chromium was started with, while restored ones are waited for.
-    blank: Option<(String, Instant)>,
+    /// Until when restored tabs are waited for.
+    restoring: Option<Instant>,
     /// Tabs that were asked for behind the active one and are still to appear.
     behind: usize,
     /// The first page asked for has begun to show; the blank one before it is nobody's business.
@@ -98,7 +98,7 @@ impl Pages {
             sequence: 0,
             untaken: Vec::new(),
             opening,
-            blank: None,
+            restoring: None,
             behind: 0,
             revealed: false,
             tasks: JoinSet::new(),
@@ -115,6 +115,7 @@ impl Pages {
         self.tools.post("", "Target.setDiscoverTargets", &json!({ "discover": true }));
         let attach = json!({ "autoAttach": true, "waitForDebuggerOnStart": false, "flatten": true });
         self.tools.post("", "Target.setAutoAttach", &attach);
+        self.order_first();
         loop {
             tokio::select! {
                 event = events.recv() => match event {
@@ -127,7 +128,7 @@ impl Pages {
                     Some(order) => self.on_order(order).await,
                 },
                 Some(_) = self.tasks.join_next() => {}
-                () = patience(self.blank.as_ref().map(|(_, until)| *until)) => self.give_up_restoring().await,
+                () = patience(self.restoring) => self.give_up_restoring(),
             }
         }
     }
@@ -144,6 +145,7 @@ impl Pages {
     // --- what Chromium says ---
 
     async fn on_event(&mut self, event: &Event) {
+        tracing::trace!(target: "devtools", method = event.method, params = %brief(&event.params));
         match event.method.as_str() {
             "Target.attachedToTarget" => self.on_attached(&event.params).await,
             "Target.detachedFromTarget" => self.on_detached(&event.params).await,
@@ -177,7 +179,7 @@ impl Pages {
         let is_popup = info.get("openerId").is_some();
         self.pages.push(Page { target: target.clone(), session, url, title, loading: true });
         if self.opening != Opening::Over {
-            return self.open_first(&target).await;
+            return self.consider_first(&target).await;
         }
         if self.behind > 0 && !is_popup {
             self.behind -= 1;
@@ -186,53 +188,48 @@ impl Pages {
         self.activate(&target).await;
     }
 
-    /// The first tabs: what was asked for goes into the blank tab; restored ones take its place. Called for every tab
-    /// whose address became known, until it is decided.
-    async fn open_first(&mut self, target: &str) {
+    /// Orders the first of the tabs that were asked for; restored ones come by themselves.
+    fn order_first(&mut self) {
+        match &self.opening {
+            Opening::Asked(urls) => {
+                let first = urls.first().cloned().unwrap_or_else(home);
+                self.tools.post("", "Target.createTarget", &json!({ "url": first }));
+            }
+            Opening::Restored => self.restoring = Some(Instant::now() + RESTORE_PATIENCE),
+            Opening::Over => {}
+        }
+    }
+
+    /// Whether `target` is the first tab to be shown. Called for every tab whose address became known, until one is.
+    async fn consider_first(&mut self, target: &str) {
         let Some(page) = self.pages.iter().find(|page| page.target == target && !page.url.is_empty()) else { return };
-        let is_blank = page.url == FIRST_PAGE;
-        if is_blank {
-            self.blank = Some((target.to_owned(), Instant::now() + RESTORE_PATIENCE));
-        }
-        let restored = self.pages.iter().rfind(|page| !page.url.is_empty() && page.url != FIRST_PAGE);
-        let restored = restored.map(|page| page.target.clone());
-        match (self.opening.clone(), self.blank.clone(), restored) {
-            (Opening::Asked(urls), Some((blank, _)), _) => {
-                self.begin_with(&blank).await;
-                self.open_asked(urls);
-            }
-            (Opening::Restored, Some((blank, _)), Some(restored)) => {
-                self.begin_with(&restored).await;
-                self.tools.post("", "Target.closeTarget", &json!({ "targetId": blank }));
+        let is_restored = page.url.starts_with("http");
+        let others = match &self.opening {
+            Opening::Asked(urls) if !is_new_tab(&page.url) => urls.iter().skip(1).cloned().collect(),
+            // It may have loaded before anybody looked.
+            Opening::Restored if is_restored => {
                 self.revealed = true;
-                self.restart_stream();
+                Vec::new()
             }
-            _ => {}
+            _ => return,
+        };
+        (self.opening, self.restoring) = (Opening::Over, None);
+        for page in self.pages.iter().filter(|page| is_new_tab(&page.url)) {
+            self.tools.post("", "Target.closeTarget", &json!({ "targetId": page.target }));
         }
-    }
-
-    async fn begin_with(&mut self, target: &str) {
-        (self.opening, self.blank) = (Opening::Over, None);
         self.activate(target).await;
-        self.outbox.send(&Report::State(SessionState::Running, "Chromium is up".into()), &[]).await;
-    }
-
-    fn open_asked(&mut self, urls: Vec<String>) {
-        let mut urls = urls.into_iter();
-        if let Some(url) = urls.next() {
-            self.navigate(url);
-        }
-        for url in urls {
+        for url in others {
             self.behind += 1;
             self.tools.post("", "Target.createTarget", &json!({ "url": url, "background": true }));
         }
+        self.outbox.send(&Report::State(SessionState::Running, "Chromium is up".into()), &[]).await;
     }
 
     /// Nothing was restored after all.
-    async fn give_up_restoring(&mut self) {
-        let Some((target, _)) = self.blank.clone() else { return };
+    fn give_up_restoring(&mut self) {
+        self.restoring = None;
         self.opening = Opening::Asked(vec![home()]);
-        self.open_first(&target).await;
+        self.order_first();
     }
 
     async fn on_detached(&mut self, params: &Value) {
@@ -258,7 +255,7 @@ impl Pages {
         if (&page.url, &page.title) != (&url, &title) {
             (page.url, page.title) = (url, title);
             if self.opening != Opening::Over {
-                self.open_first(&target).await;
+                self.consider_first(&target).await;
             }
             self.tell_tabs().await;
         }
@@ -294,7 +291,7 @@ impl Pages {
     async fn on_navigated(&mut self, event: &Event) {
         let is_main = event.params["frame"].get("parentId").is_none();
         let is_current = self.current().is_some_and(|page| page.session == event.session);
-        if is_main && is_current && !self.revealed && event.params["frame"]["url"] != FIRST_PAGE {
+        if is_main && is_current && !self.revealed && event.params["frame"]["url"] != "about:blank" {
             self.revealed = true;
             // What the stream holds is the blank page; begin again with this one.
             self.restart_stream();
@@ -526,6 +523,16 @@ async fn take_step(tools: &DevTools, session: &str, step: HistoryStep) -> Result
     let entry = usize::try_from(index).ok().and_then(|index| history["entries"].get(index));
     let Some(entry) = entry else { return Err("there is no page in that direction".into()) };
     call("Page.navigateToHistoryEntry", json!({ "entryId": entry["id"] })).await.map(|_| ())
+}
+
+/// Enough of an event for a log; a frame's picture is not for reading.
+fn brief(params: &Value) -> String {
+    params.to_string().chars().take(400).collect()
+}
+
+/// The tab that Chromium opens by itself when it has nothing to restore.
+fn is_new_tab(url: &str) -> bool {
+    url.starts_with("chrome://newtab") || url.starts_with("chrome://new-tab-page") || url == NEW_TAB
 }
 
 fn home() -> String {
