@@ -80,12 +80,11 @@ impl OwnNode {
         let mut line = String::new();
         let mut reader = BufReader::new(tokio::io::AsyncReadExt::take(stdout, MAX_ANNOUNCEMENT as u64));
         let announced = tokio::time::timeout(START_DEADLINE, reader.read_line(&mut line)).await;
-        match (announced, serde_json::from_str::<Announcement>(&line)) {
-            (Ok(Ok(_)), Ok(announcement)) => Ok(Self { child, record: announcement.record(), log }),
-            _ => {
-                let _ = child.kill().await;
-                Err(did_not_start(&log))
-            }
+        if let (Ok(Ok(_)), Ok(announcement)) = (announced, serde_json::from_str::<Announcement>(&line)) {
+            Ok(Self { child, record: announcement.record(), log })
+        } else {
+            let _ = child.kill().await;
+            Err(did_not_start(&log))
         }
     }
 

@@ -178,7 +178,7 @@ pub fn resolve(flags: Given, file: Option<&Path>) -> anyhow::Result<Settings> {
         weight: flags.weight.or(file.weight).unwrap_or(1),
         register: either(flags.register, file.register),
         check: flags.check.or(file.check).unwrap_or_default(),
-        data_dir: flags.data_dir.or(file.data_dir).map_or_else(default_data_dir, Ok)?,
+        data_dir: flags.data_dir.or(file.data_dir).unwrap_or_else(default_data_dir),
         max_sessions: flags.max_sessions.or(file.max_sessions).unwrap_or(DEFAULT_MAX_SESSIONS),
         chromium: flags.chromium.or(file.chromium),
         session_disk: flags.session_disk.or(file.session_disk).unwrap_or(DEFAULT_SESSION_DISK) << 20,
@@ -210,15 +210,15 @@ fn read_statement(path: &Path) -> anyhow::Result<SignedStatement> {
     text.trim().parse().with_context(|| format!("understand {}", path.display()))
 }
 
-/// `/var/lib/cbrowse-node` for root, `~/.local/share/cbrowse-node` for everybody else.
-pub fn default_data_dir() -> anyhow::Result<PathBuf> {
+/// `/var/lib/cbrowse-node` for root and for who has no home, `~/.local/share/cbrowse-node` for everybody else.
+pub fn default_data_dir() -> PathBuf {
+    let system = PathBuf::from("/var/lib/cbrowse-node");
     if nix::unistd::geteuid().is_root() {
-        return Ok("/var/lib/cbrowse-node".into());
+        return system;
     }
-    let home = std::env::var_os("XDG_DATA_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")));
-    Ok(home.context("find a data directory (HOME is not set; use --data-dir)")?.join("cbrowse-node"))
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+    let data = data.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")));
+    data.map_or(system, |data| data.join("cbrowse-node"))
 }
 
 fn split_advertise(text: &str) -> anyhow::Result<(Option<String>, Option<u16>)> {

@@ -188,13 +188,13 @@ fn guard(settings: &Settings, local: SocketAddr, facts: &Facts) -> anyhow::Resul
 }
 
 fn issuers(settings: &Settings) -> anyhow::Result<Vec<IdentityKey>> {
-    let read = |key: &String| match key.parse() {
-        Ok(key) => Ok(key),
-        Err(_) => {
-            let text = std::fs::read_to_string(key)
-                .with_context(|| format!("--token-key {key} is no key, and as a file it cannot be read"))?;
-            text.trim().parse().with_context(|| format!("understand the key in {key}"))
+    let read = |key: &String| {
+        if let Ok(key) = key.parse() {
+            return Ok(key);
         }
+        let text = std::fs::read_to_string(key)
+            .with_context(|| format!("--token-key {key} is no key, and as a file it cannot be read"))?;
+        text.trim().parse().with_context(|| format!("understand the key in {key}"))
     };
     settings.token_keys.iter().map(read).collect()
 }

@@ -227,9 +227,8 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     if path.exists() {
         return Ok(false);
     }
-    let nonce: [u8; 8] = random();
-    let hex: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
-    let temporary = path.with_file_name(format!("{hex}{UNFINISHED}"));
+    let nonce = u64::from_le_bytes(random());
+    let temporary = path.with_file_name(format!("{nonce:016x}{UNFINISHED}"));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     let written = file
         .write_all(bytes)
@@ -286,7 +285,7 @@ mod tests {
         objects.claim(&profile, "alice").expect("again");
         assert!(matches!(objects.claim(&profile, "mallory"), Err(ObjectError::Foreign)));
         let name = blake3::hash(b"x").to_hex().to_string();
-        assert_eq!(objects.missing(&profile, std::slice::from_ref(&name)).expect("names"), [name.clone()]);
+        assert_eq!(objects.missing(&profile, std::slice::from_ref(&name)).expect("names").len(), 1);
         assert!(objects.put(&profile, &name, b"x").expect("put"));
         assert!(!objects.put(&profile, &name, b"x").expect("again"));
         assert_eq!(objects.get(&profile, &name).expect("get"), b"x");
@@ -300,7 +299,7 @@ mod tests {
         let (_directory, objects, profile) = store();
         objects.claim(&profile, "alice").expect("claim");
         let session: SessionId = "s1".parse().expect("id");
-        for number in 0..MAX_PROPOSALS + 1 {
+        for number in 0..=MAX_PROPOSALS {
             let bytes = format!("p{number}");
             objects.propose(&profile, &session, number as u128, bytes.as_bytes()).expect("propose");
         }

@@ -126,7 +126,7 @@ async fn read_orders(
     loop {
         match link::read::<Order>(&mut socket).await {
             Ok(Message { head: Order::Answer { id, missing, error }, tail }) => {
-                store.answer(id, missing, error, tail)
+                store.answer(id, missing, error, tail);
             }
             Ok(Message { head, .. }) => {
                 if orders.send(head).await.is_err() {

@@ -20,9 +20,6 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
 /// `/status` is answered from memory.
 const STATUS_DEADLINE: Duration = Duration::from_secs(4);
 
-/// Name under which the settings' fleet key counts.
-const FLEET_OF_SETTINGS: &str = "settings";
-
 /// By what answers are judged.
 #[derive(Debug, Clone)]
 pub struct Judge {
@@ -36,9 +33,7 @@ impl Judge {
     pub fn of(globals: &Globals) -> Result<Self, Failure> {
         let mut store = TrustStore::load(&globals.paths)?;
         if let Some(path) = &globals.settings.fleet_key.value {
-            let key = read_key(path)?;
-            // A fleet of that name in the store is the user's own doing, and says more than a path.
-            let _ = store.add_fleet(FLEET_OF_SETTINGS, key);
+            store = store.with_fleet_file(path)?;
         }
         let sources = Sources::of_settings(&globals.settings)?;
         Ok(Self {
@@ -59,19 +54,10 @@ impl Judge {
     }
 }
 
-fn read_key(path: &std::path::Path) -> Result<IdentityKey, Failure> {
-    let unusable = |why: String| {
-        let message = format!("the fleet key in {} cannot be used: {why}", path.display());
-        Failure::new(Exit::Configuration, "fleet_key", message).details(serde_json::json!({"file": path}))
-    };
-    let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
-    text.trim().parse().map_err(|error| unusable(format!("{error}")))
-}
-
 /// How an interview came out.
 pub enum Interview {
     /// It may be given a token.
-    Trusted(Finalist),
+    Trusted(Box<Finalist>),
     /// Nobody vouches for it; a person may.
     FirstUse(Box<Stranger>),
     /// It may not, whatever it measures.
@@ -154,7 +140,9 @@ fn seen<'a>(
 
 fn finalist(connection: NodeConnection, status: Status, trusted: &Trusted) -> Interview {
     match connection.trusted(trusted) {
-        Ok(connection) => Interview::Trusted(Finalist { status, connection, via: trusted.via().clone() }),
+        Ok(connection) => {
+            Interview::Trusted(Box::new(Finalist { status, connection, via: trusted.via().clone() }))
+        }
         Err(error) => Interview::Failed(error.to_string()),
     }
 }
@@ -187,7 +175,7 @@ impl Stranger {
         let trusted = TrustStore::update(paths, |store| trust::accept(store, &seen, now))?;
         let status = self.status.clone();
         match finalist(self.connection, status, &trusted) {
-            Interview::Trusted(finalist) => Ok(finalist),
+            Interview::Trusted(finalist) => Ok(*finalist),
             Interview::Failed(reason) => Err(Failure::new(Exit::SessionLost, "connection", reason)),
             Interview::FirstUse(_) | Interview::Refused(_) => unreachable!("finalist() only trusts or fails"),
         }

@@ -117,13 +117,14 @@ impl<'a> Journey<'a> {
         let mut refusals: Vec<(NodeId, Failure)> = Vec::new();
         for index in survey.choice.order.clone() {
             let record = survey.report.nodes[index].record.clone();
-            let finalist = match self.finalist(&survey.report.nodes[index], survey.interviews.remove(&index)).await {
-                Ok(finalist) => finalist,
-                Err(failure) => {
-                    refusals.push((record.id, failure));
-                    continue;
-                }
-            };
+            let finalist =
+                match self.finalist(&survey.report.nodes[index], survey.interviews.remove(&index)).await {
+                    Ok(finalist) => finalist,
+                    Err(failure) => {
+                        refusals.push((record.id, failure));
+                        continue;
+                    }
+                };
             match self.attach_to(finalist, &survey.report.nodes[index]).await {
                 Ok(attachment) => {
                     let Survey { report, mut choice, .. } = survey;
@@ -146,7 +147,7 @@ impl<'a> Journey<'a> {
             None => interview(node, &self.plan.judge).await,
         };
         match outcome {
-            Interview::Trusted(finalist) => Ok(finalist),
+            Interview::Trusted(finalist) => Ok(*finalist),
             Interview::FirstUse(stranger) => stranger.introduce(self.paths),
             Interview::Refused(failure) => Err(*failure),
             Interview::Failed(reason) => Err(Failure::new(Exit::SessionLost, "connection", reason)),
@@ -177,7 +178,11 @@ impl<'a> Journey<'a> {
         Ok(attachment)
     }
 
-    async fn upload(&self, profile: &OpenProfile, connection: &mut TrustedConnection) -> Result<Uploaded, CarryError> {
+    async fn upload(
+        &self,
+        profile: &OpenProfile,
+        connection: &mut TrustedConnection,
+    ) -> Result<Uploaded, CarryError> {
         let mut bar = None;
         let progress = |now: Uploaded, total: u64| {
             let length = usize::try_from(total).unwrap_or(usize::MAX);
@@ -197,7 +202,9 @@ impl<'a> Journey<'a> {
             started: seconds(std::time::SystemTime::now()),
         };
         if let Err(error) = pending::note(self.paths, &pending) {
-            self.output.warn(format_args!("cannot note where this session runs ({error}); its save is found by cbrowse profile sync"));
+            self.output.warn(format_args!(
+                "cannot note where this session runs ({error}); its save is found by cbrowse profile sync"
+            ));
         }
     }
 
@@ -214,7 +221,8 @@ impl<'a> Journey<'a> {
             let reason = match attachment.relay(hub, inputs, seen, stop).await {
                 End::Over { reason, saving } => return Ok(Arrival { reason, saving }),
                 End::Unconfirmed => {
-                    let reason = "the node did not confirm the end in time; it ends the session by itself".into();
+                    let reason =
+                        "the node did not confirm the end in time; it ends the session by itself".into();
                     return Ok(Arrival { reason, saving: self.plan.profile.is_some() });
                 }
                 End::Lost { reason } => reason,
@@ -240,7 +248,8 @@ impl<'a> Journey<'a> {
         if self.gone.len() > MAX_MOVES {
             return Err(lost(&format!("{MAX_MOVES} nodes were lost one after another; the last was {left}")));
         }
-        let mut tabs: Vec<String> = seen.tabs.iter().filter(|tab| is_web(&tab.url)).map(|tab| tab.url.clone()).collect();
+        let mut tabs: Vec<String> =
+            seen.tabs.iter().filter(|tab| is_web(&tab.url)).map(|tab| tab.url.clone()).collect();
         if let Some(active) = seen.tabs.iter().find(|tab| tab.active && is_web(&tab.url)) {
             tabs.retain(|url| *url != active.url);
             self.plan.request.url = Some(active.url.clone());
@@ -249,10 +258,18 @@ impl<'a> Journey<'a> {
         self.plan.request.replace_tabs = true;
         self.output.warn(format_args!("{left} is gone; looking for the next best node"));
         let moved = self.begin().await.map_err(|failure| {
-            Failure { exit: Exit::SessionLost, ..failure }.hint("the profile's last save is safe on this machine")
+            Failure { exit: Exit::SessionLost, ..failure }
+                .hint("the profile's last save is safe on this machine")
         })?;
-        let kept = if self.plan.profile.is_some() { "the profile as last saved and the open tabs" } else { "the open tabs" };
-        self.output.warn(format_args!("moved to {} ({}) with {kept}; what was typed and not sent is lost", moved.node, moved.region));
+        let kept = if self.plan.profile.is_some() {
+            "the profile as last saved and the open tabs"
+        } else {
+            "the open tabs"
+        };
+        self.output.warn(format_args!(
+            "moved to {} ({}) with {kept}; what was typed and not sent is lost",
+            moved.node, moved.region
+        ));
         Ok(moved)
     }
 
@@ -271,7 +288,11 @@ impl<'a> Journey<'a> {
                     }
                 }
                 Interview::FirstUse(_) | Interview::Refused(_) => return None,
-                Interview::Failed(reason) if reason.contains("refused") && started.elapsed() > REFUSED_FOR => return None,
+                Interview::Failed(reason)
+                    if reason.contains("refused") && started.elapsed() > REFUSED_FOR =>
+                {
+                    return None;
+                }
                 Interview::Failed(_) => {}
             }
             tokio::time::sleep(RESUME_PAUSE).await;
@@ -281,9 +302,14 @@ impl<'a> Journey<'a> {
 
     /// Takes the session's save home. `wait`: how long the worker may still need.
     pub async fn settle(&self, session: &SessionId, wait: Duration) -> Result<Option<Settled>, Failure> {
-        let (Some(profile), Some(record)) = (self.plan.profile.clone(), self.at.clone()) else { return Ok(None) };
-        let pending = Pending { session: session.clone(), profile: profile.id().clone(), node: record, started: 0 };
-        settle_one(self.paths, &self.plan.judge, profile, &self.plan.credentials, &pending, wait).await.map(Some)
+        let (Some(profile), Some(record)) = (self.plan.profile.clone(), self.at.clone()) else {
+            return Ok(None);
+        };
+        let pending =
+            Pending { session: session.clone(), profile: profile.id().clone(), node: record, started: 0 };
+        settle_one(self.paths, &self.plan.judge, profile, &self.plan.credentials, &pending, wait)
+            .await
+            .map(Some)
     }
 }
 
@@ -305,7 +331,9 @@ pub async fn settle_one(
             }
             Ok(settled)
         }
-        Interview::FirstUse(stranger) => Err(lost(&format!("{} is not trusted any more", stranger.status.id))),
+        Interview::FirstUse(stranger) => {
+            Err(lost(&format!("{} is not trusted any more", stranger.status.id)))
+        }
         Interview::Refused(failure) => Err(*failure),
         Interview::Failed(reason) => Err(lost(&reason)),
     }

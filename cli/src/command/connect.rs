@@ -109,7 +109,9 @@ pub enum View {
 }
 
 fn parse_size(text: &str) -> Result<Viewport, String> {
-    let wrong = || format!("{text:?} is not a size such as 1280x720, with sides from {MIN_VIEWPORT} to {MAX_VIEWPORT}");
+    let wrong = || {
+        format!("{text:?} is not a size such as 1280x720, with sides from {MIN_VIEWPORT} to {MAX_VIEWPORT}")
+    };
     let (width, height) = text.split_once('x').ok_or_else(wrong)?;
     let side = |text: &str| text.parse().ok().filter(|side| (MIN_VIEWPORT..=MAX_VIEWPORT).contains(side));
     let (width, height) = side(width).zip(side(height)).ok_or_else(wrong)?;
@@ -128,7 +130,7 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     };
     let outcome = match connected {
         Ok((mut journey, attachment)) => {
-            show_choice(args, globals, &journey, &attachment)?;
+            show_choice(args, globals, &journey, &attachment);
             stay(args, globals, &mut journey, attachment, started, &stop).await
         }
         Err(failure) => Err(failure),
@@ -223,7 +225,8 @@ pub fn account_key(keyring: &Keyring) -> Result<Option<AccountKey>, Failure> {
     let Some(bytes) = keyring.get(Secret::AccountKey)? else { return Ok(None) };
     let bytes: [u8; 32] = bytes.as_slice().try_into().map_err(|_| {
         let message = format!("the account key in {} is damaged", keyring.describe());
-        Failure::new(Exit::Profile, "account_key", message).hint("restore the keyring from a backup; profiles cannot be opened without that key")
+        Failure::new(Exit::Profile, "account_key", message)
+            .hint("restore the keyring from a backup; profiles cannot be opened without that key")
     })?;
     Ok(Some(AccountKey::from_bytes(bytes)))
 }
@@ -241,14 +244,20 @@ fn written_by(profile: &OpenProfile) -> Result<Option<String>, Failure> {
 }
 
 /// Takes home what earlier sessions left on their nodes. A node that does not answer keeps it for later.
-async fn settle_pending(globals: &Globals, judge: &Judge, profile: &Arc<OpenProfile>, credentials: &Arc<Credentials>) {
+async fn settle_pending(
+    globals: &Globals,
+    judge: &Judge,
+    profile: &Arc<OpenProfile>,
+    credentials: &Arc<Credentials>,
+) {
     for pending in pending::of_profile(&globals.paths, profile.id()) {
         let settled =
             settle_one(&globals.paths, judge, profile.clone(), credentials, &pending, SAVE_PATIENCE).await;
         match settled {
             Ok(settled) => tell_settled(globals, &settled),
             Err(failure) => globals.output.warn(format_args!(
-                "the save of an earlier session may still wait on {}: {}", pending.node.id, failure.message
+                "the save of an earlier session may still wait on {}: {}",
+                pending.node.id, failure.message
             )),
         }
     }
@@ -259,15 +268,17 @@ fn tell_settled(globals: &Globals, settled: &Settled) {
         globals.output.note(format_args!("profile saved: generation {}", head.generation));
     }
     for name in &settled.kept {
-        globals.output.warn(format_args!("the profile moved on meanwhile; this save is kept as {name} (cbrowse profile history)"));
+        globals.output.warn(format_args!(
+            "the profile moved on meanwhile; this save is kept as {name} (cbrowse profile history)"
+        ));
     }
     for refused in &settled.refused {
         globals.output.warn(format_args!("a save was refused: {}", chain(refused)));
     }
 }
 
-fn show_choice(args: &Args, globals: &Globals, journey: &Journey<'_>, attachment: &Attachment) -> Result<(), Failure> {
-    let Some(surveyed) = &journey.surveyed else { return Ok(()) };
+fn show_choice(args: &Args, globals: &Globals, journey: &Journey<'_>, attachment: &Attachment) {
+    let Some(surveyed) = &journey.surveyed else { return };
     let output = &globals.output;
     if args.explain && !output.is_json() {
         output.note(explanation(surveyed).render(output));
@@ -276,14 +287,24 @@ fn show_choice(args: &Args, globals: &Globals, journey: &Journey<'_>, attachment
     if let Some(why) = select::explain(&surveyed.report.nodes, &surveyed.choice, strategy) {
         let eligible = surveyed.choice.order.len();
         let ms = surveyed.report.elapsed.as_millis();
-        output.note(format_args!("{} nodes, {eligible} eligible, measured in {ms} ms", surveyed.report.nodes.len()));
-        output.note(format_args!("{} {} in {}", output.styled(Style::Good, "connected to"), attachment.node, attachment.region));
+        output.note(format_args!(
+            "{} nodes, {eligible} eligible, measured in {ms} ms",
+            surveyed.report.nodes.len()
+        ));
+        output.note(format_args!(
+            "{} {} in {}",
+            output.styled(Style::Good, "connected to"),
+            attachment.node,
+            attachment.region
+        ));
         output.note(format_args!("  {why}"));
     }
     if let Some(uploaded) = journey.uploaded {
-        output.note(format_args!("profile sealed for this session; {} objects, {} bytes sent", uploaded.objects, uploaded.bytes));
+        output.note(format_args!(
+            "profile sealed for this session; {} objects, {} bytes sent",
+            uploaded.objects, uploaded.bytes
+        ));
     }
-    Ok(())
 }
 
 fn explanation(surveyed: &Surveyed) -> Table {
@@ -306,7 +327,8 @@ async fn stay(
     let end = stop.child_token();
     let relayed = async {
         let arrival = journey.travel(attachment, &hub, &mut inputs, &mut seen, &end).await;
-        let reason = arrival.as_ref().map_or_else(|failure| failure.message.clone(), |arrival| arrival.reason.clone());
+        let reason =
+            arrival.as_ref().map_or_else(|failure| failure.message.clone(), |arrival| arrival.reason.clone());
         let _only_media_is_refused = hub.publish(Event::Ended { reason });
         arrival
     };
@@ -322,7 +344,9 @@ async fn stay(
         match journey.settle(&session, SAVE_PATIENCE).await {
             Ok(Some(settled)) => tell_settled(globals, &settled),
             Ok(None) => {}
-            Err(failure) => globals.output.warn(format_args!("the save is not home yet: {}", failure.message)),
+            Err(failure) => {
+                globals.output.warn(format_args!("the save is not home yet: {}", failure.message));
+            }
         }
     }
     viewed?;
@@ -330,7 +354,13 @@ async fn stay(
 }
 
 /// Shows the session until it ends, or the picture is taken.
-async fn view(args: &Args, globals: &Globals, hub: &Hub, is_web: bool, end: &CancellationToken) -> Result<(), Failure> {
+async fn view(
+    args: &Args,
+    globals: &Globals,
+    hub: &Hub,
+    is_web: bool,
+    end: &CancellationToken,
+) -> Result<(), Failure> {
     let viewport = args.size.unwrap_or_default();
     let shot = args.screenshot.clone().map(|path| Shot { path, full_page: args.full_page });
     let viewer = if is_web { Some(open_viewer(args, globals, hub).await?) } else { None };
@@ -340,7 +370,9 @@ async fn view(args: &Args, globals: &Globals, hub: &Hub, is_web: bool, end: &Can
                 end.cancelled().await;
                 Ok(())
             }
-            (shot, _) => none::watch(hub, viewport, shot.as_ref()).await.map_err(picture_failure),
+            (shot, _) => {
+                none::watch(hub, viewport, shot.as_ref()).await.map_err(|error| picture_failure(&error))
+            }
         }
     };
     let watched = tokio::select! {
@@ -354,8 +386,8 @@ async fn view(args: &Args, globals: &Globals, hub: &Hub, is_web: bool, end: &Can
     watched
 }
 
-fn picture_failure(error: PictureError) -> Failure {
-    match &error {
+fn picture_failure(error: &PictureError) -> Failure {
+    match error {
         PictureError::Ended(_) => Failure::new(Exit::SessionLost, "session_ended", error.to_string()),
         PictureError::Write { .. } => Failure::new(Exit::Configuration, "screenshot", error.to_string()),
         _ => Failure::new(Exit::Refused, "screenshot", error.to_string()),
@@ -369,7 +401,10 @@ async fn open_viewer(args: &Args, globals: &Globals, hub: &Hub) -> Result<WebVie
         .map_err(|error| Failure::new(Exit::Configuration, "viewer", chain(&error)))?;
     let opened = !args.no_open && open_in_browser(viewer.open_file()).await.is_ok();
     if opened {
-        globals.output.note(format_args!("the page is open in your browser ({}); Ctrl-C ends the session", viewer.page_url()));
+        globals.output.note(format_args!(
+            "the page is open in your browser ({}); Ctrl-C ends the session",
+            viewer.page_url()
+        ));
     } else {
         globals.output.note(format_args!("open this file in your browser: {}", viewer.open_file().display()));
         globals.output.note("Ctrl-C ends the session");
@@ -408,9 +443,14 @@ fn finish(
         if let Some(path) = &args.screenshot {
             globals.output.note(format_args!("picture saved: {}", path.display()));
         }
-        let after = if stop.is_cancelled() && arrival.saving { "; the node saves the profile, the next command takes it home" } else { "" };
+        let after = if stop.is_cancelled() && arrival.saving {
+            "; the node saves the profile, the next command takes it home"
+        } else {
+            ""
+        };
         globals.output.note(format_args!(
-            "session ended: {}{after}", cbrowse_protocol::node::printable(&arrival.reason, 500)
+            "session ended: {}{after}",
+            cbrowse_protocol::node::printable(&arrival.reason, 500)
         ));
     }
     if stop.is_cancelled() { Err(Failure::interrupted()) } else { Ok(()) }

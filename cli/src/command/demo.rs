@@ -27,7 +27,7 @@ use crate::{
         session::Seen,
     },
     context::{Globals, Paths},
-    credentials::{Credentials, CredentialsError, seconds},
+    credentials::{Credentials, seconds},
     discover,
     failure::{Exit, Failure},
     local::{self, OwnNode},
@@ -66,7 +66,8 @@ pub struct Args {
 pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let started = Instant::now();
     let pictures = args.pictures.clone().unwrap_or_else(|| globals.paths.data.join("demo"));
-    std::fs::create_dir_all(&pictures).map_err(|error| failed(&format!("make {}", pictures.display()), &error))?;
+    std::fs::create_dir_all(&pictures)
+        .map_err(|error| failed(&format!("make {}", pictures.display()), &error))?;
     let stage = Stage::set(globals).await?;
     let played = stage.play(&pictures).await;
     stage.clear().await;
@@ -117,21 +118,39 @@ struct Stage<'a> {
 impl<'a> Stage<'a> {
     async fn set(outer: &'a Globals) -> Result<Self, Failure> {
         let directory = tempfile::Builder::new().prefix("cbrowse-demo-").tempdir();
-        let directory = directory.map_err(|error| failed("make a directory for the demonstration", &error))?;
+        let directory =
+            directory.map_err(|error| failed("make a directory for the demonstration", &error))?;
         // Nodes started as root become another user, who has to find their own directories in here.
         open_for_nodes(directory.path())?;
         let (fleet, issuer) = (SigningKey::generate(), SigningKey::generate());
-        outer.output.print(&"1. Nodes: three on this machine, each with an identity that the demo's fleet key signs")?;
-        let plans = try_join_all(NODES.iter().map(|(id, region)| plan(directory.path(), id, region, &fleet, &issuer))).await?;
+        outer.output.print(
+            &"1. Nodes: three on this machine, each with an identity that the demo's fleet key signs",
+        )?;
+        let plans = try_join_all(
+            NODES.iter().map(|(id, region)| plan(directory.path(), id, region, &fleet, &issuer)),
+        )
+        .await?;
         let nodes = try_join_all(plans.iter().map(OwnNode::start)).await?;
         for node in &nodes {
             let record = &node.record;
-            outer.output.print(&format!("   {:<5} {:<11} {}", record.id, record.region, record.endpoint()))?;
+            outer.output.print(&format!(
+                "   {:<5} {:<11} {}",
+                record.id,
+                record.region,
+                record.endpoint()
+            ))?;
         }
         let globals = inner_globals(outer, directory.path(), &nodes, &fleet.public())?;
         let profile = make_profile(&globals.paths)?;
         let credentials = Arc::new(make_credentials(&issuer)?);
-        Ok(Self { globals, outer, nodes: tokio::sync::Mutex::new(nodes), credentials, profile: Arc::new(profile), directory })
+        Ok(Self {
+            globals,
+            outer,
+            nodes: tokio::sync::Mutex::new(nodes),
+            credentials,
+            profile: Arc::new(profile),
+            directory,
+        })
     }
 
     async fn clear(self) {
@@ -172,16 +191,20 @@ impl<'a> Stage<'a> {
         let attachment = journey.begin().await?;
         self.show_choice(&journey)?;
         let (session, node) = (attachment.session.clone(), attachment.node.clone());
-        self.print(format_args!("3. Session: Chromium {} on {node}, in its own namespaces", attachment.browser_version))?;
+        self.print(format_args!(
+            "3. Session: Chromium {} on {node}, in its own namespaces",
+            attachment.browser_version
+        ))?;
         let mut seen = Seen::default();
         let (hub, mut inputs) = Hub::new();
         let end = CancellationToken::new();
         let shot = Shot { path: picture.to_owned(), full_page: false };
-        let (arrival, shown) = tokio::join!(journey.travel(attachment, &hub, &mut inputs, &mut seen, &end), async {
-            let shown = none::watch(&hub, VIEWPORT, Some(&shot)).await;
-            end.cancel();
-            shown
-        });
+        let (arrival, shown) =
+            tokio::join!(journey.travel(attachment, &hub, &mut inputs, &mut seen, &end), async {
+                let shown = none::watch(&hub, VIEWPORT, Some(&shot)).await;
+                end.cancel();
+                shown
+            });
         arrival?;
         shown.map_err(|error| failed("take the first picture", &error))?;
         let first = seen.first_picture.map_or(Duration::ZERO, |at| at.duration_since(started));
@@ -191,7 +214,9 @@ impl<'a> Stage<'a> {
             return Err(failed("take the profile home", &chain(refused)));
         }
         let generation = settled.and_then(|settled| settled.current).map_or(0, |head| head.generation);
-        self.print(format_args!("4. Profile: sealed by {node}'s worker, checked and signed here as generation {generation}"))?;
+        self.print(format_args!(
+            "4. Profile: sealed by {node}'s worker, checked and signed here as generation {generation}"
+        ))?;
         Ok((first, node))
     }
 
@@ -201,15 +226,19 @@ impl<'a> Stage<'a> {
         let attachment = journey.begin().await?;
         let (session, node) = (attachment.session.clone(), attachment.node.clone());
         let sent = journey.uploaded.unwrap_or_default();
-        self.print(format_args!("5. Return: profile sealed for {node} alone; {} objects, {} bytes sent", sent.objects, sent.bytes))?;
+        self.print(format_args!(
+            "5. Return: profile sealed for {node} alone; {} objects, {} bytes sent",
+            sent.objects, sent.bytes
+        ))?;
         let mut seen = Seen::default();
         let (hub, mut inputs) = Hub::new();
         let end = CancellationToken::new();
-        let (arrival, moved) = tokio::join!(journey.travel(attachment, &hub, &mut inputs, &mut seen, &end), async {
-            let moved = self.lose_node(&hub, &node, pictures).await;
-            end.cancel();
-            moved
-        });
+        let (arrival, moved) =
+            tokio::join!(journey.travel(attachment, &hub, &mut inputs, &mut seen, &end), async {
+                let moved = self.lose_node(&hub, &node, pictures).await;
+                end.cancel();
+                moved
+            });
         arrival?;
         let (moved_in, moved_to) = moved?;
         // The save of the second visit is real, and is taken home like any other.
@@ -217,9 +246,16 @@ impl<'a> Stage<'a> {
         Ok((moved_in, moved_to, sent.bytes))
     }
 
-    async fn lose_node(&self, hub: &Hub, node: &NodeId, pictures: &Path) -> Result<(Duration, NodeId), Failure> {
+    async fn lose_node(
+        &self,
+        hub: &Hub,
+        node: &NodeId,
+        pictures: &Path,
+    ) -> Result<(Duration, NodeId), Failure> {
         let before = Shot { path: pictures.join("2-second-visit.png"), full_page: false };
-        none::watch(hub, VIEWPORT, Some(&before)).await.map_err(|error| failed("take the second picture", &error))?;
+        none::watch(hub, VIEWPORT, Some(&before))
+            .await
+            .map_err(|error| failed("take the second picture", &error))?;
         self.print(format_args!("   the page remembers: {}", before.path.display()))?;
         self.print(format_args!("6. Failure: {node} is killed (SIGKILL)"))?;
         let killed = Instant::now();
@@ -230,8 +266,14 @@ impl<'a> Stage<'a> {
             .map_err(|_| failed("carry on elsewhere", &"no other node took the session in time"))??;
         let moved_in = killed.elapsed();
         let after = Shot { path: pictures.join("3-after-the-loss.png"), full_page: false };
-        none::watch(hub, VIEWPORT, Some(&after)).await.map_err(|error| failed("take the third picture", &error))?;
-        self.print(format_args!("   carried on at {moved_to} after {} ms, with cookie and tab: {}", moved_in.as_millis(), after.path.display()))?;
+        none::watch(hub, VIEWPORT, Some(&after))
+            .await
+            .map_err(|error| failed("take the third picture", &error))?;
+        self.print(format_args!(
+            "   carried on at {moved_to} after {} ms, with cookie and tab: {}",
+            moved_in.as_millis(),
+            after.path.display()
+        ))?;
         Ok((moved_in, moved_to))
     }
 
@@ -247,7 +289,8 @@ impl<'a> Stage<'a> {
         for line in table.lines() {
             self.print(format_args!("   {line}"))?;
         }
-        let why = select::explain(&surveyed.report.nodes, &surveyed.choice, Strategy::default()).unwrap_or_default();
+        let why = select::explain(&surveyed.report.nodes, &surveyed.choice, Strategy::default())
+            .unwrap_or_default();
         let word = self.outer.output.styled(Style::Strong, "chosen:");
         self.print(format_args!("   {word} {why} ({} ms)", surveyed.report.elapsed.as_millis()))
     }
@@ -278,11 +321,18 @@ fn open_for_nodes(directory: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     let passable = std::fs::Permissions::from_mode(0o711);
-    std::fs::set_permissions(directory, passable).map_err(|error| failed("open the demonstration's directory", &error))
+    std::fs::set_permissions(directory, passable)
+        .map_err(|error| failed("open the demonstration's directory", &error))
 }
 
 /// A node's identity is made first, so that the fleet can sign it before it serves.
-async fn plan(directory: &Path, id: &str, region: &str, fleet: &SigningKey, issuer: &SigningKey) -> Result<local::Plan, Failure> {
+async fn plan(
+    directory: &Path,
+    id: &str,
+    region: &str,
+    fleet: &SigningKey,
+    issuer: &SigningKey,
+) -> Result<local::Plan, Failure> {
     let data_dir = directory.join(id);
     let output = tokio::process::Command::new(local::binary())
         .args(["identity", "--data-dir"])
@@ -312,7 +362,12 @@ async fn plan(directory: &Path, id: &str, region: &str, fleet: &SigningKey, issu
 }
 
 /// A user's directories and settings of their own: the catalog is a file, the fleet is trusted.
-fn inner_globals(outer: &Globals, directory: &Path, nodes: &[OwnNode], fleet: &IdentityKey) -> Result<Globals, Failure> {
+fn inner_globals(
+    outer: &Globals,
+    directory: &Path,
+    nodes: &[OwnNode],
+    fleet: &IdentityKey,
+) -> Result<Globals, Failure> {
     let paths = Paths::below(&directory.join("user"));
     let catalog = directory.join("nodes.json");
     let records: Vec<_> = nodes.iter().map(|node| &node.record).collect();
@@ -339,5 +394,5 @@ fn make_credentials(issuer: &SigningKey) -> Result<Credentials, Failure> {
     let now = SystemTime::now();
     let claims = Claims::new(&issuer.public(), "demo", &client, Scopes::of_a_user(), seconds(now), LIFETIME);
     let credential = Credential::with_seed(claims.sign(issuer), *seed);
-    Ok(Credentials::new(&credential, None, now).map_err(CredentialsError::from)?)
+    Ok(Credentials::new(&credential, None, now)?)
 }

@@ -40,13 +40,13 @@ pub enum Action {
 #[command(group = clap::ArgGroup::new("whom").required(true))]
 pub struct AddArgs {
     /// A fleet's public key (cbrowse-node fleet init prints it), or a file that holds it.
-    #[arg(long, group = "whom", value_name = "KEY|FILE")]
+    #[arg(long, group = "whom", value_name = "KEY|FILE", allow_hyphen_values = true)]
     pub fleet: Option<String>,
     /// A name for the fleet; else the beginning of its key.
     #[arg(long, requires = "fleet", value_name = "NAME")]
     pub name: Option<NodeId>,
     /// A node's id and its identity (cbrowse-node identity prints it).
-    #[arg(long, group = "whom", num_args = 2, value_names = ["ID", "KEY"])]
+    #[arg(long, group = "whom", num_args = 2, value_names = ["ID", "KEY"], allow_hyphen_values = true)]
     pub node: Option<Vec<String>>,
 }
 

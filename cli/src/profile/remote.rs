@@ -88,8 +88,10 @@ async fn missing(
 ) -> Result<Vec<ObjectName>, StoreError> {
     let path = format!("/v1/profiles/{profile}/missing");
     let asked = ObjectNames { names: names.iter().map(ToString::to_string).collect() };
-    let response =
-        connection.request(Ask::new(Method::POST, &path).json(&asked), credentials).await.map_err(remote)?;
+    let response = connection
+        .request(Ask::new(Method::POST, &path).json(&asked), credentials)
+        .await
+        .map_err(|error| remote(&error))?;
     let told: ObjectNames = serde_json::from_slice(&response.body)
         .map_err(|error| StoreError::Remote { message: error.to_string(), retryable: false })?;
     Ok(names.iter().filter(|name| told.names.contains(&name.to_string())).copied().collect())
@@ -107,10 +109,10 @@ async fn get(
         Err(ConnectionError::Refused { problem, .. }) if problem.code == "no_object" => {
             Err(StoreError::Missing(*name))
         }
-        Err(error) => Err(remote(error)),
+        Err(error) => Err(remote(&error)),
     }
 }
 
-fn remote(error: ConnectionError) -> StoreError {
+fn remote(error: &ConnectionError) -> StoreError {
     StoreError::Remote { message: error.to_string(), retryable: error.is_retryable() }
 }

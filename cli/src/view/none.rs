@@ -136,12 +136,11 @@ impl Eyes<'_> {
                 return Err(PictureError::Refused(message));
             }
             Ok(NodeMessage::Bye { reason, .. }) => return Err(PictureError::Ended(reason)),
-            Ok(_) => {}
             // One of the hub's own words; only the last one matters here.
             Err(_) if text.contains("\"link_ended\"") => {
                 return Err(PictureError::Ended("the link is gone".into()));
             }
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
         Ok(())
     }

@@ -44,7 +44,7 @@ struct SignArgs {
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
     /// The node's identity, as `cbrowse-node identity` prints it.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     identity: IdentityKey,
     /// The only id this node may use.
     #[arg(long)]

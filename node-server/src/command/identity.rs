@@ -8,7 +8,7 @@ use crate::identity;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The node's data directory.
-    #[arg(long, value_name = "DIR", env = "CBROWSE_NODE_DATA_DIR", default_value = "/var/lib/cbrowse-node")]
+    #[arg(long, value_name = "DIR", env = "CBROWSE_NODE_DATA_DIR", default_value_os_t = crate::config::default_data_dir())]
     pub data_dir: PathBuf,
 }
 

@@ -33,10 +33,10 @@ pub struct Args {
     #[arg(long, value_delimiter = ',')]
     pub scope: Vec<Scope>,
     /// The user's public key, as `cbrowse login --show-key` prints it. Without it a key is made and printed with the token.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub client_key: Option<IdentityKey>,
     /// The node's data directory; the issuer's key is made there when there is none.
-    #[arg(long, value_name = "DIR", env = "CBROWSE_NODE_DATA_DIR", default_value = "/var/lib/cbrowse-node")]
+    #[arg(long, value_name = "DIR", env = "CBROWSE_NODE_DATA_DIR", default_value_os_t = crate::config::default_data_dir())]
     pub data_dir: PathBuf,
     /// An issuer's key elsewhere, instead of the data directory's; nodes accept its tokens when started with `--token-key` and its public key.
     #[arg(long, value_name = "FILE")]

@@ -136,7 +136,7 @@ fn existing(app: &App, caller: &Authenticated, id: &str) -> Result<Arc<Session>,
 
 /// One attached client, from welcome to bye.
 async fn serve(app: &App, session: &Session, role: Role, mut socket: Socket) {
-    let (viewer, feed) = session.attach(role).await;
+    let (viewer, feed) = session.attach(role);
     let welcome = NodeMessage::Welcome {
         session: session.id.clone(),
         node: app.facts.id.clone(),
@@ -223,7 +223,7 @@ impl Attachment<'_> {
             ClientMessage::Unknown => {}
             // Who only looks gets the pictures at the size that is there.
             ClientMessage::Hello { .. } if self.role == Role::View => {
-                self.session.want_pictures(self.viewer).await
+                self.session.want_pictures(self.viewer).await;
             }
             ClientMessage::Screenshot { .. } => self.session.tell(self.viewer, message).await,
             _ if self.role == Role::View => {

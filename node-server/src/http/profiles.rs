@@ -53,7 +53,7 @@ pub async fn missing(
 ) -> Result<Json<ObjectNames>, Refusal> {
     let owner = caller.allowed(Scope::Profile)?.to_owned();
     let profile = profile_id(&profile)?;
-    let Json(asked) = body.map_err(bad_body)?;
+    let Json(asked) = body.map_err(|rejection| bad_body(&rejection))?;
     if asked.names.len() > MAX_OBJECT_NAMES {
         let detail = format!("{} names; {MAX_OBJECT_NAMES} are allowed at once", asked.names.len());
         return Err(Problem::new(400, "too_many", "Too many names", detail).at("names").into());

@@ -71,13 +71,13 @@ pub async fn create(
     caller: Authenticated,
     body: Result<Json<SessionRequest>, JsonRejection>,
 ) -> Result<impl IntoResponse, Refusal> {
-    let Json(request) = body.map_err(bad_body)?;
+    let Json(request) = body.map_err(|rejection| bad_body(&rejection))?;
     let session = start(&app, &caller, request).await?;
     Ok((StatusCode::CREATED, Json(session.view())))
 }
 
 /// A body that is not what the path expects.
-pub fn bad_body(rejection: JsonRejection) -> Refusal {
+pub fn bad_body(rejection: &JsonRejection) -> Refusal {
     Refusal(Problem::new(rejection.status().as_u16(), "body", "Bad request body", rejection.body_text()))
 }
 

@@ -111,7 +111,7 @@ impl Session {
     }
 
     /// Adds a client. It hears at once what it would have heard before.
-    pub async fn attach(&self, role: Role) -> (Viewer, ViewerFeed) {
+    pub fn attach(&self, role: Role) -> (Viewer, ViewerFeed) {
         let (port, feed) = viewer::channel(role);
         let id = self.next_viewer.fetch_add(1, Ordering::Relaxed);
         {

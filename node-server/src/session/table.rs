@@ -178,7 +178,7 @@ impl Table {
             relays.spawn(async move {
                 // The guard and the writer live exactly as long as the relay.
                 let beside = async {
-                    if let (_, Err(error)) = tokio::join!(pump, door.run(guard)) {
+                    if let ((), Err(error)) = tokio::join!(pump, door.run(guard)) {
                         tracing::warn!("a worker lost its way out: {error}");
                     }
                     std::future::pending::<()>().await;

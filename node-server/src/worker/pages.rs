@@ -59,7 +59,7 @@ enum Opening {
 pub struct Pages {
     tools: DevTools,
     outbox: Outbox<Report>,
-    pages: Vec<Page>,
+    tabs: Vec<Page>,
     active: String,
     viewport: Viewport,
     viewers: BTreeSet<Viewer>,
@@ -91,7 +91,7 @@ impl Pages {
         Self {
             tools,
             outbox,
-            pages: Vec::new(),
+            tabs: Vec::new(),
             active: String::new(),
             viewport: start.request.viewport.clamped(),
             viewers: BTreeSet::new(),
@@ -150,8 +150,8 @@ impl Pages {
             "Target.attachedToTarget" => self.on_attached(&event.params).await,
             "Target.detachedFromTarget" => self.on_detached(&event.params).await,
             "Target.targetInfoChanged" => self.on_changed(&event.params["targetInfo"]).await,
-            "Page.screencastFrame" => self.on_frame(event).await,
-            "Page.frameNavigated" => self.on_navigated(event).await,
+            "Page.screencastFrame" => self.on_frame(event),
+            "Page.frameNavigated" => self.on_navigated(event),
             "Page.frameStartedLoading" => self.on_loading(event, true),
             "Page.frameStoppedLoading" => self.on_loading(event, false),
             "Page.lifecycleEvent" if event.params["name"] == "load" => self.on_loading(event, false),
@@ -167,7 +167,7 @@ impl Pages {
         if info["type"] != "page" {
             return;
         }
-        if self.pages.len() >= MAX_TABS {
+        if self.tabs.len() >= MAX_TABS {
             self.tools.post("", "Target.closeTarget", &json!({ "targetId": target }));
             return;
         }
@@ -177,7 +177,7 @@ impl Pages {
         self.tools.post(&session, "Inspector.enable", &json!({}));
         let (url, title) = (text(&info["url"]), text(&info["title"]));
         let is_popup = info.get("openerId").is_some();
-        self.pages.push(Page { target: target.clone(), session, url, title, loading: true });
+        self.tabs.push(Page { target: target.clone(), session, url, title, loading: true });
         if self.opening != Opening::Over {
             return self.consider_first(&target).await;
         }
@@ -202,7 +202,9 @@ impl Pages {
 
     /// Whether `target` is the first tab to be shown. Called for every tab whose address became known, until one is.
     async fn consider_first(&mut self, target: &str) {
-        let Some(page) = self.pages.iter().find(|page| page.target == target && !page.url.is_empty()) else { return };
+        let Some(page) = self.tabs.iter().find(|page| page.target == target && !page.url.is_empty()) else {
+            return;
+        };
         let is_restored = page.url.starts_with("http");
         let others = match &self.opening {
             Opening::Asked(urls) if !is_new_tab(&page.url) => urls.iter().skip(1).cloned().collect(),
@@ -214,7 +216,7 @@ impl Pages {
             _ => return,
         };
         (self.opening, self.restoring) = (Opening::Over, None);
-        for page in self.pages.iter().filter(|page| is_new_tab(&page.url)) {
+        for page in self.tabs.iter().filter(|page| is_new_tab(&page.url)) {
             self.tools.post("", "Target.closeTarget", &json!({ "targetId": page.target }));
         }
         self.activate(target).await;
@@ -234,10 +236,10 @@ impl Pages {
 
     async fn on_detached(&mut self, params: &Value) {
         let session = text(&params["sessionId"]);
-        let Some(index) = self.pages.iter().position(|page| page.session == session) else { return };
-        let page = self.pages.remove(index);
+        let Some(index) = self.tabs.iter().position(|page| page.session == session) else { return };
+        let page = self.tabs.remove(index);
         if page.target == self.active {
-            match self.pages.last().map(|page| page.target.clone()) {
+            match self.tabs.last().map(|page| page.target.clone()) {
                 Some(next) => self.activate(&next).await,
                 // A browser without a tab shows nothing; a person expects a fresh one.
                 None => {
@@ -250,7 +252,7 @@ impl Pages {
 
     async fn on_changed(&mut self, info: &Value) {
         let target = text(&info["targetId"]);
-        let Some(page) = self.pages.iter_mut().find(|page| page.target == target) else { return };
+        let Some(page) = self.tabs.iter_mut().find(|page| page.target == target) else { return };
         let (url, title) = (text(&info["url"]), text(&info["title"]));
         if (&page.url, &page.title) != (&url, &title) {
             (page.url, page.title) = (url, title);
@@ -268,14 +270,14 @@ impl Pages {
             title: page.title.clone(),
             active: page.target == self.active,
         };
-        self.say(NodeMessage::Tabs { tabs: self.pages.iter().map(tab).collect() }).await;
+        self.say(NodeMessage::Tabs { tabs: self.tabs.iter().map(tab).collect() }).await;
         if let Some(page) = self.current() {
             let report = Report::Page { url: page.url.clone(), title: page.title.clone() };
             self.outbox.send(&report, &[]).await;
         }
     }
 
-    async fn on_frame(&mut self, event: &Event) {
+    fn on_frame(&mut self, event: &Event) {
         let next = self.sequence.wrapping_add(1);
         let Some(frame) = frame::from_screencast(&event.params, next, self.viewport) else { return };
         let shown = self.revealed && self.current().is_some_and(|page| page.session == event.session);
@@ -288,7 +290,7 @@ impl Pages {
         self.untaken.push((next, event.session.clone(), frame.acknowledge));
     }
 
-    async fn on_navigated(&mut self, event: &Event) {
+    fn on_navigated(&mut self, event: &Event) {
         let is_main = event.params["frame"].get("parentId").is_none();
         let is_current = self.current().is_some_and(|page| page.session == event.session);
         if is_main && is_current && !self.revealed && event.params["frame"]["url"] != "about:blank" {
@@ -299,7 +301,7 @@ impl Pages {
     }
 
     fn on_loading(&mut self, event: &Event, loading: bool) {
-        let page = self.pages.iter_mut().find(|page| page.session == event.session);
+        let page = self.tabs.iter_mut().find(|page| page.session == event.session);
         // A page's main frame carries the target's own id.
         let Some(page) = page.filter(|page| event.params["frameId"] == page.target.as_str()) else { return };
         page.loading = loading;
@@ -392,7 +394,7 @@ impl Pages {
     }
 
     async fn on_tab(&mut self, viewer: Viewer, action: TabAction, id: &str, url: String) {
-        let known = self.pages.iter().any(|page| page.target == id);
+        let known = self.tabs.iter().any(|page| page.target == id);
         match action {
             TabAction::Open => {
                 let url = if url.is_empty() { home() } else { url };
@@ -412,7 +414,7 @@ impl Pages {
     }
 
     fn current(&self) -> Option<&Page> {
-        self.pages.iter().find(|page| page.target == self.active)
+        self.tabs.iter().find(|page| page.target == self.active)
     }
 
     fn post_current(&self, method: &str, params: &Value) {
