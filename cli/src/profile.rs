@@ -211,8 +211,10 @@ pub struct Settled {
     pub kept: Vec<String>,
     /// Saves that were refused, and why.
     pub refused: Vec<AcceptError>,
-    /// Sessions of this profile that still close on that node.
+    /// Sessions of this profile that are closing on that node.
     pub closing: u32,
+    /// Sessions of this profile that run on that node.
+    pub running: u32,
 }
 
 /// Takes over every save that waits on a node. With `wait`, first gives sessions that close there the time to finish.
@@ -226,7 +228,7 @@ pub async fn settle(
     let mut settled = Settled::default();
     loop {
         let waiting = ask_proposals(connection, credentials, profile.id()).await?;
-        settled.closing = waiting.closing;
+        (settled.closing, settled.running) = (waiting.closing, waiting.running);
         for view in waiting.proposals {
             let accepted = accept(&profile, connection, credentials, &view.proposal).await;
             let taken = match accepted {
@@ -269,7 +271,7 @@ async fn ask_proposals(
         }
         // A node that never saw the profile holds no saves of it.
         Err(ConnectionError::Refused { problem, .. }) if problem.code == "no_profile" => {
-            Ok(Proposals { proposals: Vec::new(), closing: 0 })
+            Ok(Proposals { proposals: Vec::new(), closing: 0, running: 0 })
         }
         Err(error) => Err(error.into()),
     }

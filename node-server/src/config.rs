@@ -62,6 +62,10 @@ pub struct Given {
     /// Chromium's binary, where it is not in a usual place
     #[arg(long, value_name = "PATH", env = "CBROWSE_NODE_CHROMIUM")]
     chromium: Option<PathBuf>,
+    /// Do not start a browser before there is a session for it: saves memory, costs each first picture 0.3 s
+    #[arg(long, action = clap::ArgAction::SetTrue)]
+    #[serde(default)]
+    no_warm: bool,
     /// MiB a session may write [default: 1024]
     #[arg(long, value_name = "MIB")]
     session_disk: Option<u64>,
@@ -136,6 +140,8 @@ pub struct Settings {
     pub max_sessions: u32,
     /// Chromium's binary.
     pub chromium: Option<PathBuf>,
+    /// A browser waits for the next session.
+    pub warm: bool,
     /// A session's disk in bytes.
     pub session_disk: u64,
     /// How long a session lives without a client.
@@ -181,6 +187,7 @@ pub fn resolve(flags: Given, file: Option<&Path>) -> anyhow::Result<Settings> {
         data_dir: flags.data_dir.or(file.data_dir).unwrap_or_else(default_data_dir),
         max_sessions: flags.max_sessions.or(file.max_sessions).unwrap_or(DEFAULT_MAX_SESSIONS),
         chromium: flags.chromium.or(file.chromium),
+        warm: !(flags.no_warm || file.no_warm),
         session_disk: flags.session_disk.or(file.session_disk).unwrap_or(DEFAULT_SESSION_DISK) << 20,
         idle_timeout: Duration::from_secs(
             flags.idle_timeout.or(file.idle_timeout).unwrap_or(DEFAULT_IDLE_TIMEOUT),

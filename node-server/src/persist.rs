@@ -71,6 +71,27 @@ impl OpenProfile {
     }
 }
 
+/// Changes whenever a file of the directory appears, goes, grows, shrinks or is written. Cheap: reads no contents.
+pub fn fingerprint(directory: &Path) -> u64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut files = Vec::new();
+    let mut waiting = vec![directory.to_owned()];
+    while let Some(path) = waiting.pop() {
+        for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                waiting.push(entry.path());
+            } else {
+                files.push((entry.path(), metadata.len(), metadata.modified().ok()));
+            }
+        }
+    }
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    files.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// What a head says of this save.
 pub fn meta(node: &NodeId, browser_version: &str, now: u64, clean: bool) -> SaveMeta {
     SaveMeta {
@@ -104,5 +125,25 @@ impl ObjectStore for RemoteStore {
     fn put(&self, name: &ObjectName, object: &[u8]) -> Result<(), StoreError> {
         check_object(name, object)?;
         Ok(self.ask_put(name.to_string(), object)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_changes_with_any_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("a/b");
+        std::fs::create_dir(directory.path().join("a")).expect("make");
+        std::fs::write(&file, "1").expect("write");
+        let before = fingerprint(directory.path());
+        assert_eq!(fingerprint(directory.path()), before);
+        std::fs::write(&file, "12").expect("write");
+        let after = fingerprint(directory.path());
+        assert_ne!(after, before);
+        std::fs::remove_file(&file).expect("remove");
+        assert_ne!(fingerprint(directory.path()), after);
     }
 }

@@ -11,9 +11,11 @@ pub mod proxy;
 pub mod store;
 
 use std::{
+    convert::Infallible,
     os::{fd::AsFd as _, unix::net::UnixStream as StdUnixStream},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -29,7 +31,7 @@ use crate::{
     sys::namespace::{self, Room},
     worker::{
         link::{LinkError, Message, Order, Outbox, Report, Start},
-        pages::Pages,
+        pages::{FirstTab, Pages},
         store::RemoteStore,
     },
 };
@@ -38,6 +40,8 @@ use crate::{
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 /// After an interrupt signal, before the kernel ends it with the room.
 const INTERRUPT_DEADLINE: Duration = Duration::from_secs(3);
+/// Lost at most by a node that dies, beside what Chromium itself has not written yet (cookies reach its disk within 30 s).
+const AUTOSAVE_INTERVAL: Duration = Duration::from_secs(20);
 /// The last report leaves within this time, or the server is gone.
 const FAREWELL_DEADLINE: Duration = Duration::from_secs(5);
 /// Orders that may wait for the pages; the reader then waits, and with it the server's queue for this session only.
@@ -52,6 +56,9 @@ pub struct Options {
     /// The browser's binary.
     #[arg(long)]
     pub chromium: PathBuf,
+    /// Start the browser before there is a session.
+    #[arg(long)]
+    pub warm: bool,
 }
 
 /// The worker's whole life. Descriptor 0 is the link to the server, descriptor 1 the guard's channel.
@@ -101,7 +108,7 @@ async fn live(options: &Options) -> anyhow::Result<()> {
     let store = RemoteStore::new(outbox.clone());
     let (order_sender, orders) = mpsc::channel(ORDER_QUEUE);
     let reading = tasks.spawn(read_orders(reader, store.clone(), order_sender));
-    let mut life = Life { options, outbox, store, orders, tasks };
+    let mut life = Life { options, outbox, store, orders: Some(orders), tasks };
     let (reason, failed) = match life.run(guard).await {
         Ok(reason) => (reason, false),
         Err(error) => (format!("{error:#}"), true),
@@ -128,9 +135,13 @@ async fn read_orders(
             Ok(Message { head: Order::Answer { id, missing, error }, tail }) => {
                 store.answer(id, missing, error, tail);
             }
+            // Input that nobody has time for is dropped: answers of the store travel behind it, and a restore waits for them.
+            Ok(Message { head: head @ (Order::Client(..) | Order::Taken(_)), .. }) => {
+                let _ = orders.try_send(head);
+            }
             Ok(Message { head, .. }) => {
                 if orders.send(head).await.is_err() {
-                    return;
+                    break;
                 }
             }
             Err(LinkError::Closed(_)) => break,
@@ -147,7 +158,7 @@ struct Life<'a> {
     options: &'a Options,
     outbox: Outbox<Report>,
     store: RemoteStore,
-    orders: mpsc::Receiver<Order>,
+    orders: Option<mpsc::Receiver<Order>>,
     tasks: JoinSet<()>,
 }
 
@@ -155,25 +166,64 @@ impl Life<'_> {
     /// From ready to the reason of the end.
     async fn run(&mut self, guard: std::os::fd::OwnedFd) -> anyhow::Result<String> {
         let (secret, public) = SessionSecret::generate(&mut SystemRandom);
-        self.outbox.send(&Report::Ready { session_key: public.to_vec() }, &[]).await;
-        let Some(start) = self.wait_for_start().await else { return Ok("never used".into()) };
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         let proxy_port = listener.local_addr()?.port();
         self.tasks.spawn(proxy::run(listener, WorkerEnd::new(guard)?));
-        let profile = self.open_profile(secret, &start).await?;
+        let warm = if self.options.warm { Some(self.warm_browser(proxy_port).await?) } else { None };
+        self.outbox.send(&Report::Ready { session_key: public.to_vec() }, &[]).await;
+        let Some(start) = self.wait_for_start().await else { return Ok("never used".into()) };
+        // A profile is read when Chromium starts, so the one that waits cannot take it.
+        let warm = if start.request.profile.is_some() { end_unused(warm).await } else { warm };
+        let profile = self.open_profile(secret, &start).await?.map(Arc::new);
         let restores = profile.is_some() && keep_open_tabs(&start);
-        let browser = chromium::start(&self.options.chromium, proxy_port, restores)?;
-        let (tools, _pump, events) = devtools::connect(browser.orders, browser.answers)?;
-        let mut pages = Pages::new(tools.clone(), self.outbox.clone(), &start, restores);
-        let mut child = browser.child;
-        let end = pages.run(events, &mut self.orders, &mut child).await;
+        let mut browser = match warm {
+            Some(browser) => browser,
+            None => self.start_browser(proxy_port, restores).await?,
+        };
+        let first = match browser.blank.take() {
+            Some(blank) => FirstTab::Blank(blank),
+            None if restores => FirstTab::Restored,
+            None => FirstTab::Ordered,
+        };
+        let mut pages = Pages::new(browser.tools.clone(), self.outbox.clone(), &start, first);
+        let saver = Saver { outbox: self.outbox.clone(), store: self.store.clone(), profile, start };
+        let orders = self.orders.as_mut().expect("orders are read by one life only");
+        let end = tokio::select! {
+            end = pages.run(&mut browser.events, orders, &mut browser.child) => end,
+            never = saver.save_regularly() => match never {},
+        };
+        self.drain_orders();
         self.outbox.send(&Report::State(SessionState::Closing, end.reason.clone()), &[]).await;
-        let save = end.save && profile.is_some();
-        close(&tools, &mut child, save).await;
-        if let (Some(profile), true) = (profile, save) {
-            self.save_profile(profile, &start, !end.failed).await?;
+        let save = end.save && saver.profile.is_some();
+        close(&browser.tools, &mut browser.child, save).await;
+        if save {
+            saver.save(!end.failed).await?;
         }
         if end.failed { Err(anyhow::anyhow!(end.reason)) } else { Ok(end.reason) }
+    }
+
+    /// Starts Chromium and waits until it takes orders.
+    async fn start_browser(&self, proxy_port: u16, restores: bool) -> anyhow::Result<Running> {
+        let browser = chromium::start(&self.options.chromium, proxy_port, restores)?;
+        let (tools, pump, events) = devtools::connect(browser.orders, browser.answers)?;
+        tools.call("", "Browser.getVersion", serde_json::json!({})).await.context("start Chromium")?;
+        Ok(Running { child: browser.child, tools, events, blank: None, _pump: pump })
+    }
+
+    /// With a window and a blank tab: making the first window is most of what is left of a start.
+    async fn warm_browser(&self, proxy_port: u16) -> anyhow::Result<Running> {
+        let mut browser = self.start_browser(proxy_port, false).await?;
+        let blank = serde_json::json!({ "url": "about:blank" });
+        let tab = browser.tools.call("", "Target.createTarget", blank).await.context("open the first tab")?;
+        browser.blank = tab["targetId"].as_str().map(str::to_owned);
+        Ok(browser)
+    }
+
+    /// What still comes is too late. Unread, it would hold up the answers that a save waits for.
+    fn drain_orders(&mut self) {
+        if let Some(mut orders) = self.orders.take() {
+            self.tasks.spawn(async move { while orders.recv().await.is_some() {} });
+        }
     }
 
     async fn open_profile(
@@ -193,30 +243,81 @@ impl Life<'_> {
         Ok(Some(profile))
     }
 
-    /// A crashed browser's files are saved too, marked so; whoever opens them decides.
-    async fn save_profile(&self, profile: OpenProfile, start: &Start, clean: bool) -> anyhow::Result<()> {
-        let meta = persist::meta(&start.node, &start.browser_version, crate::node::unix_now(), clean);
-        let (store, directory) = (self.store.clone(), Path::new(chromium::DATA_DIRECTORY));
-        let granted = start.request.profile.as_ref().map(|grant| grant.profile.clone());
-        let saving = tokio::task::spawn_blocking(move || profile.save(directory, &store, &meta));
-        let (proposal, saved) = saving.await?.context("save the profile")?;
-        if let Some(profile) = granted {
-            self.outbox.send(&Report::Proposal { profile }, &proposal).await;
-        }
-        let (generation, stats) = (saved.generation, saved.stats);
-        let told = NodeMessage::Saved { generation, objects: stats.new_objects, bytes: stats.sent_bytes };
-        self.outbox.send(&Report::Say(None, told), &[]).await;
-        Ok(())
-    }
-
     async fn wait_for_start(&mut self) -> Option<Start> {
         loop {
-            match self.orders.recv().await? {
+            match self.orders.as_mut()?.recv().await? {
                 Order::Start(start) => return Some(*start),
                 Order::Close { .. } => return None,
                 _ => {}
             }
         }
+    }
+}
+
+/// A Chromium that takes orders.
+struct Running {
+    child: tokio::process::Child,
+    tools: devtools::DevTools,
+    events: mpsc::Receiver<devtools::Event>,
+    /// A tab that waits for its first address.
+    blank: Option<String>,
+    _pump: devtools::Pump,
+}
+
+/// Ends the browser that waited, and what it wrote: the profile's directory must be fresh.
+async fn end_unused(warm: Option<Running>) -> Option<Running> {
+    if let Some(mut browser) = warm {
+        let _ = browser.child.kill().await;
+        let _ = std::fs::remove_dir_all(chromium::DATA_DIRECTORY);
+    }
+    None
+}
+
+/// Seals the session's profile and proposes it to its owner: now and then, and at the end.
+struct Saver {
+    outbox: Outbox<Report>,
+    store: RemoteStore,
+    profile: Option<Arc<OpenProfile>>,
+    start: Start,
+}
+
+impl Saver {
+    /// Saves every [`AUTOSAVE_INTERVAL`] in which a file changed. What a running browser has not written yet is not in it.
+    async fn save_regularly(&self) -> Infallible {
+        if self.profile.is_none() {
+            return std::future::pending().await;
+        }
+        let mut last = None;
+        loop {
+            tokio::time::sleep(AUTOSAVE_INTERVAL).await;
+            let looked =
+                tokio::task::spawn_blocking(|| persist::fingerprint(Path::new(chromium::DATA_DIRECTORY)));
+            let seen = looked.await.ok();
+            if seen == last {
+                continue;
+            }
+            match self.save(false).await {
+                Ok(()) => last = seen,
+                Err(error) => tracing::warn!("save a running profile: {error:#}"),
+            }
+        }
+    }
+
+    /// A crashed browser's files are saved too, marked so; whoever opens them decides.
+    async fn save(&self, clean: bool) -> anyhow::Result<()> {
+        let (Some(profile), Some(granted)) = (self.profile.clone(), &self.start.request.profile) else {
+            return Ok(());
+        };
+        let meta =
+            persist::meta(&self.start.node, &self.start.browser_version, crate::node::unix_now(), clean);
+        let (store, directory) = (self.store.clone(), Path::new(chromium::DATA_DIRECTORY));
+        let saving = tokio::task::spawn_blocking(move || profile.save(directory, &store, &meta));
+        let (proposal, saved) = saving.await?.context("save the profile")?;
+        self.outbox.send(&Report::Proposal { profile: granted.profile.clone() }, &proposal).await;
+        let (generation, stats) = (saved.generation, saved.stats);
+        let told = NodeMessage::Saved { generation, objects: stats.new_objects, bytes: stats.sent_bytes };
+        self.outbox.send(&Report::Say(None, told), &[]).await;
+        Ok(())
     }
 }
 

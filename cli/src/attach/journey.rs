@@ -4,7 +4,7 @@
 //! survey -> seat on the best node that takes it -> relay -> link lost? the same session again -> node gone? the next best node
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use cbrowse_protocol::{
     api::SessionRequest,
@@ -12,6 +12,7 @@ use cbrowse_protocol::{
     node::NodeRecord,
 };
 use cbrowse_registry::Listing;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -26,7 +27,7 @@ use crate::{
     output::Output,
     pending::{self, Pending},
     probe::{Probed, Report},
-    profile::{CarryError, OpenProfile, Settled, Uploaded, settle},
+    profile::{CarryError, OpenProfile, Settled, Uploaded, chain, settle},
     select::{Choice, Constraints, Strategy},
     survey::{Survey, survey},
     view::{Event, Hub, Inputs},
@@ -218,7 +219,12 @@ impl<'a> Journey<'a> {
         stop: &CancellationToken,
     ) -> Result<Arrival, Failure> {
         loop {
-            let reason = match attachment.relay(hub, inputs, seen, stop).await {
+            let (session, saved) = (attachment.session.clone(), seen.saved.clone());
+            let end = tokio::select! {
+                end = attachment.relay(hub, inputs, seen, stop) => end,
+                never = self.take_home(&session, &saved) => match never {},
+            };
+            let reason = match end {
                 End::Over { reason, saving } => return Ok(Arrival { reason, saving }),
                 End::Unconfirmed => {
                     let reason =
@@ -235,6 +241,23 @@ impl<'a> Journey<'a> {
                 }
             };
             attachment = mended;
+        }
+    }
+
+    /// Takes every autosave home as it is told of, so that a node that dies takes little with it.
+    async fn take_home(&self, session: &SessionId, saved: &Notify) -> Infallible {
+        loop {
+            saved.notified().await;
+            match self.settle(session, Duration::ZERO).await {
+                Ok(settled) => {
+                    for refused in settled.iter().flat_map(|settled| &settled.refused) {
+                        self.output.warn(format_args!("an autosave was refused: {}", chain(refused)));
+                    }
+                }
+                Err(failure) => {
+                    self.output.warn(format_args!("an autosave is not home yet: {}", failure.message));
+                }
+            }
         }
     }
 
@@ -326,7 +349,7 @@ pub async fn settle_one(
     match interview(&Probed::unprobed(pending.node.clone()), &judge.of_own_record()).await {
         Interview::Trusted(mut finalist) => {
             let settled = settle(profile, &mut finalist.connection, credentials, wait).await?;
-            if settled.closing == 0 && settled.refused.is_empty() {
+            if settled.closing + settled.running == 0 && settled.refused.is_empty() {
                 pending::forget(paths, &pending.session);
             }
             Ok(settled)

@@ -1,6 +1,9 @@
 //! A session over one WebSocket: attached, relayed between node and viewers, and ended in order.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use cbrowse_protocol::{
@@ -11,6 +14,7 @@ use cbrowse_protocol::{
 };
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
@@ -118,6 +122,8 @@ pub struct Seen {
     pub first_picture: Option<Instant>,
     /// The session's tabs, as last told.
     pub tabs: Vec<Tab>,
+    /// Told whenever the node holds a new save.
+    pub saved: Arc<Notify>,
     /// Sent once at the first welcome: pictures flow before anybody has opened a viewer.
     pub greeting: Option<Viewport>,
 }
@@ -208,6 +214,10 @@ fn take(message: Message, hub: &Hub, seen: &mut Seen) -> Option<End> {
 fn take_control(message: NodeMessage, hub: &Hub, seen: &mut Seen) -> Option<End> {
     let end = match &message {
         NodeMessage::Bye { reason, saving } => Some(End::Over { reason: reason.clone(), saving: *saving }),
+        NodeMessage::Saved { .. } => {
+            seen.saved.notify_one();
+            None
+        }
         NodeMessage::Tabs { tabs } => {
             seen.tabs.clone_from(tabs);
             None

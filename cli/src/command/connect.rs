@@ -155,7 +155,7 @@ async fn start_own_node(globals: &Globals) -> Result<Option<OwnNode>, Failure> {
         Failure::new(Exit::Configuration, "local_node", format!("cannot make {}: {error}", parent.display()))
     })?;
     let id = "private".parse().expect("letters are an id");
-    let plan = local::Plan { data_dir, id, region: "local".into(), arguments: Vec::new() };
+    let plan = local::Plan { data_dir, id, region: "local".into(), arguments: vec!["--no-warm".into()] };
     OwnNode::start(&plan).await.map(Some)
 }
 

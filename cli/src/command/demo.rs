@@ -355,6 +355,8 @@ async fn plan(
         file.display().to_string(),
         // A key may begin with a dash.
         format!("--token-key={}", issuer.public()),
+        // Every session of the demonstration brings a profile, which a waiting browser could not take.
+        "--no-warm".into(),
         "--max-sessions".into(),
         "2".into(),
     ];

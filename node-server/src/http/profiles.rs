@@ -112,14 +112,14 @@ pub async fn proposals(
     let owner = caller.allowed(Scope::Profile)?.to_owned();
     let profile = profile_id(&profile)?;
     // Counted before the proposals are read: a session that ends in between is then seen as still closing, never missed.
-    let closing = u32::try_from(app.table.of_profile(&profile)).unwrap_or(u32::MAX);
+    let (running, closing) = app.table.of_profile(&profile);
     let objects = app.objects.clone();
     let proposals = blocking(move || {
         objects.check_owner(&profile, &owner)?;
         objects.proposals(&profile)
     })
     .await?;
-    Ok(Json(Proposals { proposals, closing }))
+    Ok(Json(Proposals { proposals, closing, running }))
 }
 
 /// `DELETE /v1/profiles/{profile}/proposals/{name}`: the owner has taken it.

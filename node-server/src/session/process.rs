@@ -30,6 +30,8 @@ pub struct Template {
     pub chromium: PathBuf,
     /// Writable bytes.
     pub disk: u64,
+    /// Chromium is started before there is a session.
+    pub warm: bool,
 }
 
 /// A worker whose room stands, before it has a session. Dropping it ends the room.
@@ -89,6 +91,7 @@ fn command(template: &Template, link: OwnedFd, guard: OwnedFd) -> Command {
         .arg(template.disk.to_string())
         .arg("--chromium")
         .arg(&template.chromium)
+        .args(template.warm.then_some("--warm"))
         .env_clear()
         .envs(std::env::var_os("RUST_LOG").map(|filter| ("RUST_LOG", filter)))
         .current_dir("/")

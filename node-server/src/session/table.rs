@@ -257,13 +257,18 @@ impl Table {
         owned
     }
 
-    /// Sessions of a profile that are not over.
-    pub fn of_profile(&self, profile: &ProfileId) -> usize {
+    /// Sessions of a profile: how many run, and how many are closing.
+    pub fn of_profile(&self, profile: &ProfileId) -> (u32, u32) {
         let sessions = self.sessions.lock().expect("no holder panics");
-        sessions
+        let alive = sessions
             .values()
-            .filter(|session| session.profile.as_ref() == Some(profile) && !session.is_over())
-            .count()
+            .filter(|session| session.profile.as_ref() == Some(profile) && !session.is_over());
+        alive.fold(
+            (0, 0),
+            |(running, closing), session| {
+                if session.is_closing() { (running, closing + 1) } else { (running + 1, closing) }
+            },
+        )
     }
 
     /// Whether no new session is admitted.

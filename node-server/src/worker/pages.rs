@@ -23,6 +23,19 @@ use crate::{
 const FRAME_QUALITY: u8 = 80;
 /// Tabs of one session; a page that opens more is refused them.
 const MAX_TABS: usize = 64;
+/// A page that came and drew nothing new within this time is asked for its picture: Chromium's stream follows changes, and
+/// the one change of a page that rests can fall between two processes.
+const PICTURE_PATIENCE: Duration = Duration::from_millis(250);
+/// A process whose pipe ended has ended too, or hangs.
+const EXIT_PATIENCE: Duration = Duration::from_secs(2);
+/// Longest address and text of a page that is shown, in bytes: a page can make both as long as it likes, and all tabs
+/// together must fit one control message.
+const MAX_SHOWN_ADDRESS: usize = 2048;
+const MAX_SHOWN_TEXT: usize = 1024;
+/// Longest text of a dialog, in bytes.
+const MAX_DIALOG_TEXT: usize = 16 * 1024;
+/// Questions to Chromium under way at once: each may hold a picture of the whole page.
+const MAX_TASKS: usize = 16;
 /// Restored tabs appear within half a second of the blank one; without them the start page is shown after this.
 const RESTORE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -42,6 +55,16 @@ struct Page {
     url: String,
     title: String,
     loading: bool,
+}
+
+/// Where the first tab comes from.
+pub enum FirstTab {
+    /// It is there, blank.
+    Blank(String),
+    /// It has to be opened.
+    Ordered,
+    /// The profile brings its tabs back, unless something else was asked for.
+    Restored,
 }
 
 /// What the first tab shows.
@@ -68,6 +91,10 @@ pub struct Pages {
     /// Frames sent and not yet taken by any client: sequence, DevTools session, Chromium's number.
     untaken: Vec<(u32, String, i64)>,
     opening: Opening,
+    /// A blank tab that waits for the first address.
+    blank: Option<String>,
+    /// Until when a page that has just come must have sent a picture by itself.
+    unpictured: Option<Instant>,
     /// Until when restored tabs are waited for.
     restoring: Option<Instant>,
     /// Tabs that were asked for behind the active one and are still to appear.
@@ -78,15 +105,19 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Pages of a browser that has just started; `restores`: its profile had tabs open.
-    pub fn new(tools: DevTools, outbox: Outbox<Report>, start: &Start, restores: bool) -> Self {
+    /// Pages of a browser that nobody has used yet.
+    pub fn new(tools: DevTools, outbox: Outbox<Report>, start: &Start, first: FirstTab) -> Self {
         let request = &start.request;
         let opening = match &request.url {
-            None if restores => Opening::Restored,
+            None if matches!(first, FirstTab::Restored) => Opening::Restored,
             url => {
-                let first = url.clone().unwrap_or_else(home);
-                Opening::Asked(std::iter::once(first).chain(request.tabs.iter().cloned()).collect())
+                let front = url.clone().unwrap_or_else(home);
+                Opening::Asked(std::iter::once(front).chain(request.tabs.iter().cloned()).collect())
             }
+        };
+        let blank = match first {
+            FirstTab::Blank(target) => Some(target),
+            FirstTab::Ordered | FirstTab::Restored => None,
         };
         Self {
             tools,
@@ -98,7 +129,9 @@ impl Pages {
             sequence: 0,
             untaken: Vec::new(),
             opening,
+            blank,
             restoring: None,
+            unpictured: None,
             behind: 0,
             revealed: false,
             tasks: JoinSet::new(),
@@ -108,7 +141,7 @@ impl Pages {
     /// Serves until a close order, the server's end, or Chromium's.
     pub async fn run(
         &mut self,
-        mut events: mpsc::Receiver<Event>,
+        events: &mut mpsc::Receiver<Event>,
         orders: &mut mpsc::Receiver<Order>,
         child: &mut Child,
     ) -> End {
@@ -129,13 +162,22 @@ impl Pages {
                 },
                 Some(_) = self.tasks.join_next() => {}
                 () = patience(self.restoring) => self.give_up_restoring(),
+                () = patience(self.unpictured) => {
+                    self.unpictured = None;
+                    self.restart_stream();
+                }
             }
         }
     }
 
+    /// The pipe ended: Chromium is gone, or its pages made more events than can be read.
     async fn gone(&mut self, child: &mut Child) -> End {
-        let status = child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
-        End { reason: format!("Chromium ended by itself ({status})"), save: true, failed: true }
+        let reason = match tokio::time::timeout(EXIT_PATIENCE, child.wait()).await {
+            Ok(Ok(status)) => format!("Chromium ended by itself ({status})"),
+            Ok(Err(error)) => format!("Chromium cannot be waited for: {error}"),
+            Err(_) => "the pages made more events than can be read".into(),
+        };
+        End { reason, save: true, failed: true }
     }
 
     async fn say(&self, message: NodeMessage) {
@@ -164,7 +206,7 @@ impl Pages {
     async fn on_attached(&mut self, params: &Value) {
         let info = &params["targetInfo"];
         let (session, target) = (text(&params["sessionId"]), text(&info["targetId"]));
-        if info["type"] != "page" {
+        if info["type"] != "page" || is_browser_ui(&info["url"]) {
             return;
         }
         if self.tabs.len() >= MAX_TABS {
@@ -175,7 +217,7 @@ impl Pages {
         // Tells again what a page that was there before us has done already.
         self.tools.post(&session, "Page.setLifecycleEventsEnabled", &json!({ "enabled": true }));
         self.tools.post(&session, "Inspector.enable", &json!({}));
-        let (url, title) = (text(&info["url"]), text(&info["title"]));
+        let (url, title) = (shown_address(&info["url"]), shortened(&info["title"], MAX_SHOWN_TEXT));
         let is_popup = info.get("openerId").is_some();
         self.tabs.push(Page { target: target.clone(), session, url, title, loading: true });
         if self.opening != Opening::Over {
@@ -191,6 +233,8 @@ impl Pages {
     /// Orders the first of the tabs that were asked for; restored ones come by themselves.
     fn order_first(&mut self) {
         match &self.opening {
+            // The tab that waits takes it, once it is attached to.
+            Opening::Asked(_) if self.blank.is_some() => {}
             Opening::Asked(urls) => {
                 let first = urls.first().cloned().unwrap_or_else(home);
                 self.tools.post("", "Target.createTarget", &json!({ "url": first }));
@@ -206,11 +250,17 @@ impl Pages {
             return;
         };
         let is_restored = page.url.starts_with("http");
+        let is_waiting = self.blank.as_deref() == Some(target);
+        let mut front = None;
         let others = match &self.opening {
-            Opening::Asked(urls) if !is_new_tab(&page.url) => urls.iter().skip(1).cloned().collect(),
+            Opening::Asked(urls) if is_waiting || (self.blank.is_none() && !is_new_tab(&page.url)) => {
+                front = urls.first().filter(|_| is_waiting).cloned();
+                urls.iter().skip(1).cloned().collect()
+            }
             // It may have loaded before anybody looked.
             Opening::Restored if is_restored => {
                 self.revealed = true;
+                self.unpictured = Some(Instant::now() + PICTURE_PATIENCE);
                 Vec::new()
             }
             _ => return,
@@ -219,7 +269,11 @@ impl Pages {
         for page in self.tabs.iter().filter(|page| is_new_tab(&page.url)) {
             self.tools.post("", "Target.closeTarget", &json!({ "targetId": page.target }));
         }
+        self.blank = None;
         self.activate(target).await;
+        if let Some(url) = front {
+            self.navigate(url);
+        }
         for url in others {
             self.behind += 1;
             self.tools.post("", "Target.createTarget", &json!({ "url": url, "background": true }));
@@ -253,7 +307,7 @@ impl Pages {
     async fn on_changed(&mut self, info: &Value) {
         let target = text(&info["targetId"]);
         let Some(page) = self.tabs.iter_mut().find(|page| page.target == target) else { return };
-        let (url, title) = (text(&info["url"]), text(&info["title"]));
+        let (url, title) = (shown_address(&info["url"]), shortened(&info["title"], MAX_SHOWN_TEXT));
         if (&page.url, &page.title) != (&url, &title) {
             (page.url, page.title) = (url, title);
             if self.opening != Opening::Over {
@@ -287,6 +341,7 @@ impl Pages {
             return;
         }
         self.sequence = next;
+        self.unpictured = None;
         self.untaken.push((next, event.session.clone(), frame.acknowledge));
     }
 
@@ -295,8 +350,9 @@ impl Pages {
         let is_current = self.current().is_some_and(|page| page.session == event.session);
         if is_main && is_current && !self.revealed && event.params["frame"]["url"] != "about:blank" {
             self.revealed = true;
-            // What the stream holds is the blank page; begin again with this one.
-            self.restart_stream();
+        }
+        if is_main && is_current {
+            self.unpictured = Some(Instant::now() + PICTURE_PATIENCE);
         }
     }
 
@@ -329,8 +385,8 @@ impl Pages {
     async fn on_dialog(&mut self, event: &Event) {
         let message = NodeMessage::Dialog {
             kind: text(&event.params["type"]),
-            message: text(&event.params["message"]),
-            default: text(&event.params["defaultPrompt"]),
+            message: shortened(&event.params["message"], MAX_DIALOG_TEXT),
+            default: shortened(&event.params["defaultPrompt"], MAX_DIALOG_TEXT),
         };
         self.say(message).await;
     }
@@ -373,16 +429,19 @@ impl Pages {
         }
         match message {
             ClientMessage::Hello { viewport } | ClientMessage::Resize { viewport } => self.resize(viewport),
+            ClientMessage::DialogAnswer { accept, text } => {
+                let params = json!({ "accept": accept, "promptText": text });
+                self.post_current("Page.handleJavaScriptDialog", &params);
+            }
+            _ if self.tasks.len() >= MAX_TASKS => {
+                self.fail(viewer, "page", "the page is busy with what was asked before".into()).await;
+            }
             ClientMessage::Navigate { url } => match address::check(&url) {
                 Ok(()) => self.navigate(url),
                 Err(refusal) => self.fail(viewer, "navigate", refusal.to_string()).await,
             },
             ClientMessage::History { step } => self.step(viewer, step),
             ClientMessage::Tab { action, id, url } => self.on_tab(viewer, action, &id, url).await,
-            ClientMessage::DialogAnswer { accept, text } => {
-                let params = json!({ "accept": accept, "promptText": text });
-                self.post_current("Page.handleJavaScriptDialog", &params);
-            }
             ClientMessage::Screenshot { full_page } => self.screenshot(viewer, full_page),
             _ => {}
         }
@@ -467,7 +526,9 @@ impl Pages {
         let (tools, outbox) = (self.tools.clone(), self.outbox.clone());
         self.tasks.spawn(async move {
             let message = match tools.call(&session, "Page.navigate", json!({ "url": url })).await {
-                Ok(result) => result["errorText"].as_str().map(|error| format!("{url}: {error}")),
+                Ok(result) => result["errorText"]
+                    .as_str()
+                    .map(|error| format!("{}: {error}", cut(&url, MAX_SHOWN_TEXT))),
                 Err(error) => Some(error.to_string()),
             };
             if let Some(message) = message {
@@ -537,6 +598,11 @@ fn is_new_tab(url: &str) -> bool {
     url.starts_with("chrome://newtab") || url.starts_with("chrome://new-tab-page") || url == NEW_TAB
 }
 
+/// Chromium's own surfaces (its address bar's list, for one) sometimes call themselves pages.
+fn is_browser_ui(url: &Value) -> bool {
+    url.as_str().is_some_and(|url| url.starts_with("chrome://") && url.contains(".top-chrome"))
+}
+
 fn home() -> String {
     format!("http://{}/", crate::guard::START_HOST)
 }
@@ -546,6 +612,25 @@ async fn patience(until: Option<Instant>) {
         Some(until) => tokio::time::sleep_until(until).await,
         None => std::future::pending().await,
     }
+}
+
+/// An address that is too long to be shown is known by its origin.
+fn shown_address(value: &Value) -> String {
+    let url = value.as_str().unwrap_or_default();
+    if url.len() <= MAX_SHOWN_ADDRESS {
+        return url.to_owned();
+    }
+    let origin: Vec<&str> = url.splitn(4, '/').take(3).collect();
+    format!("{}/", cut(&origin.join("/"), MAX_SHOWN_ADDRESS))
+}
+
+fn shortened(value: &Value, limit: usize) -> String {
+    cut(value.as_str().unwrap_or_default(), limit).to_owned()
+}
+
+fn cut(text: &str, limit: usize) -> &str {
+    let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
 }
 
 fn text(value: &Value) -> String {

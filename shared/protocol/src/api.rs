@@ -179,8 +179,11 @@ pub struct ObjectNames {
 pub struct Proposals {
     /// What the worker signed, opaque to the node.
     pub proposals: Vec<ProposalView>,
-    /// Sessions of this profile that are still closing, so more may come.
+    /// Sessions of this profile that are closing, so more comes soon.
     pub closing: u32,
+    /// Sessions of this profile that run, so more comes some day.
+    #[serde(default)]
+    pub running: u32,
 }
 
 /// One waiting save.
