@@ -1,6 +1,9 @@
-//! What the CLI's parts do with real browsers and sockets.
+//! What the CLI's parts do with real nodes, registries, browsers and sockets.
 
+mod catalogs;
 mod chromium;
 mod command_line;
+mod connecting;
+mod user;
 mod viewer;
 mod viewer_door;
