@@ -1,5 +1,7 @@
-//! What tests need and nobody ships: launchers of real servers, and what they stand on.
+//! What tests need and nobody ships: launchers of real servers, what they stand on, and the benchmark.
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod consul;
 pub mod fleet;
 pub mod node;

@@ -1,0 +1,218 @@
+//! The benchmark: what a user waits for with cbrowse, next to the same with a bare DevTools client on this machine.
+//!
+//! Both sides show the same pages in the same Chromium with the same flags. They take turns, and who begins changes
+//! with every run, so that a machine that becomes slower or faster meanwhile does so for both.
+
+pub mod bare;
+pub mod picture;
+pub mod remote;
+pub mod report;
+pub mod side;
+pub mod site;
+pub mod statistics;
+pub mod world;
+
+use std::time::{Duration, Instant};
+
+use self::{
+    bare::Bare,
+    remote::{Remote, Steps},
+    report::{Measure, Results},
+    side::{Press, Side, first_of, rate, react, rest},
+    site::{STILL, Site, TOGGLE},
+    world::World,
+};
+
+/// Presses of each side in one run.
+const PRESSES: u32 = 10;
+/// Nodes among which is chosen.
+const CHOICE: usize = 3;
+
+/// What to measure.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(about = "Measures cbrowse next to a bare DevTools client on this machine")]
+pub struct Options {
+    /// How often everything is measured
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub runs: u32,
+    /// Print one JSON document instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Measures everything. Call it inside a [`tokio::task::LocalSet`].
+pub async fn run(options: &Options) -> anyhow::Result<Results> {
+    let node = cbrowse::local::binary();
+    anyhow::ensure!(
+        node.is_file(),
+        "cbrowse-node is not beside this program; build it: cargo build {}-p cbrowse-node",
+        if cfg!(debug_assertions) { "" } else { "--release " }
+    );
+    let mut results = Results::new(options.runs, bare::version().await?);
+    let site = Site::start().await?;
+    for run in 0..options.runs {
+        cold(&mut results, &site, run).await?;
+    }
+    let mut standing = Standing::start(site).await?;
+    let measured = standing.measure(&mut results, options.runs).await;
+    let ended = standing.end().await;
+    measured.and(ended).map(|()| results)
+}
+
+/// Who is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Cbrowse,
+    Bare,
+}
+
+/// Both, each first in every other run.
+fn turns(run: u32) -> [Turn; 2] {
+    if run.is_multiple_of(2) { [Turn::Cbrowse, Turn::Bare] } else { [Turn::Bare, Turn::Cbrowse] }
+}
+
+/// A node, and a Chromium, that are started for this picture alone.
+async fn cold(results: &mut Results, site: &Site, run: u32) -> anyhow::Result<()> {
+    for turn in turns(run) {
+        if turn == Turn::Cbrowse {
+            let world = World::start(1, site).await?;
+            let steps = connect(&world, site).await;
+            let started_in = world.started_in;
+            world.end().await;
+            let pictured = steps?.pictured;
+            results.cbrowse(Measure::Nothing).push_time(started_in + pictured);
+            results.cbrowse(Measure::Fresh).push_time(pictured);
+        } else {
+            let took = start_and_show(site).await?;
+            results.bare(Measure::Nothing).push_time(took);
+            results.bare(Measure::Fresh).push_time(took);
+        }
+    }
+    Ok(())
+}
+
+/// From `connect` to the first picture of the page, and the end of the session.
+async fn connect(world: &World, site: &Site) -> anyhow::Result<Steps> {
+    world.ready().await?;
+    let mut remote = Remote::open(world, &site.still()).await?;
+    let picture = first_of(&mut remote, STILL).await?;
+    let steps = Steps { pictured: picture.at.duration_since(remote.began), ..remote.steps };
+    remote.close().await?;
+    Ok(steps)
+}
+
+/// From the start of a Chromium to the first picture of the page.
+async fn start_and_show(site: &Site) -> anyhow::Result<Duration> {
+    let began = Instant::now();
+    let mut browser = Bare::start()?;
+    browser.show(&site.still()).await?;
+    let picture = first_of(&mut browser, STILL).await?;
+    browser.end().await?;
+    Ok(picture.at.duration_since(began))
+}
+
+/// What runs for all measurements that do not start it themselves.
+struct Standing {
+    site: Site,
+    world: World,
+    several: World,
+    /// Stays up between its pictures, as somebody's own browser does.
+    bare: Bare,
+}
+
+impl Standing {
+    async fn start(site: Site) -> anyhow::Result<Self> {
+        let (world, several) = (World::start(1, &site).await?, World::start(CHOICE, &site).await?);
+        Ok(Self { world, several, bare: Bare::start()?, site })
+    }
+
+    async fn measure(&mut self, results: &mut Results, runs: u32) -> anyhow::Result<()> {
+        for run in 0..runs {
+            results.cbrowse(Measure::Choice).push_time(self.several.choose().await?);
+            for turn in turns(run) {
+                self.first_pictures(results, turn).await?;
+            }
+        }
+        let mut remote = Remote::open(&self.world, &self.site.toggle()).await?;
+        self.bare.show(&self.site.toggle()).await?;
+        first_of(&mut remote, TOGGLE[0]).await?;
+        first_of(&mut self.bare, TOGGLE[0]).await?;
+        for count in 0..runs * PRESSES {
+            for turn in turns(count) {
+                if turn == Turn::Cbrowse {
+                    let (reaction, trip) = press(&mut remote, count).await?;
+                    results.cbrowse(Measure::Reaction).push_time(reaction);
+                    results.cbrowse(Measure::Trip).push_time(trip);
+                } else {
+                    let (reaction, trip) = press(&mut self.bare, count).await?;
+                    results.bare(Measure::Reaction).push_time(reaction);
+                    results.bare(Measure::Trip).push_time(trip);
+                }
+            }
+        }
+        for run in 0..runs {
+            for turn in turns(run) {
+                match turn {
+                    Turn::Cbrowse => {
+                        results.cbrowse(Measure::Rate).push(moving(&mut remote, &self.site).await?);
+                    }
+                    Turn::Bare => results.bare(Measure::Rate).push(moving(&mut self.bare, &self.site).await?),
+                }
+            }
+        }
+        self.bare.hide().await?;
+        remote.close().await
+    }
+
+    async fn first_pictures(&mut self, results: &mut Results, turn: Turn) -> anyhow::Result<()> {
+        if turn == Turn::Cbrowse {
+            let steps = connect(&self.world, &self.site).await?;
+            results.cbrowse(Measure::Warm).push_time(steps.pictured);
+            results.cbrowse(Measure::Tab).push_time(steps.pictured);
+            results.steps.push(steps);
+            return Ok(());
+        }
+        results.bare(Measure::Warm).push_time(start_and_show(&self.site).await?);
+        let began = Instant::now();
+        self.bare.show(&self.site.still()).await?;
+        let picture = first_of(&mut self.bare, STILL).await?;
+        results.bare(Measure::Tab).push_time(picture.at.duration_since(began));
+        self.bare.hide().await
+    }
+
+    async fn end(self) -> anyhow::Result<()> {
+        self.world.end().await;
+        self.several.end().await;
+        self.bare.end().await
+    }
+}
+
+/// One press, by button and key in turn, and one message with its answer.
+async fn press(side: &mut impl Side, count: u32) -> anyhow::Result<(Duration, Duration)> {
+    let with = if count.is_multiple_of(2) { Press::Button } else { Press::Key };
+    let reaction = react(side, with, count).await?;
+    rest(side).await?;
+    Ok((reaction, side.round_trip().await?))
+}
+
+/// Pictures a second of a page that moves, which then rests again so that the other side has the machine.
+async fn moving(side: &mut impl Side, site: &Site) -> anyhow::Result<f64> {
+    side.go(&site.moving()).await?;
+    let rate = rate(side).await?;
+    side.go(&site.still()).await?;
+    first_of(side, STILL).await?;
+    rest(side).await?;
+    Ok(rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_begin_equally_often() {
+        let first = (0..10).filter(|run| turns(*run)[0] == Turn::Cbrowse).count();
+        assert_eq!(first, 5);
+        assert!((0..10).all(|run| turns(run)[0] != turns(run)[1]));
+    }
+}

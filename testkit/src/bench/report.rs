@@ -1,0 +1,269 @@
+//! What was measured, as a table for people and as JSON for programs.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use serde_json::{Value, json};
+
+use super::{
+    remote::Steps,
+    statistics::{Samples, Summary},
+};
+
+/// One thing that is measured on one side or both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Measure {
+    /// First picture; the node is started first.
+    Nothing,
+    /// First picture, the first session of a node.
+    Fresh,
+    /// First picture of a node with a waiting worker, next to a Chromium that is started.
+    Warm,
+    /// The same, next to a tab in a Chromium that runs.
+    Tab,
+    /// From a press to its picture.
+    Reaction,
+    /// From a message to its answer.
+    Trip,
+    /// Pictures a second.
+    Rate,
+    /// Catalog, probes, interviews and choice among three nodes.
+    Choice,
+}
+
+impl Measure {
+    const ALL: [Self; 8] = [
+        Self::Nothing,
+        Self::Fresh,
+        Self::Warm,
+        Self::Tab,
+        Self::Reaction,
+        Self::Trip,
+        Self::Rate,
+        Self::Choice,
+    ];
+
+    /// For people.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Nothing => "first picture, node started too | Chromium started",
+            Self::Fresh => "first picture, fresh node | Chromium started",
+            Self::Warm => "first picture, warm node | Chromium started",
+            Self::Tab => "first picture, warm node | tab in a running Chromium",
+            Self::Reaction => "input to picture",
+            Self::Trip => "message and answer",
+            Self::Rate => "pictures a second",
+            Self::Choice => "choice among 3 nodes",
+        }
+    }
+
+    /// For programs; stable.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Nothing => "first_picture_with_node_start",
+            Self::Fresh => "first_picture_fresh_node",
+            Self::Warm => "first_picture_warm_node",
+            Self::Tab => "first_picture_warm_node_and_running_chromium",
+            Self::Reaction => "input_to_picture",
+            Self::Trip => "round_trip",
+            Self::Rate => "pictures_per_second",
+            Self::Choice => "choice",
+        }
+    }
+
+    fn unit(self) -> &'static str {
+        match self {
+            Self::Rate => "1/s",
+            _ => "ms",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Pair {
+    cbrowse: Samples,
+    bare: Samples,
+}
+
+/// Everything that was measured.
+#[derive(Debug)]
+pub struct Results {
+    runs: u32,
+    chromium: String,
+    pairs: BTreeMap<Measure, Pair>,
+    /// The ways to the first pictures of [`Measure::Warm`].
+    pub steps: Vec<Steps>,
+}
+
+impl Results {
+    /// Nothing yet.
+    pub fn new(runs: u32, chromium: String) -> Self {
+        let pairs = Measure::ALL.into_iter().map(|measure| (measure, Pair::default())).collect();
+        Self { runs, chromium, pairs, steps: Vec::new() }
+    }
+
+    fn pair(&mut self, measure: Measure) -> &mut Pair {
+        self.pairs.entry(measure).or_default()
+    }
+
+    /// Where cbrowse's samples go.
+    pub fn cbrowse(&mut self, measure: Measure) -> &mut Samples {
+        &mut self.pair(measure).cbrowse
+    }
+
+    /// Where those of the bare client go.
+    pub fn bare(&mut self, measure: Measure) -> &mut Samples {
+        &mut self.pair(measure).bare
+    }
+
+    /// As a table with its explanation.
+    pub fn to_table(&self) -> String {
+        let mut text = format!(
+            "{} runs, {} cores, {}; median (min - max), both sides in turns\n\n",
+            self.runs,
+            cores(),
+            self.chromium
+        );
+        let mut rows = vec![["", "", "cbrowse", "bare DevTools client", "ratio"].map(String::from)];
+        for (measure, pair) in &self.pairs {
+            let (cbrowse, bare) = (pair.cbrowse.summary(), pair.bare.summary());
+            rows.push(row(measure.label(), measure.unit(), cbrowse, bare, |summary| summary.median));
+            if *measure == Measure::Reaction {
+                rows.push(row("input to picture, p95", "ms", cbrowse, bare, |summary| summary.p95));
+            }
+        }
+        write_rows(&mut text, &rows);
+        text.push_str("\nWhere the time to a warm node's first picture goes (medians, ms):\n\n");
+        let steps = self.step_medians();
+        let rows: Vec<_> = steps.iter().map(|(name, ms)| [(*name).to_owned(), format!("{ms:.1}")]).collect();
+        write_rows(&mut text, &rows);
+        text
+    }
+
+    /// As one document.
+    pub fn to_json(&self) -> Value {
+        let measures: serde_json::Map<String, Value> = self
+            .pairs
+            .iter()
+            .map(|(measure, pair)| {
+                let (cbrowse, bare) = (pair.cbrowse.summary(), pair.bare.summary());
+                let ratio = ratio(cbrowse, bare, |summary| summary.median);
+                let value = json!({ "unit": measure.unit(), "cbrowse": summary(cbrowse), "bare": summary(bare), "ratio": ratio });
+                (measure.key().to_owned(), value)
+            })
+            .collect();
+        let steps: serde_json::Map<String, Value> =
+            self.step_medians().into_iter().map(|(name, ms)| (name.to_owned(), json!(ms))).collect();
+        json!({ "runs": self.runs, "cores": cores(), "chromium": self.chromium, "measures": measures, "warm_steps_ms": steps })
+    }
+
+    /// Each step's own share.
+    fn step_medians(&self) -> Vec<(&'static str, f64)> {
+        let mut samples = [const { Vec::new() }; 5].map(|_: Vec<f64>| Samples::default());
+        for steps in &self.steps {
+            let running = steps.running.unwrap_or(steps.attached);
+            let ends = [steps.listed, steps.surveyed, steps.attached, running, steps.pictured];
+            let mut before = std::time::Duration::ZERO;
+            for (samples, end) in samples.iter_mut().zip(ends) {
+                samples.push_time(end.saturating_sub(before));
+                before = end;
+            }
+        }
+        let names = [
+            "catalog read",
+            "probe, interview, choice",
+            "attached",
+            "Chromium up, first tab",
+            "page's first picture",
+        ];
+        let median = |samples: &Samples| samples.summary().map_or(0.0, |summary| summary.median);
+        names.into_iter().zip(samples.iter().map(median)).collect()
+    }
+}
+
+/// Cores of this machine.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(0, std::num::NonZero::get)
+}
+
+fn row(
+    label: &str,
+    unit: &str,
+    cbrowse: Option<Summary>,
+    bare: Option<Summary>,
+    of: impl Fn(Summary) -> f64,
+) -> [String; 5] {
+    let cell = |summary: Option<Summary>| {
+        summary.map_or_else(
+            || "-".into(),
+            |summary| format!("{:.1} ({:.1} - {:.1})", of(summary), summary.min, summary.max),
+        )
+    };
+    let ratio = ratio(cbrowse, bare, &of).map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}"));
+    [label.into(), unit.into(), cell(cbrowse), cell(bare), ratio]
+}
+
+/// cbrowse over bare.
+fn ratio(cbrowse: Option<Summary>, bare: Option<Summary>, of: impl Fn(Summary) -> f64) -> Option<f64> {
+    let (cbrowse, bare) = (of(cbrowse?), of(bare?));
+    (bare > 0.0).then(|| cbrowse / bare)
+}
+
+fn summary(summary: Option<Summary>) -> Value {
+    summary.map_or(Value::Null, |summary| {
+        json!({ "count": summary.count, "median": summary.median, "p95": summary.p95, "min": summary.min, "max": summary.max })
+    })
+}
+
+/// Columns as wide as their widest cell, without trailing blanks.
+fn write_rows<const COLUMNS: usize>(text: &mut String, rows: &[[String; COLUMNS]]) {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    for row in rows {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn results() -> Results {
+        let mut results = Results::new(2, "Chromium 1".into());
+        for sample in [10.0, 30.0] {
+            results.cbrowse(Measure::Reaction).push(sample);
+            results.bare(Measure::Reaction).push(sample / 2.0);
+        }
+        let ms = Duration::from_millis;
+        let running = Some(ms(40));
+        results.steps.push(Steps {
+            listed: ms(1),
+            surveyed: ms(11),
+            attached: ms(14),
+            running,
+            pictured: ms(90),
+        });
+        results
+    }
+
+    #[test]
+    fn ratios_are_of_medians_and_a_side_without_samples_has_none() {
+        let document = results().to_json();
+        let reaction = &document["measures"]["input_to_picture"];
+        assert_eq!((&reaction["ratio"], &reaction["cbrowse"]["median"]), (&json!(2.0), &json!(20.0)));
+        assert_eq!(document["measures"]["choice"]["ratio"], Value::Null);
+        let table = results().to_table();
+        assert!(table.contains("20.0 (10.0 - 30.0)"), "{table}");
+        assert!(table.lines().all(|line| line == line.trim_end()), "{table}");
+    }
+
+    #[test]
+    fn steps_are_told_apart() {
+        let steps: Vec<_> = results().step_medians().into_iter().map(|(_, ms)| ms).collect();
+        for (step, expected) in steps.iter().zip([1.0, 10.0, 3.0, 26.0, 50.0]) {
+            assert!((step - expected).abs() < 1e-9, "{steps:?}");
+        }
+    }
+}

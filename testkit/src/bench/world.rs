@@ -1,0 +1,146 @@
+//! Real nodes of this machine, and a user whose catalog names them.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context as _, anyhow};
+use cbrowse::{
+    attach::finalist::{Interview, Judge, interview},
+    context::{Globals, Paths},
+    credentials::Credentials,
+    discover,
+    failure::Failure,
+    local::{self, OwnNode},
+    output::Output,
+    probe::Probed,
+    select::{Constraints, Strategy},
+    settings::{Flags, Settings},
+    survey::survey,
+};
+use cbrowse_protocol::token::Credential;
+
+use super::site::Site;
+
+/// A node makes its next worker in 30 ms and ends a session in less than a second; a busy machine needs longer.
+const READY_DEADLINE: Duration = Duration::from_secs(20);
+/// Between two looks at whether it has.
+const READY_PAUSE: Duration = Duration::from_millis(20);
+/// Nodes without a profile to save end at once.
+const END_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Nodes that run, and what a client needs to use the first of them.
+pub struct World {
+    /// The user's settings; their catalog is a file that names the nodes.
+    pub globals: Arc<Globals>,
+    /// Holds for the first node.
+    pub credentials: Arc<Credentials>,
+    /// By what the nodes are judged.
+    pub judge: Judge,
+    /// How long the nodes took to start.
+    pub started_in: Duration,
+    nodes: Vec<OwnNode>,
+    directory: tempfile::TempDir,
+}
+
+impl World {
+    /// Starts `count` nodes whose pages may reach `site`.
+    pub async fn start(count: usize, site: &Site) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("cbrowse-bench-").tempdir()?;
+        open_for_nodes(directory.path())?;
+        let started = Instant::now();
+        let mut nodes = Vec::new();
+        for index in 0..count {
+            nodes.push(OwnNode::start(&plan(directory.path(), index, site)?).await.map_err(plain)?);
+        }
+        let started_in = started.elapsed();
+        let line = local::credential(&directory.path().join("node-0")).await.map_err(plain)?;
+        let credential = Credential::parse(&line)?;
+        let globals = globals(directory.path(), &nodes)?;
+        let judge = Judge::of(&globals).map_err(plain)?;
+        let credentials = Credentials::new(&credential, None, SystemTime::now())?;
+        Ok(Self {
+            globals: Arc::new(globals),
+            credentials: Arc::new(credentials),
+            judge,
+            started_in,
+            nodes,
+            directory,
+        })
+    }
+
+    /// Waits until the first node runs no session and has a worker waiting.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        let node = Probed::unprobed(self.nodes[0].record.clone());
+        let waited = tokio::time::timeout(READY_DEADLINE, async {
+            loop {
+                if let Interview::Trusted(finalist) = interview(&node, &self.judge).await
+                    && finalist.status.sessions == 0
+                    && finalist.status.session_key.is_some()
+                {
+                    return;
+                }
+                tokio::time::sleep(READY_PAUSE).await;
+            }
+        });
+        waited.await.context("the node did not become free for the next run")
+    }
+
+    /// From the catalog to the order of the nodes, as every `connect` begins.
+    pub async fn choose(&self) -> anyhow::Result<Duration> {
+        let started = Instant::now();
+        let listing = discover::discover(&self.globals).await.map_err(plain)?;
+        let nodes = listing.nodes.len();
+        let found = survey(listing, &Constraints::default(), Strategy::default(), &self.judge).await;
+        let took = started.elapsed();
+        anyhow::ensure!(
+            found.choice.order.len() == nodes,
+            "only {:?} of {nodes} nodes were eligible",
+            found.choice.order
+        );
+        Ok(took)
+    }
+
+    /// Ends the nodes.
+    pub async fn end(self) {
+        for node in self.nodes {
+            node.end(END_PATIENCE).await;
+        }
+        drop(self.directory);
+    }
+}
+
+/// What went wrong, in the client's own words.
+pub fn plain(failure: Failure) -> anyhow::Error {
+    let hint = failure.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+    anyhow!("{}{hint}", failure.message)
+}
+
+fn plan(directory: &Path, index: usize, site: &Site) -> anyhow::Result<local::Plan> {
+    let id = format!("node-{index}");
+    Ok(local::Plan {
+        data_dir: directory.join(&id),
+        id: id.parse()?,
+        region: "bench".into(),
+        arguments: vec!["--allow".into(), site.address().to_string()],
+    })
+}
+
+/// Nodes started as root become another user, who has to find their own directories in here.
+fn open_for_nodes(directory: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o711))?;
+    Ok(())
+}
+
+fn globals(directory: &Path, nodes: &[OwnNode]) -> anyhow::Result<Globals> {
+    let paths = Paths::below(&directory.join("user"));
+    let catalog = directory.join("nodes.json");
+    let records: Vec<_> = nodes.iter().map(|node| &node.record).collect();
+    std::fs::write(&catalog, serde_json::to_vec(&records)?)?;
+    let flags = Flags { catalogs: vec![format!("file:{}", catalog.display())], ..Flags::default() };
+    let settings = Settings::resolve(&flags, &|_| None, &paths.settings()).map_err(plain)?;
+    Ok(Globals::new(Output::new(false, true, true), paths, settings))
+}
