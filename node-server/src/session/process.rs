@@ -98,6 +98,8 @@ fn command(template: &Template, link: OwnedFd, guard: OwnedFd) -> Command {
         .stdin(Stdio::from(link))
         .stdout(Stdio::from(guard))
         .stderr(Stdio::inherit())
+        // A Ctrl-C at the server's terminal is for the server, which then saves.
+        .process_group(0)
         .kill_on_drop(true);
     command
 }

@@ -6,21 +6,24 @@
 use std::{
     fs, io,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsFd as _, AsRawFd, OwnedFd},
         unix::process::CommandExt,
     },
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sched::{CloneFlags, unshare},
     sys::{
         resource::{Resource, setrlimit},
-        signal::Signal,
+        signal::{SigSet, Signal, kill},
+        signalfd::{SfdFlags, SignalFd},
         stat::{Mode, umask},
-        wait::{WaitStatus, waitpid},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{ForkResult, Pid, fork, getegid, geteuid, pivot_root, setsid},
 };
@@ -39,8 +42,19 @@ const SHARED: [&str; 7] = [
     "/etc/localtime",
     "/var/cache/fontconfig",
 ];
+/// How long a room may outlive its server. Process 1 needs a second to end Chromium; longer keeps a stopped room's memory.
+pub const WITHOUT_SERVER: Duration = Duration::from_secs(10);
+/// The doorkeeper looks at least this often, in milliseconds; what it waits for wakes it earlier.
+const DOOR_INTERVAL: u16 = 1000;
 /// Merged-usr links, or directories of their own on older systems.
 const ROOT_LINKS: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+/// Where the browsers that the node knows read their managed policies.
+const POLICY_DIRECTORIES: [&str; 4] = [
+    "etc/chromium/policies/managed",
+    "etc/opt/chrome/policies/managed",
+    "etc/brave/policies/managed",
+    "etc/opt/edge/policies/managed",
+];
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
 /// What kept a room from being made, and what an operator can do about it.
@@ -111,21 +125,53 @@ fn become_first() -> Result<(), NamespaceError> {
     Ok(())
 }
 
-/// Waits for process 1 and exits like it. Holds no socket: the server sees the room's end when process 1 ends.
-fn keep_door(child: Pid) -> ! {
-    let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null");
-    if let Ok(null) = null {
-        let _ = nix::unistd::dup2_stdin(&null);
+/// Waits for process 1 and exits like it. One thread: who has made a PID namespace can start no other.
+fn keep_door(room: Pid) -> ! {
+    if let Ok(null) = fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
         let _ = nix::unistd::dup2_stdout(&null);
     }
+    let mut until = None;
+    let child_ended = block_signals();
     loop {
-        match waitpid(child, None) {
+        match waitpid(room, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => std::process::exit(code),
             Ok(WaitStatus::Signaled(..)) => std::process::exit(128),
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(_) => std::process::exit(1),
         }
+        if until.is_some_and(|until| Instant::now() >= until) {
+            let _ = kill(room, Signal::SIGKILL);
+        }
+        if wait_for_news(child_ended.as_ref(), until) {
+            until = Some(Instant::now() + WITHOUT_SERVER);
+        }
     }
+}
+
+/// A terminal's Ctrl-C and a service manager's SIGTERM reach every process; the server alone decides about sessions.
+/// `None` where the kernel gives no descriptor for a child's end: it is then looked for every so often.
+fn block_signals() -> Option<SignalFd> {
+    let asked = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD];
+    let _ = SigSet::from_iter(asked).thread_block();
+    SignalFd::with_flags(
+        &SigSet::from_iter([Signal::SIGCHLD]),
+        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
+    )
+    .ok()
+}
+
+/// Until process 1 ends, time is up, or the server's end of the link (descriptor 0) closes; whether the last is new.
+/// A worker that is stopped, hung or broken into does not end by itself when its server does.
+fn wait_for_news(child_ended: Option<&SignalFd>, until: Option<Instant>) -> bool {
+    let link = io::stdin();
+    // Only a hang-up is waited for; the messages are for process 1.
+    let mut watched = Vec::from_iter(until.is_none().then(|| PollFd::new(link.as_fd(), PollFlags::empty())));
+    watched.extend(child_ended.map(|ended| PollFd::new(ended.as_fd(), PollFlags::POLLIN)));
+    let _ = poll(&mut watched, PollTimeout::from(DOOR_INTERVAL));
+    if let Some(ended) = child_ended {
+        let _ = ended.read_signal();
+    }
+    until.is_none() && watched.first().and_then(PollFd::any).unwrap_or(false)
 }
 
 /// Replaces the root file system by a fresh tmpfs that holds what Chromium needs and nothing of the machine's data.
@@ -218,8 +264,12 @@ fn make_devices(root: &Path) -> Result<(), NamespaceError> {
 }
 
 fn make_files(root: &Path, policy: &str) -> Result<(), NamespaceError> {
-    for directory in ["tmp", "run", "home/user", "etc/chromium/policies/managed"] {
+    for directory in ["tmp", "run", "home/user"] {
         make_directory(&root.join(directory))?;
+    }
+    for directory in POLICY_DIRECTORIES.map(|directory| root.join(directory)) {
+        make_directory(&directory)?;
+        fs::write(directory.join("cbrowse.json"), policy).map_err(failed("write the browser's policy"))?;
     }
     let user = format!("user:x:{BROWSER_UID}:{BROWSER_UID}::{HOME}:/usr/sbin/nologin\n");
     for (path, text) in [
@@ -228,7 +278,6 @@ fn make_files(root: &Path, policy: &str) -> Result<(), NamespaceError> {
         ("etc/hosts", "127.0.0.1 localhost\n"),
         ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
         ("etc/machine-id", "00000000000000000000000000000000\n"),
-        ("etc/chromium/policies/managed/cbrowse.json", policy),
     ] {
         fs::write(root.join(path), text).map_err(failed(format!("write /{path}")))?;
     }

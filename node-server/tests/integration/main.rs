@@ -1,0 +1,3 @@
+//! The node's own binary and real rooms: what outlives what.
+
+mod rooms;
