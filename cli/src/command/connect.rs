@@ -307,6 +307,12 @@ fn show_choice(args: &Args, globals: &Globals, journey: &Journey<'_>, attachment
     }
 }
 
+/// The same as `cbrowse nodes probe --json`.
+fn explained(journey: &Journey<'_>) -> Option<serde_json::Value> {
+    let surveyed = journey.surveyed.as_ref()?;
+    Some(nodes::probe::document(&surveyed.report, &surveyed.choice, surveyed.report.elapsed))
+}
+
 fn explanation(surveyed: &Surveyed) -> Table {
     nodes::probe::table(&surveyed.report, &surveyed.choice)
 }
@@ -435,6 +441,7 @@ fn finish(
             "profile": args.profile,
             "saving": arrival.saving && stop.is_cancelled(),
             "reason": cbrowse_protocol::node::printable(&arrival.reason, 500),
+            "choice": args.explain.then(|| explained(journey)),
         }))?;
     } else {
         if let Some(ms) = first_picture {

@@ -136,7 +136,11 @@ async fn a_registry_that_is_down_is_answered_for_by_its_last_answer_and_its_age(
 
     let cached = user.run(&["nodes", "probe", "--json"]).await;
     assert_eq!(cached.document()["chosen"], "fra-1");
-    assert!(cached.stderr.contains("using its answer of") && cached.stderr.contains(" ago"), "{}", cached.stderr);
+    assert!(
+        cached.stderr.contains("using its answer of") && cached.stderr.contains(" ago"),
+        "{}",
+        cached.stderr
+    );
 
     let (exit, code, error) = stranger.run(&["nodes", "probe", "--json"]).await.error();
     assert_eq!((exit, code.as_str()), (4, "catalog_unavailable"));

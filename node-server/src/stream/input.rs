@@ -19,7 +19,8 @@ const ALT: Modifiers = 1;
 const MAX_TEXT: usize = 256 * 1024;
 
 /// The order for an input message; `None` for messages that are not input, or carry no finite position.
-pub fn order(message: &ClientMessage) -> Option<InputOrder> {
+/// `scale`: device pixels per CSS pixel. Chromium divides the wheel's way by an emulated scale, so it is multiplied here.
+pub fn order(message: &ClientMessage, scale: f64) -> Option<InputOrder> {
     match message {
         ClientMessage::Mouse { kind, x, y, button, buttons, clicks, modifiers } => {
             let kind = match kind {
@@ -39,7 +40,7 @@ pub fn order(message: &ClientMessage) -> Option<InputOrder> {
             finite(*dx, *dy)?;
             Some(InputOrder {
                 method: "Input.dispatchMouseEvent",
-                params: json!({ "type": "mouseWheel", "x": x, "y": y, "deltaX": dx, "deltaY": dy,
+                params: json!({ "type": "mouseWheel", "x": x, "y": y, "deltaX": dx * scale, "deltaY": dy * scale,
                     "modifiers": modifiers, "pointerType": "mouse" }),
             })
         }
@@ -197,7 +198,7 @@ mod tests {
     fn key(kind: Press, key: &str, code: &str, modifiers: Modifiers) -> Value {
         let message =
             ClientMessage::Key { kind, key: key.into(), code: code.into(), modifiers, repeat: false };
-        order(&message).expect("keys are input").params
+        order(&message, 1.0).expect("keys are input").params
     }
 
     #[test]
@@ -230,9 +231,15 @@ mod tests {
     }
 
     #[test]
+    fn the_wheel_goes_as_far_as_the_person_turned_it() {
+        let wheel = ClientMessage::Wheel { x: 1.0, y: 1.0, dx: 0.0, dy: 120.0, modifiers: 0 };
+        assert_eq!(order(&wheel, 2.0).expect("input").params["deltaY"], 240.0);
+    }
+
+    #[test]
     fn positions_must_be_numbers() {
         let wild = ClientMessage::Wheel { x: f64::NAN, y: 0.0, dx: 0.0, dy: 1.0, modifiers: 0 };
-        assert_eq!(order(&wild), None);
-        assert_eq!(order(&ClientMessage::Ping { token: 1 }), None);
+        assert_eq!(order(&wild, 1.0), None);
+        assert_eq!(order(&ClientMessage::Ping { token: 1 }, 1.0), None);
     }
 }
