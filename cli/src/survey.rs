@@ -38,7 +38,9 @@ pub async fn survey(
     let road = Sockets::open();
     // Nodes that the catalog alone rules out must not end the race: the nearest of all may stand in another region.
     let (wanted, others) = select::split(listing.nodes, constraints);
-    let mut report = probe::probe(wanted, permits, &road, Goal::Decide, plan::DEADLINE, |_| {}).await;
+    // One node alone is measured, not raced.
+    let goal = if wanted.len() == 1 { Goal::Survey(1) } else { Goal::Decide };
+    let mut report = probe::probe(wanted, permits, &road, goal, plan::DEADLINE, |_| {}).await;
     report.nodes.extend(others.into_iter().map(Probed::unprobed));
     let mut interviews = BTreeMap::new();
     loop {
