@@ -112,7 +112,7 @@ impl Chromium {
         let mut bytes = order.to_string().into_bytes();
         bytes.push(0);
         self.orders.write_all(&bytes).await.expect("give an order");
-        timeout(DEADLINE, self.answer()).await.unwrap_or_else(|_| panic!("{method} was not answered"))
+        timeout(DEADLINE, self.answer()).await.unwrap_or_else(|_| panic!("{order} was not answered"))
     }
 
     async fn answer(&mut self) -> Value {

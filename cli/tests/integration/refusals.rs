@@ -56,24 +56,14 @@ async fn an_unknown_region_and_nodes_that_may_not_be_chosen_are_named_with_reaso
 
 #[tokio::test]
 async fn without_the_right_token_nobody_is_let_in() {
-    let (_fleet, node, user) = fleet_of_one().await;
+    let (fleet, node, _) = fleet_of_one().await;
     let foreign = Fleet::new().unwrap().token("ada").unwrap();
-    for (token, code) in [("", "no_token"), ("nonsense", "bad_token"), (foreign.as_str(), "token")] {
-        let user = &user;
-        let user_of_token = User::new().with_token(token).knowing(&[&node]);
-        std::fs::create_dir_all(user_of_token.file(".config")).unwrap();
-        copy(&user.file(".config/cbrowse"), &user_of_token.file(".config/cbrowse"));
-        let (exit, got, error) = user_of_token.run(&connect(&[])).await.error();
+    for (token, code) in [("", "not_logged_in"), ("nonsense", "invalid_credential"), (foreign.as_str(), "token")] {
+        let user = User::of(&fleet).await.with_token(token).knowing(&[&node]);
+        let (exit, got, error) = user.run(&connect(&[])).await.error();
         assert_eq!((exit, got.as_str()), (6, code), "{error}");
     }
     assert_eq!(node.footprint().count("chromium"), 0);
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
-        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
 }
 
 #[tokio::test]

@@ -44,13 +44,13 @@ impl World {
         [&["connect", url, "--profile", "work", "--passphrase-fd", "0"][..], more].concat()
     }
 
-    /// Visits the site on this node, and comes home.
-    async fn visit_on(&mut self, node: &str) -> (Visit, Ended) {
-        let url = self.site.url();
+    /// Visits a page on this node, and comes home.
+    async fn visit_on(&mut self, node: &str, page: u32) -> (Visit, Ended) {
+        let url = self.site.url(page);
         let more = ["--node", node, "--view", "none", "--screenshot", "page.png", "--json"];
         let ended = self.user.run(&self.connect(&url, &more)).await;
         assert_eq!(ended.document()["node"], node, "{}", ended.stderr);
-        (self.site.visit().await, ended)
+        (self.site.visit(page).await, ended)
     }
 }
 
@@ -70,8 +70,8 @@ fn holds(directory: &Path, bytes: &[u8]) -> bool {
 async fn a_profile_travels_between_nodes_and_lies_sealed_on_all_of_them() {
     let mut world = World::new().await;
     for (count, node) in [(1, "here"), (2, "there"), (3, "here")] {
-        let (visit, ended) = world.visit_on(node).await;
-        assert_eq!(visit, Visit::number(count), "{}", ended.stderr);
+        let (visit, ended) = world.visit_on(node, count).await;
+        assert_eq!(visit, Visit::new(count, count), "{}", ended.stderr);
     }
     for directory in [world.here.data_dir(), world.there.data_dir(), world.user.home().to_owned()] {
         assert!(!holds(&directory, PLANTED.as_bytes()), "{}", directory.display());
@@ -85,29 +85,29 @@ async fn a_profile_travels_between_nodes_and_lies_sealed_on_all_of_them() {
 #[tokio::test]
 async fn ctrl_c_comes_back_within_a_second_and_the_next_command_takes_the_save_home() {
     let mut world = World::new().await;
-    let url = world.site.url();
+    let url = world.site.url(1);
     let mut running =
         world.user.start(&world.connect(&url, &["--view", "web", "--no-open", "--node", "here"])).await;
     running.until("open this file in your browser").await;
-    assert_eq!(world.site.visit().await, Visit::number(1));
+    assert_eq!(world.site.visit(1).await, Visit::new(1, 1));
     running.signal(Signal::SIGINT);
     let asked = Instant::now();
     let ended = running.end().await;
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}\n{}", asked.elapsed(), ended.stderr);
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
     // On the other node, so that only what came home can count.
-    let (visit, ended) = world.visit_on("there").await;
-    assert_eq!(visit, Visit::number(2), "{}", ended.stderr);
+    let (visit, ended) = world.visit_on("there", 2).await;
+    assert_eq!(visit, Visit::new(2, 2), "{}", ended.stderr);
 }
 
 #[tokio::test]
 async fn a_session_whose_node_dies_goes_on_at_the_next_with_profile_and_page() {
     let mut world = World::new().await;
-    assert_eq!(world.visit_on("here").await.0, Visit::number(1));
-    let url = world.site.url();
+    assert_eq!(world.visit_on("here", 1).await.0, Visit::new(1, 1));
+    let url = world.site.url(2);
     let mut running = world.user.start(&world.connect(&url, &["--view", "web", "--no-open"])).await;
     let first = running.until("connected to ").await;
-    assert_eq!(world.site.visit().await, Visit::number(2));
+    assert_eq!(world.site.visit(2).await, Visit::new(2, 2));
     let (lost, next) = if first.starts_with("here ") {
         (&mut world.here, "there (us-east)")
     } else {
@@ -118,11 +118,10 @@ async fn a_session_whose_node_dies_goes_on_at_the_next_with_profile_and_page() {
     let moved = running.until("moved to ").await;
     assert!(moved.starts_with(next), "{moved}");
     // The page is loaded again, by a browser that knows what the last save knew.
-    assert_eq!(world.site.visit().await, Visit::number(2));
+    assert_eq!(world.site.visit(2).await, Visit::new(2, 1));
     wait_until_gone(&everything).await.unwrap();
     running.signal(Signal::SIGINT);
     assert_eq!(running.end().await.code, Some(130));
-    assert_eq!(world.site.visit_within(Duration::ZERO).await, None);
 }
 
 #[tokio::test]

@@ -100,7 +100,8 @@ impl User {
         let account = AccountKey::generate(&mut SystemRandom);
         keyring.set(Secret::AccountKey, account.expose()).expect("keep the account key");
         let name = name.parse().expect("a name");
-        Authority::create(&paths.profiles(), &name, &account, 1, &mut SystemRandom).expect("make the profile");
+        Authority::create(&paths.profiles(), &name, &account, 1, &mut SystemRandom)
+            .expect("make the profile");
     }
 
     pub(crate) fn write_catalog(&self, records: &[Value]) {
