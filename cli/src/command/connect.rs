@@ -322,6 +322,8 @@ async fn stay(
         let reason =
             arrival.as_ref().map_or_else(|failure| failure.message.clone(), |arrival| arrival.reason.clone());
         let _only_media_is_refused = hub.publish(Event::Ended { reason });
+        // Whoever watches has been told; a viewer that only waits for the end must not wait for Ctrl-C.
+        end.cancel();
         arrival
     };
     let viewed = async {

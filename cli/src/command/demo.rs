@@ -123,8 +123,9 @@ impl<'a> Stage<'a> {
         // Nodes started as root become another user, who has to find their own directories in here.
         open_for_nodes(directory.path())?;
         let (fleet, issuer) = (SigningKey::generate(), SigningKey::generate());
-        outer.output.print(
-            &"1. Nodes: three on this machine, each with an identity that the demo's fleet key signs",
+        tell(
+            outer,
+            "1. Nodes: three on this machine, each with an identity that the demo's fleet key signs",
         )?;
         let plans = try_join_all(
             NODES.iter().map(|(id, region)| plan(directory.path(), id, region, &fleet, &issuer)),
@@ -133,12 +134,7 @@ impl<'a> Stage<'a> {
         let nodes = try_join_all(plans.iter().map(OwnNode::start)).await?;
         for node in &nodes {
             let record = &node.record;
-            outer.output.print(&format!(
-                "   {:<5} {:<11} {}",
-                record.id,
-                record.region,
-                record.endpoint()
-            ))?;
+            tell(outer, format_args!("   {:<5} {:<11} {}", record.id, record.region, record.endpoint()))?;
         }
         let globals = inner_globals(outer, directory.path(), &nodes, &fleet.public())?;
         let profile = make_profile(&globals.paths)?;
@@ -160,7 +156,7 @@ impl<'a> Stage<'a> {
     }
 
     fn print(&self, text: impl std::fmt::Display) -> Result<(), Failure> {
-        if self.outer.output.is_json() { Ok(()) } else { self.outer.output.print(&text) }
+        tell(self.outer, text)
     }
 
     async fn play(&self, pictures: &Path) -> Result<Facts, Failure> {
@@ -294,6 +290,11 @@ impl<'a> Stage<'a> {
         let word = self.outer.output.styled(Style::Strong, "chosen:");
         self.print(format_args!("   {word} {why} ({} ms)", surveyed.report.elapsed.as_millis()))
     }
+}
+
+/// The story is for people; a program gets one document at the end.
+fn tell(globals: &Globals, text: impl std::fmt::Display) -> Result<(), Failure> {
+    if globals.output.is_json() { Ok(()) } else { globals.output.print(&text) }
 }
 
 /// The page has loaded on another node than `left`.

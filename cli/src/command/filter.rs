@@ -10,7 +10,7 @@ use super::complete;
 use crate::{
     failure::{Exit, Failure},
     probe::Probed,
-    select::{self, Choice, Constraints, Strategy},
+    select::{self, Choice, Constraints, Strategy, Reason, Verdict},
     settings::{Settings, duration::parse_duration},
 };
 
@@ -104,6 +104,17 @@ pub fn none_eligible(nodes: &[Probed], choice: &Choice) -> Failure {
     let details: Vec<_> = with_reasons()
         .map(|(node, verdict)| json!({"id": node.record.id, "reasons": verdict.reasons()}))
         .collect();
+    // A node against which nothing else speaks will do in a moment, which no other filter would change.
+    let is_only_full = |verdict: &Verdict| {
+        let reasons = verdict.reasons();
+        !reasons.is_empty() && reasons.iter().all(|reason| matches!(reason, Reason::Full { .. }))
+    };
+    if choice.verdicts.iter().any(is_only_full) {
+        let message = format!("every node that fits is full:\n{}{more}", lines.join("\n"));
+        return Failure::new(Exit::Refused, "full", message)
+            .hint("try again in a moment, or let further nodes in by loosening --region, --tag, --node or --max-latency")
+            .details(json!({"nodes": details}));
+    }
     let message = format!("no eligible node among {}:\n{}{more}", nodes.len(), lines.join("\n"));
     Failure::new(Exit::NoEligibleNode, "no_eligible_node", message)
         .hint("loosen --region, --tag, --node or --max-latency, or look again with: cbrowse nodes probe")

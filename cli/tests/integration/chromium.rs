@@ -20,13 +20,15 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::unix::pipe,
     process::{Child, Command},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// A browser that answers nothing for this long is broken.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Killed processes are gone within this time.
 const REAP_DEADLINE: Duration = Duration::from_secs(5);
+/// Between two looks at a page that navigates.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// One browser with one page. It is killed when this is dropped.
 pub(crate) struct Chromium {
@@ -95,6 +97,13 @@ impl Chromium {
 
     /// Sends one order, to the page once there is one, and waits for its answer.
     pub(crate) async fn call(&mut self, method: &str, params: Value) -> Value {
+        let mut answer = self.ask(method, params).await;
+        assert!(answer["error"].is_null(), "{answer}");
+        answer["result"].take()
+    }
+
+    /// The same, whatever the answer.
+    async fn ask(&mut self, method: &str, params: Value) -> Value {
         self.count += 1;
         let mut order = json!({ "id": self.count, "method": method, "params": params });
         if let Some(page) = &self.page {
@@ -103,7 +112,7 @@ impl Chromium {
         let mut bytes = order.to_string().into_bytes();
         bytes.push(0);
         self.orders.write_all(&bytes).await.expect("give an order");
-        timeout(DEADLINE, self.answer()).await.unwrap_or_else(|_| panic!("{method} was not answered"))
+        timeout(DEADLINE, self.answer()).await.unwrap_or_else(|_| panic!("{order} was not answered"))
     }
 
     async fn answer(&mut self) -> Value {
@@ -111,10 +120,9 @@ impl Chromium {
             let mut bytes = Vec::new();
             self.answers.read_until(0, &mut bytes).await.expect("read an answer");
             bytes.pop();
-            let mut answer: Value = serde_json::from_slice(&bytes).expect("an answer is JSON");
+            let answer: Value = serde_json::from_slice(&bytes).expect("an answer is JSON");
             if answer["id"] == self.count {
-                assert!(answer["error"].is_null(), "{answer}");
-                return answer["result"].take();
+                return answer;
             }
         }
     }
@@ -137,6 +145,28 @@ impl Chromium {
             "new Promise((done) => {{ const look = () => ({condition}) ? done(true) : setTimeout(look, 5); look(); }})"
         );
         self.evaluate(&wait).await;
+    }
+
+    /// The same across navigations, which take the page's questions with them.
+    pub(crate) async fn until_there(&mut self, condition: &str) {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let params = json!({ "expression": condition, "returnByValue": true });
+            let answer = self.ask("Runtime.evaluate", params).await;
+            if answer["result"]["result"]["value"] == true {
+                return;
+            }
+            assert!(Instant::now() < end, "never true: {condition}: {answer}");
+            sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Presses and releases the left button without any key.
+    pub(crate) async fn click(&mut self, x: f64, y: f64) {
+        for (kind, buttons) in [("mouseMoved", 0), ("mousePressed", 1), ("mouseReleased", 0)] {
+            let params = json!({ "type": kind, "x": x, "y": y, "button": "left", "buttons": buttons, "clickCount": 1 });
+            self.call("Input.dispatchMouseEvent", params).await;
+        }
     }
 
     pub(crate) async fn mouse(&mut self, kind: &str, x: f64, y: f64) {

@@ -1,11 +1,17 @@
 //! A user's machine: a home of its own, the real binary, and what it says.
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Output, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
+use cbrowse::{
+    context::Paths,
+    keyring::{Keyring, PassphraseSource, Secret},
+};
+use cbrowse_profile::{authority::Authority, keys::AccountKey, secret::SystemRandom};
 use cbrowse_testkit::{fleet::Fleet, node::Node};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -43,7 +49,14 @@ pub(crate) struct Ended {
 
 impl User {
     pub(crate) fn new() -> Self {
-        Self { home: tempfile::tempdir().expect("a home"), variables: Vec::new() }
+        let home = tempfile::tempdir().expect("a home");
+        // Nodes that the demonstration starts become other users, and pass through here.
+        let passable = || std::fs::Permissions::from_mode(0o711);
+        std::fs::create_dir(home.path().join("tmp")).expect("a directory");
+        for path in [home.path().to_owned(), home.path().join("tmp")] {
+            std::fs::set_permissions(path, passable()).expect("open the directory");
+        }
+        Self { home, variables: Vec::new() }
     }
 
     /// A user who trusts this fleet and has its token.
@@ -73,6 +86,24 @@ impl User {
         self
     }
 
+    /// With keys that this user's passphrase seals.
+    pub(crate) fn make_profile(&self, name: &str) {
+        use std::os::fd::AsRawFd as _;
+        let paths = Paths {
+            config: self.file(".config/cbrowse"),
+            data: self.file(".local/share/cbrowse"),
+            cache: self.file(".cache/cbrowse"),
+        };
+        std::fs::write(self.file("passphrase"), PASSPHRASE).expect("write the passphrase");
+        let file = std::fs::File::open(self.file("passphrase")).expect("open the passphrase");
+        let keyring = Keyring::open(&paths, PassphraseSource::new(Some(file.as_raw_fd())));
+        let account = AccountKey::generate(&mut SystemRandom);
+        keyring.set(Secret::AccountKey, account.expose()).expect("keep the account key");
+        let name = name.parse().expect("a name");
+        Authority::create(&paths.profiles(), &name, &account, 1, &mut SystemRandom)
+            .expect("make the profile");
+    }
+
     pub(crate) fn write_catalog(&self, records: &[Value]) {
         let text = serde_json::to_vec(records).expect("JSON");
         std::fs::write(self.file("nodes.json"), text).expect("write the catalog");
@@ -80,6 +111,11 @@ impl User {
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
+    }
+
+    /// Its `TMPDIR`.
+    pub(crate) fn temporary_dir(&self) -> PathBuf {
+        self.file("tmp")
     }
 
     pub(crate) fn home(&self) -> &Path {
@@ -92,6 +128,7 @@ impl User {
             .args(arguments)
             .env_clear()
             .env("HOME", self.home.path())
+            .env("TMPDIR", self.temporary_dir())
             .env("PATH", "/usr/bin:/bin")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(self.home.path())
@@ -138,6 +175,11 @@ impl Running {
         found.unwrap_or_else(|_| panic!("it never said {words:?}:\n{}", self.said))
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Sends it a signal, as a terminal would.
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).expect("it runs");
@@ -180,13 +222,6 @@ impl Ended {
         let code = self.code.expect("an exit code");
         assert_eq!(error["exit"], code);
         (code, error["code"].as_str().expect("a code").to_owned(), error)
-    }
-}
-
-impl From<Output> for Ended {
-    fn from(output: Output) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 }
 
