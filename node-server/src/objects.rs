@@ -152,13 +152,15 @@ impl Objects {
             return Err(ObjectError::TooLong(proposal.len()));
         }
         let directory = self.directory(profile).join("proposals");
+        let path = directory.join(format!("{micros:020}-{session}"));
+        write_new(&path, proposal).map_err(disk("write a proposal"))?;
+        // Only now: on a full disk the old ones are all there is.
         let mut waiting = self.proposal_names(profile)?;
         waiting.sort();
-        for old in waiting.iter().take((waiting.len() + 1).saturating_sub(MAX_PROPOSALS)) {
+        for old in waiting.iter().take(waiting.len().saturating_sub(MAX_PROPOSALS)) {
             let _ = fs::remove_file(directory.join(old));
         }
-        let path = directory.join(format!("{micros:020}-{session}"));
-        write_new(&path, proposal).map(|_| ()).map_err(disk("write a proposal"))
+        Ok(())
     }
 
     fn proposal_names(&self, profile: &ProfileId) -> Result<Vec<String>, ObjectError> {
