@@ -25,9 +25,11 @@ pub fn check(address: &str) -> Result<(), AddressError> {
     if address.chars().any(|character| character.is_control() || character.is_whitespace()) {
         return Err(AddressError::Character);
     }
-    let lower = address.get(..8).unwrap_or(address).to_ascii_lowercase();
-    let web = lower.starts_with("http://") || lower.starts_with("https://");
-    if (web && address.len() > "https://".len()) || address == "about:blank" {
+    let rest = ["http://", "https://"].iter().find_map(|scheme| {
+        let head = address.get(..scheme.len())?;
+        head.eq_ignore_ascii_case(scheme).then(|| &address[scheme.len()..])
+    });
+    if rest.is_some_and(|rest| !rest.is_empty()) || address == "about:blank" {
         return Ok(());
     }
     Err(AddressError::Scheme(address.chars().take(80).collect()))
@@ -39,7 +41,7 @@ mod tests {
 
     #[test]
     fn only_the_web_and_a_blank_page() {
-        for good in ["http://a/", "HTTPS://example.org/x?y#z", "about:blank", "http://[::1]/"] {
+        for good in ["http://a", "http://a/", "HTTPS://example.org/x?y#z", "about:blank", "http://[::1]/"] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for bad in [
@@ -54,6 +56,7 @@ mod tests {
             "about:config",
             "",
             "http://",
+            "https://",
             "ftp://a/",
             "//a/",
         ] {

@@ -65,13 +65,13 @@ impl Metrics {
         registry.register_with_unit(
             "cpu_busy",
             "Busy share of all processors",
-            Unit::Ratios,
+            Unit::Other("ratio".into()),
             metrics.cpu.clone(),
         );
         registry.register_with_unit(
             "memory_used",
             "Used share of memory",
-            Unit::Ratios,
+            Unit::Other("ratio".into()),
             metrics.memory.clone(),
         );
         Self { registry, ..metrics }
@@ -133,7 +133,7 @@ mod tests {
             "cbrowse_node_sessions_created_total{outcome=\"created\"} 1",
             "cbrowse_node_frames_sent_total 1",
             "cbrowse_node_frames_sent_bytes_total 10",
-            "cbrowse_node_cpu_busy_ratios 0.5",
+            "cbrowse_node_cpu_busy_ratio 0.5",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");

@@ -11,12 +11,14 @@ use std::{
     fs, io,
     io::Write as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use cbrowse_protocol::{
     api::{MAX_OBJECT_LENGTH, ProposalView},
     id::{ProfileId, SessionId},
 };
+use nix::fcntl::{Flock, FlockArg};
 
 /// Proposals kept per profile; an owner who never comes back does not fill the disk. The oldest go first.
 const MAX_PROPOSALS: usize = 16;
@@ -60,20 +62,27 @@ fn disk(step: &'static str) -> impl FnOnce(io::Error) -> ObjectError {
 #[derive(Debug, Clone)]
 pub struct Objects {
     root: PathBuf,
+    /// Shared among the servers on one directory; held alone only to clear up.
+    _lock: Option<Arc<Flock<fs::File>>>,
 }
 
 impl Objects {
-    /// Opens `DATA_DIR/profiles`, and clears what a killed server left half written.
+    /// Opens `DATA_DIR/profiles`, and clears what a killed server left half written, unless another server writes there now.
     pub fn open(data_dir: &Path) -> Result<Self, ObjectError> {
         let root = data_dir.join("profiles");
         make_private(&root).map_err(disk("make the profile store"))?;
-        let store = Self { root };
-        for profile in fs::read_dir(&store.root).map_err(disk("list profiles"))?.flatten() {
-            for folder in ["objects", "proposals"] {
-                remove_unfinished(&profile.path().join(folder));
+        let profiles = fs::read_dir(&root).map_err(disk("list profiles"))?;
+        let file = || fs::File::open(&root).map_err(disk("open the profile store"));
+        if let Ok(_alone) = Flock::lock(file()?, FlockArg::LockExclusiveNonblock) {
+            for folder in profiles.flatten().map(|profile| profile.path()) {
+                remove_unfinished(&folder);
+                remove_unfinished(&folder.join("objects"));
+                remove_unfinished(&folder.join("proposals"));
             }
         }
-        Ok(store)
+        // A file system without locks has no second server either.
+        let lock = Flock::lock(file()?, FlockArg::LockSharedNonblock).ok().map(Arc::new);
+        Ok(Self { root, _lock: lock })
     }
 
     fn directory(&self, profile: &ProfileId) -> PathBuf {
@@ -152,13 +161,15 @@ impl Objects {
             return Err(ObjectError::TooLong(proposal.len()));
         }
         let directory = self.directory(profile).join("proposals");
+        let path = directory.join(format!("{micros:020}-{session}"));
+        write_new(&path, proposal).map_err(disk("write a proposal"))?;
+        // Only now: on a full disk the old ones are all there is.
         let mut waiting = self.proposal_names(profile)?;
         waiting.sort();
-        for old in waiting.iter().take((waiting.len() + 1).saturating_sub(MAX_PROPOSALS)) {
+        for old in waiting.iter().take(waiting.len().saturating_sub(MAX_PROPOSALS)) {
             let _ = fs::remove_file(directory.join(old));
         }
-        let path = directory.join(format!("{micros:020}-{session}"));
-        write_new(&path, proposal).map(|_| ()).map_err(disk("write a proposal"))
+        Ok(())
     }
 
     fn proposal_names(&self, profile: &ProfileId) -> Result<Vec<String>, ObjectError> {
@@ -317,6 +328,9 @@ mod tests {
         objects.claim(&profile, "alice").expect("claim");
         let left = directory.path().join(format!("profiles/{profile}/objects/00{UNFINISHED}"));
         fs::write(&left, "half").expect("write");
+        let beside = Objects::open(directory.path()).expect("a second server");
+        assert!(left.exists(), "the first server may still be writing it");
+        drop((objects, beside));
         Objects::open(directory.path()).expect("reopen");
         assert!(!left.exists());
     }

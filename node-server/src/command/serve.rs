@@ -116,10 +116,11 @@ fn register(settings: &Settings, node: &Node, leave: &CancellationToken) -> anyh
 /// Stop advertising, stop admitting, close and save sessions; what is left at the deadline is cut off.
 async fn drain(settings: &Settings, node: &Node, leave: &CancellationToken, registrations: &mut JoinSet<()>) {
     tracing::info!("draining, at most {} s", settings.drain_deadline.as_secs());
+    leave.cancel();
+    // Beside each other: a registry that does not answer must not use up the time in which sessions save.
     let work = async {
-        leave.cancel();
-        while registrations.join_next().await.is_some() {}
-        node.app.table.drain().await;
+        let deregistered = async { while registrations.join_next().await.is_some() {} };
+        tokio::join!(deregistered, node.app.table.drain());
     };
     if tokio::time::timeout(settings.drain_deadline, work).await.is_err() {
         tracing::warn!("the drain took too long; what is left is cut off");

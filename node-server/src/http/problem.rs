@@ -1,5 +1,7 @@
 //! Every error of the interface is an RFC 9457 problem document.
 
+use std::time::Duration;
+
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -10,6 +12,10 @@ use crate::{access, objects::ObjectError, session::table::CreateError};
 
 /// Seconds after which a full node is worth asking again.
 const RETRY_AFTER: &str = "5";
+
+const DOCUMENT: &str = "application/problem+json";
+/// Longest text of an error that is not ours, in bytes.
+const MAX_FOREIGN_TEXT: usize = 4096;
 
 /// A problem on its way out.
 #[derive(Debug)]
@@ -68,7 +74,7 @@ impl IntoResponse for Refusal {
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(DOCUMENT));
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, access::challenge(&problem));
         }
@@ -77,6 +83,25 @@ impl IntoResponse for Refusal {
         }
         response
     }
+}
+
+/// An error that is not ours, such as a path or a query that cannot be read, in the form of ours.
+pub async fn as_document(response: Response) -> Response {
+    let status = response.status();
+    let error = status.is_client_error() || status.is_server_error();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    if !error || kind.is_some_and(|kind| kind == DOCUMENT) {
+        return response;
+    }
+    let text = axum::body::to_bytes(response.into_body(), MAX_FOREIGN_TEXT).await.unwrap_or_default();
+    let title = status.canonical_reason().unwrap_or("Error");
+    Refusal(Problem::new(status.as_u16(), "request", title, String::from_utf8_lossy(&text))).into_response()
+}
+
+/// For a request that did not arrive, or could not be answered, in time.
+pub fn too_slow(deadline: Duration) -> Refusal {
+    let detail = format!("the request took longer than {} s", deadline.as_secs());
+    Refusal(Problem::new(408, "too_slow", "Request timeout", detail))
 }
 
 /// For paths that do not exist.

@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::unix::pipe,
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -27,7 +27,7 @@ const EVENT_QUEUE: usize = 4096;
 /// Orders that may wait for Chromium to read them.
 const ORDER_QUEUE: usize = 256;
 /// Longest message from Chromium in bytes: a full-page PNG in base64 fits.
-const MAX_MESSAGE: usize = 128 * 1024 * 1024;
+const MAX_MESSAGE: u64 = 128 * 1024 * 1024;
 
 /// Why a call gave no result.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -141,17 +141,19 @@ async fn write_orders(mut writer: pipe::Sender, mut orders: mpsc::Receiver<Vec<u
     }
 }
 
+/// `false` at the end, and for a message over `limit`. Bounded while it is read, not when it is there: a page decides how
+/// long a title or a dialog is.
+async fn read_message(reader: &mut (impl AsyncBufRead + Unpin), limit: u64, message: &mut Vec<u8>) -> bool {
+    reader.take(limit).read_until(0, message).await.is_ok() && message.pop() == Some(0)
+}
+
 async fn read_answers(reader: pipe::Receiver, pending: Pending, events: mpsc::Sender<Event>) {
     let mut reader = BufReader::with_capacity(256 * 1024, reader);
     let mut message = Vec::new();
     loop {
         message.clear();
-        match reader.read_until(0, &mut message).await {
-            Ok(read) if read > 0 && message.len() <= MAX_MESSAGE => {}
-            _ => break,
-        }
-        if message.last() == Some(&0) {
-            message.pop();
+        if !read_message(&mut reader, MAX_MESSAGE, &mut message).await {
+            break;
         }
         let Ok(value) = serde_json::from_slice::<Value>(&message) else { continue };
         if !deliver(value, &pending, &events) {
@@ -181,4 +183,24 @@ fn deliver(mut value: Value, pending: &Pending, events: &mpsc::Sender<Event>) ->
         params: value["params"].take(),
     };
     events.try_send(event).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn messages_end_with_a_zero_and_within_the_limit() {
+        let mut message = Vec::new();
+        let mut two = &b"{}\0[]\0"[..];
+        assert!(read_message(&mut two, 3, &mut message).await && message == b"{}");
+        message.clear();
+        assert!(!read_message(&mut two, 2, &mut message).await, "the zero is over the limit");
+        let mut endless = BufReader::new(tokio::io::repeat(b'x'));
+        message.clear();
+        assert!(!read_message(&mut endless, 1000, &mut message).await);
+        assert!(message.len() <= 1000, "no more than the limit was kept");
+        let mut cut = &b"{}"[..];
+        assert!(!read_message(&mut cut, 10, &mut Vec::new()).await);
+    }
 }

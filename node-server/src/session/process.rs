@@ -48,6 +48,13 @@ pub struct Waiting {
     pub session_key: Vec<u8>,
 }
 
+impl Waiting {
+    /// Whether its process still runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
 /// Why there is no worker.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {

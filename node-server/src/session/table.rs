@@ -26,6 +26,8 @@ use crate::{
 
 /// Finished sessions stay visible to their owner this long.
 const REMEMBER_FINISHED: Duration = Duration::from_secs(600);
+/// How often the waiting worker is looked at; until then a client may be given the key of one that is gone.
+const LOOK_AT_WORKER: Duration = Duration::from_secs(1);
 /// Pause before another try after a worker could not be made.
 const RETRY_WORKER: Duration = Duration::from_secs(2);
 
@@ -123,10 +125,11 @@ impl Table {
         *self.offered.lock().expect("no holder panics") = Some(key);
     }
 
-    /// Replaces each worker that was taken, for ever.
+    /// Replaces each worker that was taken or died, for ever.
     pub async fn keep_worker_waiting(&self) {
         loop {
-            self.refill.notified().await;
+            let _ = tokio::time::timeout(LOOK_AT_WORKER, self.refill.notified()).await;
+            self.let_go_of_dead(&mut *self.waiting.lock().await);
             while self.waiting.lock().await.is_none() && !self.is_draining() {
                 match process::spawn(&self.template).await {
                     Ok(worker) => self.offer(worker).await,
@@ -136,6 +139,16 @@ impl Table {
                     }
                 }
             }
+        }
+    }
+
+    /// A worker that was killed while it waited must not be promised to a client.
+    fn let_go_of_dead(&self, waiting: &mut Option<Waiting>) {
+        if waiting.as_mut().is_some_and(|worker| !worker.is_alive()) {
+            tracing::warn!("the worker that waited for the next session is gone; making another");
+            *waiting = None;
+            self.offered.lock().expect("no holder panics").take();
+            self.refill.notify_one();
         }
     }
 
@@ -170,6 +183,7 @@ impl Table {
             orders: orders.clone(),
             objects: self.objects.clone(),
             idle_timeout: self.idle_timeout,
+            lost_save: false,
         };
         let (door, guard) = (worker.guard, self.guard.clone());
         {
@@ -201,6 +215,7 @@ impl Table {
         if self.running() >= self.capacity {
             return Err(CreateError::Full(self.capacity));
         }
+        self.let_go_of_dead(&mut waiting);
         let sealed_to = request.profile.as_ref().map(|grant| &grant.session_key);
         let taken = match (waiting.take(), sealed_to) {
             (Some(worker), Some(key)) if worker.session_key != *key => {
@@ -222,8 +237,12 @@ impl Table {
     /// Takes the seat, or says that another session was faster.
     fn seat(&self, session: &Arc<Session>) -> Result<(), CreateError> {
         let mut sessions = self.sessions.lock().expect("no holder panics");
+        // Under the same lock a drain lists the sessions that it closes: none slips in behind.
+        if self.is_draining() {
+            return Err(CreateError::Draining);
+        }
         let horizon = session.created.saturating_sub(REMEMBER_FINISHED.as_secs());
-        sessions.retain(|_, old| !old.is_over() || old.created >= horizon);
+        sessions.retain(|_, old| old.ended_at().is_none_or(|ended| ended >= horizon));
         let running = sessions.values().filter(|session| !session.is_over()).count();
         if running >= self.capacity as usize {
             return Err(CreateError::Full(self.capacity));
@@ -282,9 +301,9 @@ impl Table {
         self.offered.lock().expect("no holder panics").take();
         self.waiting.lock().await.take();
         let running: Vec<_> = self.sessions.lock().expect("no holder panics").values().cloned().collect();
-        for session in running.iter().filter(|session| !session.is_closing()) {
-            session.close(true, "the node is shutting down").await;
-        }
+        // All at once: one worker that does not read must not cost the others their time to save.
+        let closes = running.iter().map(|session| session.close(true, "the node is shutting down"));
+        futures_util::future::join_all(closes).await;
         let mut relays = std::mem::take(&mut *self.relays.lock().expect("no holder panics"));
         while relays.join_next().await.is_some() {}
     }

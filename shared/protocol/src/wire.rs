@@ -28,6 +28,8 @@ pub const MAX_CONTROL_LENGTH: usize = 256 * 1024;
 pub const MAX_MEDIA_LENGTH: usize = 64 * 1024 * 1024;
 /// Viewport limits in CSS pixels; Chromium's surfaces fail above.
 pub const MAX_VIEWPORT: u32 = 8192;
+/// Device pixels of a viewport, at most: 8K. One picture of it takes 130 MB in Chromium, and it keeps several.
+pub const MAX_VIEWPORT_PIXELS: f64 = 7680.0 * 4320.0;
 /// Smallest viewport side in CSS pixels.
 pub const MIN_VIEWPORT: u32 = 16;
 /// Frames sent and not yet shown, at most. Chromium keeps up to three unacknowledged frames itself.
@@ -58,15 +60,14 @@ impl Default for Viewport {
 }
 
 impl Viewport {
-    /// The nearest viewport that Chromium can draw.
+    /// The nearest viewport that Chromium can draw: what has too many device pixels gets coarser.
     #[must_use]
     pub fn clamped(self) -> Self {
+        let width = self.width.clamp(MIN_VIEWPORT, MAX_VIEWPORT);
+        let height = self.height.clamp(MIN_VIEWPORT, MAX_VIEWPORT);
+        let finest = (MAX_VIEWPORT_PIXELS / (f64::from(width) * f64::from(height))).sqrt();
         let scale = if self.scale.is_finite() { self.scale.clamp(0.5, 4.0) } else { 1.0 };
-        Self {
-            width: self.width.clamp(MIN_VIEWPORT, MAX_VIEWPORT),
-            height: self.height.clamp(MIN_VIEWPORT, MAX_VIEWPORT),
-            scale,
-        }
+        Self { width, height, scale: scale.min(finest) }
     }
 }
 
@@ -528,6 +529,12 @@ mod tests {
 
     #[test]
     fn viewports_are_clamped() {
+        let huge = Viewport { width: MAX_VIEWPORT, height: MAX_VIEWPORT, scale: 4.0 }.clamped();
+        let pixels =
+            |view: Viewport| f64::from(view.width) * f64::from(view.height) * view.scale * view.scale;
+        assert!(huge.scale >= 0.5 && pixels(huge) <= MAX_VIEWPORT_PIXELS * 1.000_001, "{huge:?}");
+        let sharp = Viewport { width: 1920, height: 1080, scale: 4.0 };
+        assert_eq!(sharp.clamped(), sharp, "8K exactly");
         let wild = Viewport { width: 0, height: 1 << 20, scale: f64::NAN }.clamped();
         assert_eq!(wild, Viewport { width: MIN_VIEWPORT, height: MAX_VIEWPORT, scale: 1.0 });
     }
