@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    attach::finalist::{Interview, Judge, interview_all},
+    attach::finalist::{Interview, Judge, Patience, interview_all},
     command::filter,
     failure::Failure,
     probe::{self, Goal, Live, Probed, Reach, Report, Sockets, plan},
@@ -53,7 +53,7 @@ pub async fn survey(
             .filter(|index| report.nodes[*index].reach != Reach::NotAwaited)
             .take(INTERVIEWED)
             .collect();
-        let good = choice.order.iter().any(|index| interviews.get(index).is_some_and(is_open));
+        let good = choice.order.iter().any(|index| interviews.get(index).is_some_and(Interview::is_usable));
         // Nobody near can be asked: the race goes on among those that it did not wait for.
         if !good && asked.is_empty() && probe::probe_rest(&mut report, &road, plan::DEADLINE).await {
             continue;
@@ -64,7 +64,7 @@ pub async fn survey(
             return Survey { report, choice, interviews };
         }
         let finalists: Vec<_> = asked.iter().map(|index| &report.nodes[*index]).collect();
-        let outcomes = interview_all(&finalists, judge).await;
+        let outcomes = interview_all(&finalists, judge, Patience::First).await;
         for (index, interview) in asked.into_iter().zip(outcomes) {
             report.nodes[index].live = interview.live();
             interviews.insert(index, interview);
@@ -72,13 +72,9 @@ pub async fn survey(
     }
 }
 
-fn is_open(interview: &Interview) -> bool {
-    matches!(interview, Interview::Trusted(_) | Interview::FirstUse(_))
-}
-
 /// A node that has shown its load goes before one that nobody asked.
 fn interviewed_first(mut choice: Choice, interviews: &BTreeMap<usize, Interview>) -> Choice {
-    choice.order.sort_by_key(|index| !interviews.get(index).is_some_and(is_open));
+    choice.order.sort_by_key(|index| !interviews.get(index).is_some_and(Interview::is_usable));
     choice
 }
 

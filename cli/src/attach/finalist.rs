@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cbrowse_protocol::{api::Status, identity::IdentityKey};
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::time::Instant;
 
 use super::connection::{ConnectionError, NodeConnection, TrustedConnection};
 use crate::{
@@ -19,6 +20,8 @@ use crate::{
 const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
 /// `/status` is answered from memory.
 const STATUS_DEADLINE: Duration = Duration::from_secs(4);
+/// Least extra time for the others once one node has answered; less would drop nodes for a scheduler's hiccup.
+const LEAST_EXTRA: Duration = Duration::from_millis(150);
 
 /// By what answers are judged.
 #[derive(Debug, Clone)]
@@ -85,9 +88,46 @@ pub struct Stranger {
     listed: Option<IdentityKey>,
 }
 
+/// How long slow nodes are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Each as long as its own deadlines allow: for a report on all of them.
+    All,
+    /// Once a usable node has answered, the others get twice its time, and [`LEAST_EXTRA`]: a near node that accepts and
+    /// then says nothing must not hold up a choice.
+    First,
+}
+
 /// Interviews several nodes side by side; results in the order given.
-pub async fn interview_all(nodes: &[&Probed], judge: &Judge) -> Vec<Interview> {
-    join_all(nodes.iter().map(|node| interview(node, judge))).await
+pub async fn interview_all(nodes: &[&Probed], judge: &Judge, patience: Patience) -> Vec<Interview> {
+    let started = Instant::now();
+    let mut running: FuturesUnordered<_> = nodes
+        .iter()
+        .enumerate()
+        .map(|(index, node)| async move { (index, interview(node, judge).await) })
+        .collect();
+    let mut outcomes: Vec<Option<Interview>> = nodes.iter().map(|_| None).collect();
+    let mut until = None;
+    loop {
+        let next = tokio::select! {
+            next = running.next() => next,
+            () = at(until) => None,
+        };
+        let Some((index, outcome)) = next else { break };
+        if patience == Patience::First && until.is_none() && outcome.is_usable() {
+            until = Some(Instant::now() + (started.elapsed() * 2).max(LEAST_EXTRA));
+        }
+        outcomes[index] = Some(outcome);
+    }
+    let late = || Interview::Failed("it did not answer while others did".into());
+    outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(late)).collect()
+}
+
+async fn at(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Connects, asks for the status, and decides about trust. Carries no token.
@@ -148,6 +188,11 @@ fn finalist(connection: NodeConnection, status: Status, trusted: &Trusted) -> In
 }
 
 impl Interview {
+    /// Whether a session could begin there, perhaps after a person's word.
+    pub fn is_usable(&self) -> bool {
+        matches!(self, Self::Trusted(_) | Self::FirstUse(_))
+    }
+
     /// For the report: what the node said, or why it cannot be chosen.
     pub fn live(&self) -> Live {
         match self {

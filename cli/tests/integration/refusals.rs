@@ -58,7 +58,9 @@ async fn an_unknown_region_and_nodes_that_may_not_be_chosen_are_named_with_reaso
 async fn without_the_right_token_nobody_is_let_in() {
     let (fleet, node, _) = fleet_of_one().await;
     let foreign = Fleet::new().unwrap().token("ada").unwrap();
-    for (token, code) in [("", "not_logged_in"), ("nonsense", "invalid_credential"), (foreign.as_str(), "token")] {
+    for (token, code) in
+        [("", "not_logged_in"), ("nonsense", "invalid_credential"), (foreign.as_str(), "token")]
+    {
         let user = User::of(&fleet).await.with_token(token).knowing(&[&node]);
         let (exit, got, error) = user.run(&connect(&[])).await.error();
         assert_eq!((exit, got.as_str()), (6, code), "{error}");

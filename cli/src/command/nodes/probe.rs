@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::table::{Align, Table};
 use crate::{
-    attach::finalist::{Judge, interview_all},
+    attach::finalist::{Judge, Patience, interview_all},
     command::filter::{self, Filter},
     context::Globals,
     discover,
@@ -78,7 +78,7 @@ async fn measure(
     progress.message("asking the nearest");
     let nearest = survey::nearest(&report.nodes, MOST_ASKED);
     let asked: Vec<&Probed> = nearest.iter().map(|index| &report.nodes[*index]).collect();
-    for (index, interview) in nearest.iter().zip(interview_all(&asked, judge).await) {
+    for (index, interview) in nearest.iter().zip(interview_all(&asked, judge, Patience::All).await) {
         report.nodes[*index].live = interview.live();
     }
     report.nodes.extend(others.into_iter().map(Probed::unprobed));
