@@ -10,6 +10,7 @@ pub mod login;
 pub mod logout;
 pub mod man;
 pub mod nodes;
+pub mod profile;
 pub mod trust;
 pub mod whoami;
 
@@ -24,6 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   cbrowse nodes list --catalog consul://127.0.0.1:8500
   cbrowse nodes probe --region eu-central
+  cbrowse profile create work
   cbrowse config show --origin
 
 Exit codes:
@@ -84,6 +86,9 @@ pub enum Command {
     Connect(connect::Args),
     /// List and measure nodes.
     Nodes(nodes::Args),
+    /// Make, list, seal and send profiles.
+    #[command(after_help = profile::EXAMPLES)]
+    Profile(profile::Args),
     /// Show the settings in force.
     Config(config::Args),
     /// Show the whole road on this machine: three nodes, a profile, a picture, a node that dies.
@@ -124,6 +129,7 @@ pub async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
     match command {
         Command::Nodes(args) => nodes::run(&args, globals).await,
         Command::Connect(args) => connect::run(&args, globals).await,
+        Command::Profile(args) => profile::run(&args, globals).await,
         Command::Demo(args) => demo::run(&args, globals).await,
         Command::Config(args) => config::run(&args, globals).await,
         Command::Man(args) => man::run(&args, globals).await,

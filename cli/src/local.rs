@@ -151,6 +151,14 @@ pub async fn credential(data_dir: &Path) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// Who the node of `data_dir` is; `None` where that cannot be found out.
+pub async fn identity(data_dir: &Path) -> Option<IdentityKey> {
+    let mut command = Command::new(binary());
+    command.args(["identity", "--data-dir"]).arg(data_dir);
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().await.ok()?;
+    String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+}
+
 /// Where the private node of this user lives. As root it becomes an ordinary user, who cannot look into root's home.
 pub fn private_directory(data: &Path) -> PathBuf {
     if nix::unistd::geteuid().is_root() {

@@ -5,6 +5,7 @@ use std::{
     fmt::{self, Display},
     io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
+    time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -35,6 +36,9 @@ pub enum Style {
     /// Something failed.
     Bad,
 }
+
+/// How often a meter moves: slower looks stuck, faster costs a slow terminal.
+const METER_TICK: Duration = Duration::from_millis(120);
 
 /// Where and how a command writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,6 +149,18 @@ impl Output {
         let style = ProgressStyle::with_template("{msg} {bar:24} {pos}/{len}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.tick();
+        Progress(Some(bar))
+    }
+
+    /// A count of bytes on standard error while they pass, if a person watches; it is gone when dropped.
+    pub fn meter(&self, message: &'static str) -> Progress {
+        if !self.draws_progress() {
+            return Progress(None);
+        }
+        let bar = ProgressBar::new_spinner().with_message(message);
+        let style = ProgressStyle::with_template("{spinner} {msg} {bytes} ({elapsed})");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.enable_steady_tick(METER_TICK);
         Progress(Some(bar))
     }
 

@@ -1,8 +1,10 @@
 //! A profile on its way to a node and back: objects up, a grant for one worker, proposals home.
 
+pub mod copies;
 pub mod remote;
+pub mod source;
 
-use std::{sync::Arc, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cbrowse_profile::{
@@ -17,6 +19,7 @@ use cbrowse_protocol::{
     api::{MAX_OBJECT_NAMES, ObjectNames, ProfileGrant, Proposals, Status},
     id::ProfileId,
     identity::IdentityKey,
+    node::NodeRecord,
 };
 use http::Method;
 
@@ -24,6 +27,7 @@ use crate::{
     attach::connection::{Ask, ConnectionError, TrustedConnection},
     credentials::{Credentials, seconds},
     failure::{Exit, Failure},
+    private_file::FileError,
     profile::remote::RemoteStore,
 };
 
@@ -56,6 +60,9 @@ pub enum CarryError {
     /// Unreadable answer.
     #[error("the node's answer is unreadable: {0}")]
     Answer(String),
+    /// Nothing leaves this machine before it is written down where to.
+    #[error("note where the profile goes: {0}")]
+    Note(#[from] FileError),
 }
 
 impl From<CarryError> for Failure {
@@ -72,15 +79,57 @@ impl From<CarryError> for Failure {
 impl From<AuthorityError> for Failure {
     fn from(error: AuthorityError) -> Self {
         let (code, hint) = match &error {
-            AuthorityError::Unknown(_) => ("no_profile", "see which there are: cbrowse profile list"),
-            AuthorityError::Exists(_) => ("profile_exists", "choose another name, or use that one"),
-            AuthorityError::WrongKey(_) => {
-                ("wrong_key", "this keyring's account key did not make that profile; nothing was written")
+            AuthorityError::Unknown(name) => {
+                let hint = format!(
+                    "make it: cbrowse profile create {name}; see which there are: cbrowse profile list"
+                );
+                return Failure::new(Exit::Profile, "no_profile", error.to_string()).hint(hint);
             }
-            _ => ("profile", "nothing was changed; see cbrowse profile status"),
+            AuthorityError::Exists(_) => ("profile_exists", "choose another name, or use that one"),
+            AuthorityError::WrongKey(_) => (
+                "wrong_key",
+                "use the keyring, or the passphrase file, with which the profile was made; nothing was written",
+            ),
+            AuthorityError::Busy => ("profile_busy", "wait for the other command; nothing was changed"),
+            AuthorityError::Version(_) => ("profile_newer", "update cbrowse; nothing was changed"),
+            AuthorityError::RolledBack { .. } | AuthorityError::Forked(_) => (
+                "profile_rolled_back",
+                "somebody or some backup put older files in place; restore the newer ones, nothing was changed",
+            ),
+            AuthorityError::Conflict { .. } => ("profile_conflict", "see both: cbrowse profile history"),
+            AuthorityError::Damaged(_) => {
+                ("profile_damaged", "restore that file from a backup; nothing was changed")
+            }
+            other => store_trouble(other),
         };
         Failure::new(Exit::Profile, code, chain(&error)).hint(hint)
     }
+}
+
+/// Code and hint of an error that comes from the disk or from damaged objects.
+pub fn store_trouble(error: &(dyn std::error::Error + 'static)) -> (&'static str, &'static str) {
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        if let Some(error) = inner.downcast_ref::<std::io::Error>() {
+            return match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                    ("disk_full", "free some space and try again; every generation up to now is safe")
+                }
+                ErrorKind::PermissionDenied => {
+                    ("no_permission", "use the account that owns these files; nothing was changed")
+                }
+                _ => ("disk", "look after that file or disk; every generation up to now is safe"),
+            };
+        }
+        if let Some(StoreError::Missing(_) | StoreError::Corrupt(_)) = inner.downcast_ref::<StoreError>() {
+            return (
+                "object_damaged",
+                "see which generations are whole: cbrowse profile verify; nothing was changed",
+            );
+        }
+        cause = inner.source();
+    }
+    ("profile", "nothing was changed; see cbrowse profile status")
 }
 
 /// An error and its causes as one sentence.
@@ -120,6 +169,19 @@ impl OpenProfile {
         Ok(Self { authority, keys })
     }
 
+    /// A profile that was made just now.
+    pub fn new(authority: Authority, keys: ProfileKeys) -> Self {
+        Self { authority, keys }
+    }
+
+    /// The browser that wrote the current generation; an older one would lose what it does not know.
+    pub fn browser_version(&self) -> Result<Option<String>, AuthorityError> {
+        let head = self.head()?;
+        let history = self.authority.history()?;
+        let current = history.into_iter().find(|record| head.as_ref() == Some(&record.head));
+        Ok(current.map(|record| record.browser_version).filter(|version| !version.is_empty()))
+    }
+
     /// This machine's copy.
     pub fn authority(&self) -> &Authority {
         &self.authority
@@ -147,10 +209,9 @@ impl OpenProfile {
         credentials: &Credentials,
         mut progress: impl FnMut(Uploaded, u64),
     ) -> Result<Uploaded, CarryError> {
-        let names = match self.authority.snapshot(&self.keys)? {
-            Some(snapshot) => snapshot.objects(),
-            None => Vec::new(),
-        };
+        let names = self.objects()?;
+        let (peer, identity) = (connection.peer(), *connection.identity());
+        copies::note(self.authority.directory(), &identity, &at(peer))?;
         let missing = ask_missing(connection, credentials, self.id(), &names).await?;
         let total = missing.len() as u64;
         let mut uploaded = Uploaded::default();
@@ -163,6 +224,31 @@ impl OpenProfile {
             progress(uploaded, total);
         }
         Ok(uploaded)
+    }
+
+    fn objects(&self) -> Result<Vec<ObjectName>, CarryError> {
+        let snapshot = self.authority.snapshot(&self.keys)?;
+        Ok(snapshot.map(|snapshot| snapshot.objects()).unwrap_or_default())
+    }
+
+    /// What [`OpenProfile::upload`] would send. Nothing changes on the node.
+    pub async fn would_upload(
+        &self,
+        connection: &mut TrustedConnection,
+        credentials: &Credentials,
+    ) -> Result<Uploaded, CarryError> {
+        let names = self.objects()?;
+        // Who asks for what is missing becomes the profile's owner there; so first a question that changes nothing.
+        let missing = match get_proposals(connection, credentials, self.id()).await? {
+            Some(_) => ask_missing(connection, credentials, self.id(), &names).await?,
+            None => names,
+        };
+        let mut would = Uploaded::default();
+        for name in missing {
+            would.objects += 1;
+            would.bytes += self.authority.store().get(&name)?.len() as u64;
+        }
+        Ok(would)
     }
 
     /// The right for exactly the worker behind `status` to open the current generation.
@@ -178,6 +264,12 @@ impl OpenProfile {
         let sealed = seal_grant(&public, &grant, &mut SystemRandom)?;
         Ok(ProfileGrant { profile: self.id().clone(), session_key: public.to_vec(), sealed })
     }
+}
+
+/// A record of a node of which only the address is known.
+fn at(peer: SocketAddr) -> NodeRecord {
+    let json = serde_json::json!({"id": peer.to_string(), "address": peer.ip(), "port": peer.port()});
+    serde_json::from_value(json).expect("an address makes a record")
 }
 
 async fn ask_missing(
@@ -264,16 +356,38 @@ async fn ask_proposals(
     credentials: &Credentials,
     profile: &ProfileId,
 ) -> Result<Proposals, CarryError> {
+    let told = get_proposals(connection, credentials, profile).await?;
+    // A node that never saw the profile holds no saves of it.
+    Ok(told.unwrap_or(Proposals { proposals: Vec::new(), closing: 0, running: 0 }))
+}
+
+/// `None` where the node does not hold the profile, or not as this user's.
+async fn get_proposals(
+    connection: &mut TrustedConnection,
+    credentials: &Credentials,
+    profile: &ProfileId,
+) -> Result<Option<Proposals>, CarryError> {
     let path = format!("/v1/profiles/{profile}/proposals");
     match connection.request(Ask::new(Method::GET, &path), credentials).await {
-        Ok(response) => {
-            serde_json::from_slice(&response.body).map_err(|error| CarryError::Answer(error.to_string()))
-        }
-        // A node that never saw the profile holds no saves of it.
-        Err(ConnectionError::Refused { problem, .. }) if problem.code == "no_profile" => {
-            Ok(Proposals { proposals: Vec::new(), closing: 0, running: 0 })
-        }
+        Ok(response) => serde_json::from_slice(&response.body)
+            .map(Some)
+            .map_err(|error| CarryError::Answer(error.to_string())),
+        Err(ConnectionError::Refused { problem, .. }) if problem.code == "no_profile" => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes everything that a node holds of the profile, saves that wait there included; `false` where it held nothing.
+pub async fn remove(
+    connection: &mut TrustedConnection,
+    credentials: &Credentials,
+    profile: &ProfileId,
+) -> Result<bool, ConnectionError> {
+    let path = format!("/v1/profiles/{profile}");
+    match connection.request(Ask::new(Method::DELETE, &path), credentials).await {
+        Ok(_) => Ok(true),
+        Err(ConnectionError::Refused { problem, .. }) if problem.code == "no_profile" => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -305,6 +305,11 @@ impl TrustedConnection {
         &self.connection.identity
     }
 
+    /// The address at the other end.
+    pub fn peer(&self) -> SocketAddr {
+        self.connection.peer
+    }
+
     /// `GET /status` again; see [`NodeConnection::get_status`].
     pub async fn get_status(&mut self, deadline: Duration) -> Result<Status, ConnectionError> {
         self.connection.get_status(deadline).await

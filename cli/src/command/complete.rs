@@ -1,4 +1,4 @@
-//! What a shell offers for regions, nodes, tags and contexts: from the copies of catalogs on disk, never the network.
+//! What a shell offers for regions, nodes, tags, contexts and profiles: from the copies of catalogs on disk, never the network.
 
 use std::{collections::BTreeSet, ffi::OsStr};
 
@@ -35,6 +35,13 @@ pub fn contexts(typed: &OsStr) -> Vec<CompletionCandidate> {
     });
     let names = file.into_iter().flat_map(|file| file.contexts.into_keys());
     offer(typed, names.map(|name| (name, None)))
+}
+
+/// Profiles of this machine.
+pub fn profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let root = Paths::of_user().ok().map(|paths| paths.profiles()).filter(|root| root.is_dir());
+    let records = root.and_then(|root| cbrowse_profile::authority::list(&root).ok());
+    offer(typed, records.into_iter().flatten().map(|record| (record.name.to_string(), None)))
 }
 
 fn offer(typed: &OsStr, values: impl Iterator<Item = (String, Option<String>)>) -> Vec<CompletionCandidate> {

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use cbrowse_profile::keys::AccountKey;
 use cbrowse_protocol::{
     api::SessionRequest,
     token::Credential,
@@ -14,13 +13,16 @@ use cbrowse_protocol::{
 };
 use cbrowse_registry::Listing;
 use clap::ValueEnum;
+use clap_complete::ArgValueCompleter;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    complete,
     filter::{self, Filter},
     login::blocking,
     nodes::{self, table::Table},
+    profile,
 };
 use crate::{
     attach::{
@@ -32,7 +34,7 @@ use crate::{
     credentials::{self, Credentials, TOKEN_VARIABLE},
     discover::{self, Sources},
     failure::{Exit, Failure},
-    keyring::{Keyring, Secret, passphrase::PassphraseArgs},
+    keyring::{Keyring, passphrase::PassphraseArgs},
     local::{self, OwnNode},
     output::Style,
     pending,
@@ -69,7 +71,7 @@ pub struct Args {
     #[command(flatten)]
     pub filter: Filter,
     /// Bring this profile along, and take its changes home.
-    #[arg(long, short, value_name = "NAME")]
+    #[arg(long, short, value_name = "NAME", add = ArgValueCompleter::new(complete::profiles))]
     pub profile: Option<String>,
     /// Where the page is shown.
     #[arg(long, value_enum, value_name = "WHERE", default_value_t = View::Auto)]
@@ -149,6 +151,11 @@ async fn start_own_node(globals: &Globals) -> Result<Option<OwnNode>, Failure> {
         return Ok(None);
     }
     globals.output.note("no catalog is named: starting a private node on this machine");
+    start_private_node(globals).await.map(Some)
+}
+
+/// Starts the private node of this machine.
+pub(super) async fn start_private_node(globals: &Globals) -> Result<OwnNode, Failure> {
     let data_dir = local::private_directory(&globals.paths.data);
     let parent = data_dir.parent().unwrap_or(&data_dir);
     std::fs::create_dir_all(parent).map_err(|error| {
@@ -156,7 +163,7 @@ async fn start_own_node(globals: &Globals) -> Result<Option<OwnNode>, Failure> {
     })?;
     let id = "private".parse().expect("letters are an id");
     let plan = local::Plan { data_dir, id, region: "local".into(), arguments: vec!["--no-warm".into()] };
-    OwnNode::start(&plan).await.map(Some)
+    OwnNode::start(&plan).await
 }
 
 /// Everything up to an attached session.
@@ -166,7 +173,7 @@ async fn connect<'a>(
     own_node: Option<&OwnNode>,
 ) -> Result<(Journey<'a>, Attachment), Failure> {
     let mut constraints = args.filter.constraints(&globals.settings);
-    let credentials = Arc::new(credentials_for(args, globals, own_node).await?);
+    let credentials = Arc::new(credentials_for(&args.passphrase, globals, own_node).await?);
     let profile = open_profile(args, globals).await?;
     let judge = match own_node {
         Some(_) => Judge::of(globals)?.of_own_record(),
@@ -174,7 +181,7 @@ async fn connect<'a>(
     };
     if let Some(profile) = &profile {
         settle_pending(globals, &judge, profile, &credentials).await;
-        constraints.profile_browser = written_by(profile)?;
+        constraints.profile_browser = profile.browser_version()?;
     }
     let listing = match own_node {
         Some(node) => Listing { nodes: vec![node.record.clone()], ..Listing::default() },
@@ -191,17 +198,16 @@ async fn connect<'a>(
     Ok((journey, attachment))
 }
 
-async fn credentials_for(
-    args: &Args,
+/// The user's credential for nodes of catalogs, or that of the private node.
+pub(super) async fn credentials_for(
+    passphrase: &PassphraseArgs,
     globals: &Globals,
     own_node: Option<&OwnNode>,
 ) -> Result<Credentials, Failure> {
     if own_node.is_some() {
-        let line = local::credential(&local::private_directory(&globals.paths.data)).await?;
-        let credential = Credential::parse(&line).map_err(credentials::CredentialsError::from)?;
-        return Ok(Credentials::new(&credential, None, SystemTime::now())?);
+        return own_credentials(globals).await;
     }
-    let (paths, source) = (globals.paths.clone(), args.passphrase.source());
+    let (paths, source) = (globals.paths.clone(), passphrase.source());
     let variable = std::env::var(TOKEN_VARIABLE).ok();
     let found = blocking(move || {
         credentials::find(variable.as_deref(), || Keyring::open(&paths, source), SystemTime::now())
@@ -209,38 +215,18 @@ async fn credentials_for(
     found.await.map(|(credentials, _)| credentials)
 }
 
+/// The credential of the private node of this machine.
+pub(super) async fn own_credentials(globals: &Globals) -> Result<Credentials, Failure> {
+    let line = local::credential(&local::private_directory(&globals.paths.data)).await?;
+    let credential = Credential::parse(&line).map_err(credentials::CredentialsError::from)?;
+    Ok(Credentials::new(&credential, None, SystemTime::now())?)
+}
+
 async fn open_profile(args: &Args, globals: &Globals) -> Result<Option<Arc<OpenProfile>>, Failure> {
     let Some(name) = args.profile.clone() else { return Ok(None) };
     let (paths, source) = (globals.paths.clone(), args.passphrase.source());
-    let opened = blocking(move || {
-        let keyring = Keyring::open(&paths, source);
-        let account = account_key(&keyring)?.ok_or_else(|| no_profile(&name))?;
-        OpenProfile::open(&paths.profiles(), &name, &account).map_err(Failure::from)
-    });
+    let opened = blocking(move || profile::key::open(&paths, source, &name));
     opened.await.map(|profile| Some(Arc::new(profile)))
-}
-
-/// The key from which this user's profile keys come, if it was ever made.
-pub fn account_key(keyring: &Keyring) -> Result<Option<AccountKey>, Failure> {
-    let Some(bytes) = keyring.get(Secret::AccountKey)? else { return Ok(None) };
-    let bytes: [u8; 32] = bytes.as_slice().try_into().map_err(|_| {
-        let message = format!("the account key in {} is damaged", keyring.describe());
-        Failure::new(Exit::Profile, "account_key", message)
-            .hint("restore the keyring from a backup; profiles cannot be opened without that key")
-    })?;
-    Ok(Some(AccountKey::from_bytes(bytes)))
-}
-
-fn no_profile(name: &str) -> Failure {
-    Failure::new(Exit::Profile, "no_profile", format!("there is no profile {name:?} on this machine"))
-        .hint(format!("make it: cbrowse profile create {name}"))
-}
-
-fn written_by(profile: &OpenProfile) -> Result<Option<String>, Failure> {
-    let history = profile.authority().history()?;
-    let head = profile.head()?;
-    let current = history.iter().find(|record| head.as_ref() == Some(&record.head));
-    Ok(current.map(|record| record.browser_version.clone()))
 }
 
 /// Takes home what earlier sessions left on their nodes. A node that does not answer keeps it for later.

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::{self, IsTerminal as _, Read as _},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use zeroize::Zeroizing;
@@ -19,12 +19,15 @@ pub struct PassphraseArgs {
     /// Keep keys in a file sealed under the passphrase that is the first line on this file descriptor.
     #[arg(long, value_name = "N", env = "CBROWSE_PASSPHRASE_FD", value_parser = clap::value_parser!(i32).range(0..))]
     pub passphrase_fd: Option<i32>,
+    /// A descriptor can be read once; everything that one command opens shares what was read.
+    #[arg(skip)]
+    shared: OnceLock<PassphraseSource>,
 }
 
 impl PassphraseArgs {
-    /// The source that the flag names.
+    /// The source that the flag names; the same one each time.
     pub fn source(&self) -> PassphraseSource {
-        PassphraseSource::new(self.passphrase_fd)
+        self.shared.get_or_init(|| PassphraseSource::new(self.passphrase_fd)).clone()
     }
 }
 

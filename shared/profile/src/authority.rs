@@ -12,6 +12,7 @@
 //! Nothing in these files opens anything: keys are in the user's key slots.
 
 mod accept;
+mod care;
 mod lock;
 mod state;
 
@@ -31,7 +32,7 @@ use crate::{
     directory::DirectoryStore,
     files,
     keys::{AccountKey, ProfileKeys},
-    object::{ObjectName, ObjectStore as _, StoreError},
+    object::{ObjectName, ObjectStore, StoreError},
     save::{SaveError, SaveMeta, SaveStats, Saved, Saving, save},
     scan::LeftBehind,
     secret::{Randomness, random_array},
@@ -219,9 +220,21 @@ impl Authority {
         meta: &SaveMeta,
         random: &mut dyn Randomness,
     ) -> Result<Synced, AuthorityError> {
+        self.sync_through(data_directory, keys, meta, &self.store, random)
+    }
+
+    /// The same through `store`, which hands everything on to [`Authority::store`] and may watch it pass.
+    pub fn sync_through(
+        &self,
+        data_directory: &Path,
+        keys: &ProfileKeys,
+        meta: &SaveMeta,
+        store: &dyn ObjectStore,
+        random: &mut dyn Randomness,
+    ) -> Result<Synced, AuthorityError> {
         let base = self.snapshot(keys)?;
         let sealing = keys.sealing();
-        let saving = Saving { keys: &sealing, base: base.as_ref(), store: &self.store, meta };
+        let saving = Saving { keys: &sealing, base: base.as_ref(), store, meta };
         let Saved { name, generation, stats, left_behind } = save(data_directory, saving, random)?;
         let expected = base.as_ref().map(head_ref);
         let head = match expected {

@@ -36,5 +36,6 @@ pub mod seal;
 pub mod secret;
 pub mod slot;
 pub mod snapshot;
+pub mod verify;
 
 pub use codec::Malformed;

@@ -1,0 +1,126 @@
+//! `cbrowse profile create`: the account key on first use, then the profile, then its first generation where it has a source.
+
+use std::{path::PathBuf, time::SystemTime};
+
+use cbrowse_profile::{authority::Authority, secret::SystemRandom};
+use cbrowse_protocol::id::ProfileName;
+use clap::ValueHint;
+use serde_json::json;
+
+use super::{
+    key,
+    seal::{Directory, Sealed},
+    words,
+};
+use crate::{
+    command::login::blocking,
+    context::{Globals, Paths},
+    credentials::seconds,
+    failure::Failure,
+    keyring::{Keyring, passphrase::PassphraseArgs, passphrase::PassphraseSource},
+    output::Output,
+    profile::OpenProfile,
+};
+
+/// Shown below the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  cbrowse profile create work
+  cbrowse profile create work --from ~/.config/chromium
+  cbrowse profile create work --passphrase-fd 3 3<passphrase.txt
+";
+
+/// Arguments of `cbrowse profile create`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to call it: letters, digits and . _ : - inside. Never leaves this machine.
+    #[arg(value_name = "NAME")]
+    pub name: ProfileName,
+    /// Seal this Chromium user data directory as the first generation.
+    #[arg(long, value_name = "USER_DATA_DIR", value_hint = ValueHint::DirPath)]
+    pub from: Option<PathBuf>,
+    /// Where the passphrase comes from when no keyring answers.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+}
+
+struct Created {
+    id: cbrowse_protocol::id::ProfileId,
+    key_made: bool,
+    key_place: String,
+    sealed: Option<Sealed>,
+}
+
+/// Creates.
+pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
+    let (name, from) = (args.name.clone(), args.from.clone());
+    let (paths, output, source) = (globals.paths.clone(), globals.output.clone(), args.passphrase.source());
+    let created = blocking(move || create(&paths, &output, source, &name, from.as_deref())).await?;
+    report(args, globals, &created)
+}
+
+fn create(
+    paths: &Paths,
+    output: &Output,
+    source: PassphraseSource,
+    name: &ProfileName,
+    from: Option<&std::path::Path>,
+) -> Result<Created, Failure> {
+    // Everything that can be refused without a key is refused first.
+    key::check_free(paths, name)?;
+    let directory = from.map(Directory::look).transpose()?;
+    let keyring = Keyring::open(paths, source);
+    let held = key::hold_all(paths)?;
+    let (account, key_made) = key::for_new_profile(paths, &keyring)?;
+    let now = seconds(SystemTime::now());
+    let authority = Authority::create(&paths.profiles(), name, &account, now, &mut SystemRandom)?;
+    drop(held);
+    let keys = authority.keys(&account)?;
+    let profile = OpenProfile::new(authority, keys);
+    let sealed = directory.map(|directory| directory.seal(&profile, output)).transpose();
+    let sealed = match sealed {
+        Ok(sealed) => sealed,
+        Err(failure) => return Err(undo(paths, name, failure)),
+    };
+    Ok(Created { id: profile.id().clone(), key_made, key_place: keyring.describe(), sealed })
+}
+
+/// A profile that could not be filled is not left behind empty: the same command can then be given again.
+fn undo(paths: &Paths, name: &ProfileName, failure: Failure) -> Failure {
+    let undone = Authority::open(&paths.profiles(), name.as_str()).and_then(Authority::delete);
+    let after = match undone {
+        Ok(()) => "no profile was made".to_owned(),
+        Err(_) => format!("an empty profile {name} is left; remove it: cbrowse profile delete {name}"),
+    };
+    Failure { message: format!("{}; {after}", failure.message), ..failure }
+}
+
+fn report(args: &Args, globals: &Globals, created: &Created) -> Result<(), Failure> {
+    let output = &globals.output;
+    if output.is_json() {
+        return output.document(&json!({
+            "profile": args.name,
+            "id": created.id,
+            "key": { "made": created.key_made, "kept_in": created.key_place },
+            "sealed": created.sealed.as_ref().map(Sealed::to_json),
+        }));
+    }
+    output.print(&format!("profile {} is made", args.name))?;
+    if let Some(sealed) = &created.sealed {
+        output.print(&sealed.sentence())?;
+        words::tell_left_behind(output, &sealed.left_behind);
+    }
+    if created.key_made {
+        output.note(format_args!(
+            "your account key was made and is kept in {}; whoever loses it loses every profile, so back it up",
+            created.key_place
+        ));
+    }
+    let next = if created.sealed.is_some() {
+        format!("send it ahead: cbrowse profile sync {0}; use it: cbrowse connect --profile {0}", args.name)
+    } else {
+        format!("use it: cbrowse connect --profile {}", args.name)
+    };
+    output.note(next);
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Which nodes were sent a profile's sealed objects: noted before the first one leaves, so that a deletion knows where to
+//! go. One small file a node, beside the profile itself.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use cbrowse_protocol::{identity::IdentityKey, node::NodeRecord};
+
+use crate::private_file::{self, FileError};
+
+/// Longest file in bytes; a record with all its metadata fits.
+const MAX_LENGTH: u64 = 256 * 1024;
+
+fn file(profile: &Path, identity: &IdentityKey) -> PathBuf {
+    profile.join("copies").join(format!("node-{identity}.json"))
+}
+
+/// Notes that the node with this identity holds objects of the profile in the directory `profile`, or soon will.
+/// A later note of the same node replaces an older address, and keeps an id that says more than an address.
+pub fn note(profile: &Path, identity: &IdentityKey, node: &NodeRecord) -> Result<(), FileError> {
+    let path = file(profile, identity);
+    let known = read(&path);
+    let is_named = node.id.as_str() != node.endpoint();
+    let same_place = known.as_ref().is_some_and(|known| known.endpoint() == node.endpoint());
+    if same_place && !is_named {
+        return Ok(());
+    }
+    let mut noted = NodeRecord { identity: Some(*identity), ..node.clone() };
+    if let Some(known) = known.filter(|_| !is_named) {
+        noted.id = known.id;
+    }
+    let bytes = serde_json::to_vec(&noted).expect("records serialize");
+    let _held = private_file::lock(&path)?;
+    private_file::replace(&path, &bytes)
+}
+
+/// Every node that was noted, by id. A file that cannot be read names nobody.
+pub fn list(profile: &Path) -> Vec<NodeRecord> {
+    let Ok(entries) = fs::read_dir(profile.join("copies")) else { return Vec::new() };
+    let mut nodes: Vec<NodeRecord> = entries.flatten().filter_map(|entry| read(&entry.path())).collect();
+    nodes.sort_by(|a, b| a.id.cmp(&b.id));
+    nodes
+}
+
+/// The node holds nothing any more.
+pub fn forget(profile: &Path, identity: &IdentityKey) {
+    let _already_gone = fs::remove_file(file(profile, identity));
+}
+
+fn read(path: &Path) -> Option<NodeRecord> {
+    let is_note = path.extension().is_some_and(|extension| extension == "json");
+    let bytes = private_file::read(path, MAX_LENGTH).ok().flatten().filter(|_| is_note)?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use cbrowse_protocol::identity::SigningKey;
+
+    use super::*;
+
+    fn node(id: &str, port: u16) -> NodeRecord {
+        serde_json::from_value(serde_json::json!({"id": id, "address": "192.0.2.1", "port": port})).unwrap()
+    }
+
+    #[test]
+    fn a_node_is_noted_once_with_its_newest_address_and_best_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let identity = SigningKey::generate().public();
+        note(directory.path(), &identity, &node("192.0.2.1:1", 1)).unwrap();
+        note(directory.path(), &identity, &node("eu-1", 1)).unwrap();
+        note(directory.path(), &identity, &node("192.0.2.1:2", 2)).unwrap();
+        let noted = list(directory.path());
+        let told: Vec<_> = noted.iter().map(|node| (node.id.as_str(), node.port, node.identity)).collect();
+        assert_eq!(told, [("eu-1", 2, Some(identity))]);
+        forget(directory.path(), &identity);
+        assert!(list(directory.path()).is_empty());
+    }
+}
