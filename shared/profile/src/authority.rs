@@ -64,7 +64,7 @@ pub enum AuthorityError {
     #[error("there is no profile {0:?}")]
     Unknown(String),
     /// One has it already.
-    #[error("a profile {0:?} exists already")]
+    #[error("a profile {:?} exists already", .0.as_str())]
     Exists(ProfileName),
     /// The account key at hand did not make this profile.
     #[error("this account key does not belong to profile {0}; nothing was read or written")]

@@ -79,7 +79,9 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
             }
         }
         authority.delete()?;
-        waiting.iter().for_each(|one| pending::forget(&paths, &one.session));
+        for one in &waiting {
+            pending::forget(&paths, &one.session);
+        }
         Ok(reached)
     })
     .await

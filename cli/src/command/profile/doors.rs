@@ -22,24 +22,24 @@ const OWN_NODE_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Doors<'a> {
     globals: &'a Globals,
     passphrase: &'a PassphraseArgs,
-    pub judge: Judge,
+    pub(super) judge: Judge,
     fleet: Option<Result<Arc<Credentials>, Failure>>,
     own: Option<Result<(OwnNode, Arc<Credentials>), Failure>>,
 }
 
 /// A node that may be asked, as whom.
 pub(super) struct Door {
-    pub finalist: Finalist,
-    pub credentials: Arc<Credentials>,
+    pub(super) finalist: Finalist,
+    pub(super) credentials: Arc<Credentials>,
 }
 
 impl<'a> Doors<'a> {
-    pub fn new(globals: &'a Globals, passphrase: &'a PassphraseArgs) -> Result<Self, Failure> {
+    pub(super) fn new(globals: &'a Globals, passphrase: &'a PassphraseArgs) -> Result<Self, Failure> {
         Ok(Self { globals, passphrase, judge: Judge::of(globals)?, fleet: None, own: None })
     }
 
     /// The user's credential for nodes of catalogs.
-    pub async fn fleet(&mut self) -> Result<Arc<Credentials>, Failure> {
+    pub(super) async fn fleet(&mut self) -> Result<Arc<Credentials>, Failure> {
         if self.fleet.is_none() {
             let found = connect::credentials_for(self.passphrase, self.globals, None).await;
             self.fleet = Some(found.map(Arc::new));
@@ -48,7 +48,10 @@ impl<'a> Doors<'a> {
     }
 
     /// Where `record` can be reached now, and with which credential: the private node has another port each time.
-    pub async fn place(&mut self, record: &NodeRecord) -> Result<(NodeRecord, Arc<Credentials>), Failure> {
+    pub(super) async fn place(
+        &mut self,
+        record: &NodeRecord,
+    ) -> Result<(NodeRecord, Arc<Credentials>), Failure> {
         if is_loopback(record)
             && let Some(found) = self.own_with(record.identity.as_ref()).await?
         {
@@ -58,7 +61,7 @@ impl<'a> Doors<'a> {
     }
 
     /// A node that this machine wrote down when it trusted it.
-    pub async fn open(&mut self, record: &NodeRecord) -> Result<Door, Failure> {
+    pub(super) async fn open(&mut self, record: &NodeRecord) -> Result<Door, Failure> {
         let (record, credentials) = self.place(record).await?;
         let finalist = match interview(&Probed::unprobed(record), &self.judge.of_own_record()).await {
             Interview::Trusted(finalist) => *finalist,
@@ -92,7 +95,7 @@ impl<'a> Doors<'a> {
     }
 
     /// Ends what was started.
-    pub async fn close(self) {
+    pub(super) async fn close(self) {
         if let Some(Ok((node, _))) = self.own {
             node.end(OWN_NODE_PATIENCE).await;
         }

@@ -101,8 +101,8 @@ fn foreign(keyring: &Keyring, profiles: usize) -> Failure {
 
 /// The failure for a profile name that is taken, before a key is made or asked for.
 pub(super) fn check_free(paths: &Paths, name: &cbrowse_protocol::id::ProfileName) -> Result<(), Failure> {
-    match list(&paths.profiles())?.iter().any(|record| record.name == *name) {
-        true => Err(AuthorityError::Exists(name.clone()).into()),
-        false => Ok(()),
+    if list(&paths.profiles())?.iter().any(|record| record.name == *name) {
+        return Err(AuthorityError::Exists(name.clone()).into());
     }
+    Ok(())
 }

@@ -12,7 +12,7 @@ use cbrowse_profile::{
     head::Closing,
     object::{ObjectName, ObjectStore, StoreError},
     save::{SaveMeta, SaveStats, Saving, save},
-    scan::{LeftBehind, Scan, scan},
+    scan::{LeftBehind, scan},
     secret::SystemRandom,
 };
 use serde_json::{Value, json};
@@ -30,24 +30,23 @@ const MAX_LABEL: usize = 128;
 
 /// A directory that can be sealed.
 pub(super) struct Directory {
-    pub path: PathBuf,
-    pub scan: Scan,
+    pub(super) path: PathBuf,
     /// A browser works in it now.
-    pub in_use: bool,
+    pub(super) in_use: bool,
 }
 
 /// What was sealed, or would be.
 pub(super) struct Sealed {
-    pub from: PathBuf,
+    pub(super) from: PathBuf,
     /// `None` when it was only tried.
-    pub head: Option<HeadRef>,
-    pub stats: SaveStats,
-    pub left_behind: Vec<LeftBehind>,
+    pub(super) head: Option<HeadRef>,
+    pub(super) stats: SaveStats,
+    pub(super) left_behind: Vec<LeftBehind>,
 }
 
 impl Directory {
     /// Looks at a directory, and refuses one that holds no profile.
-    pub fn look(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn look(path: &Path) -> Result<Self, Failure> {
         let path = fs::canonicalize(path).map_err(|error| {
             let message = format!("cannot read {}: {error}", path.display());
             Failure::new(Exit::Profile, "no_source", message)
@@ -66,11 +65,11 @@ impl Directory {
             return Err(no_profile_in(&path));
         }
         let in_use = is_in_use(&path);
-        Ok(Self { path, scan, in_use })
+        Ok(Self { path, in_use })
     }
 
     /// Seals it; blocks.
-    pub fn seal(&self, profile: &OpenProfile, output: &Output) -> Result<Sealed, Failure> {
+    pub(super) fn seal(&self, profile: &OpenProfile, output: &Output) -> Result<Sealed, Failure> {
         if self.in_use {
             output.warn(format_args!(
                 "a browser is working in {}: this generation is as a crash would leave it; close the browser and sync again",
@@ -93,7 +92,7 @@ impl Directory {
     }
 
     /// What sealing would make; nothing is kept.
-    pub fn try_out(&self, profile: &OpenProfile) -> Result<Sealed, Failure> {
+    pub(super) fn try_out(&self, profile: &OpenProfile) -> Result<Sealed, Failure> {
         let (authority, keys) = (profile.authority(), profile.keys());
         let (base, sealing, store) =
             (authority.snapshot(keys)?, keys.sealing(), Discarding(authority.store()));
@@ -114,7 +113,7 @@ impl Directory {
 
 impl Sealed {
     /// For programs.
-    pub fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         json!({
             "from": self.from,
             "generation": self.head.as_ref().map(|head| head.generation),
@@ -128,7 +127,7 @@ impl Sealed {
     }
 
     /// One sentence for a person.
-    pub fn sentence(&self) -> String {
+    pub(super) fn sentence(&self) -> String {
         let SaveStats { files, bytes, new_objects, sent_bytes, changed } = self.stats;
         let from = self.from.display();
         let all = format!("{}, {}", words::count(files, "file"), words::size(bytes));
@@ -148,7 +147,7 @@ fn no_profile_in(path: &Path) -> Failure {
     let hint = if is_inner && path.ends_with("Default") {
         format!(
             "that is the profile inside; name the directory around it: {}",
-            path.with_file_name("").display()
+            path.parent().unwrap_or(path).display()
         )
     } else if is_inner {
         "that is one of several profiles; only the one in the directory Default can be taken".into()

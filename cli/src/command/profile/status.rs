@@ -168,7 +168,8 @@ impl Facts {
 fn current_lines(current: &HeadRecord, now: u64) -> Vec<(&'static str, String)> {
     let known = |text: &str| if text.is_empty() { "unknown".to_owned() } else { printable(text, MAX_LABEL) };
     let crash = if current.closing == Closing::Crash { ", as a crash would leave it" } else { "" };
-    let (date, ago) = (date::utc(current.time), date::relative(now, current.time));
+    let ago = if current.time == now { "just now".to_owned() } else { date::relative(now, current.time) };
+    let date = date::utc(current.time);
     vec![
         ("generation", format!("{}{crash}", current.head.generation)),
         ("saved", format!("{date} ({ago}) by {}", known(&current.device))),

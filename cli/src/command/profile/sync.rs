@@ -345,7 +345,10 @@ impl Done {
         }
         if let Some(sealed) = &self.sealed {
             output.print(&sealed.sentence())?;
-            words::tell_left_behind(output, &sealed.left_behind);
+            // Who syncs often has read it the first time.
+            if sealed.stats.changed {
+                words::tell_left_behind(output, &sealed.left_behind);
+            }
         }
         if let Some(directory) = &self.passed_over {
             let directory = directory.display();

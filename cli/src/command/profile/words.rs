@@ -8,7 +8,7 @@ use crate::output::Output;
 const NAMED: usize = 20;
 
 /// Bytes in decimal units, as disks and links are sold: `999 B`, `1.2 MB`.
-pub fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut unit = "B";
     for next in ["kB", "MB", "GB", "TB"] {
@@ -22,12 +22,12 @@ pub fn size(bytes: u64) -> String {
 }
 
 /// `1 file`, `2 files`.
-pub fn count(number: u64, noun: &str) -> String {
+pub(super) fn count(number: u64, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 /// Why something stays behind.
-pub fn reason(reason: Reason) -> &'static str {
+pub(super) fn reason(reason: Reason) -> &'static str {
     match reason {
         Reason::Link => "a symbolic link; links are never followed",
         Reason::Special => "a socket, pipe or device",
@@ -40,7 +40,7 @@ pub fn reason(reason: Reason) -> &'static str {
 }
 
 /// Names what did not come along.
-pub fn tell_left_behind(output: &Output, left_behind: &[LeftBehind]) {
+pub(super) fn tell_left_behind(output: &Output, left_behind: &[LeftBehind]) {
     if left_behind.is_empty() {
         return;
     }
