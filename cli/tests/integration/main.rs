@@ -4,6 +4,8 @@ mod catalogs;
 mod chromium;
 mod command_line;
 mod connecting;
+mod profile_nodes;
+mod profile_sealing;
 mod user;
 mod viewer;
 mod viewer_door;
