@@ -406,3 +406,32 @@ async fn accept(
     remote::answer(questions, connection, credentials, profile.id()).await;
     judging.await.expect("accepting does not panic")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn disk(kind: ErrorKind) -> AuthorityError {
+        let source = io::Error::from(kind);
+        StoreError::Disk { action: "write", path: "/p".into(), source }.into()
+    }
+
+    #[test]
+    fn what_failed_below_decides_what_is_said() {
+        for (error, code) in [
+            (disk(ErrorKind::StorageFull), "disk_full"),
+            (disk(ErrorKind::QuotaExceeded), "disk_full"),
+            (disk(ErrorKind::PermissionDenied), "no_permission"),
+            (disk(ErrorKind::BrokenPipe), "disk"),
+            (StoreError::Corrupt(ObjectName::of(b"x")).into(), "object_damaged"),
+            (AuthorityError::Busy, "profile_busy"),
+            (AuthorityError::RolledBack { found: 1, seen: 2 }, "profile_rolled_back"),
+        ] {
+            let failure = Failure::from(error);
+            assert_eq!((failure.exit, failure.code), (Exit::Profile, code));
+            assert!(failure.hint.is_some(), "{code}");
+        }
+    }
+}

@@ -180,7 +180,7 @@ async fn connect<'a>(
         None => Judge::of(globals)?,
     };
     if let Some(profile) = &profile {
-        settle_pending(globals, &judge, profile, &credentials).await;
+        settle_pending(globals, &judge, profile, &credentials, own_node).await;
         constraints.profile_browser = profile.browser_version()?;
     }
     let listing = match own_node {
@@ -235,8 +235,13 @@ async fn settle_pending(
     judge: &Judge,
     profile: &Arc<OpenProfile>,
     credentials: &Arc<Credentials>,
+    own_node: Option<&OwnNode>,
 ) {
-    for pending in pending::of_profile(&globals.paths, profile.id()) {
+    for mut pending in pending::of_profile(&globals.paths, profile.id()) {
+        // The private node has another port each time.
+        if let Some(own) = own_node.filter(|own| own.record.identity == pending.node.identity) {
+            pending.node = own.record.clone();
+        }
         let settled =
             settle_one(&globals.paths, judge, profile.clone(), credentials, &pending, SAVE_PATIENCE).await;
         match settled {

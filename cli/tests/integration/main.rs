@@ -7,6 +7,8 @@ mod connecting;
 mod refusals;
 mod site;
 mod travelling;
+mod profile_nodes;
+mod profile_sealing;
 mod user;
 mod viewer;
 mod viewer_door;

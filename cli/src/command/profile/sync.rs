@@ -164,7 +164,10 @@ async fn take_home(
             homecoming.kept = settled.kept;
             homecoming.waits = match settled.refused.first() {
                 Some(refused) => Some(format!("a save was refused and stays there: {}", chain(refused))),
-                None if settled.closing > 0 => Some("a session still works with the profile there".into()),
+                None if settled.running > 0 => {
+                    Some("a session works with the profile there; what it has saved so far is home".into())
+                }
+                None if settled.closing > 0 => Some("a session there has not finished its save yet".into()),
                 None => None,
             };
         }
