@@ -10,7 +10,7 @@ use super::complete;
 use crate::{
     failure::{Exit, Failure},
     probe::Probed,
-    select::{self, Choice, Constraints, Strategy, Reason, Verdict},
+    select::{self, Choice, Constraints, Reason, Strategy, Verdict},
     settings::{Settings, duration::parse_duration},
 };
 
