@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     fleet::{self, Fleet, binary, text},
-    process::{Footprint, Process},
+    process::{Footprint, Process, children},
 };
 
 /// Longest wait until a node serves. It takes under a second; a loaded machine many.
@@ -131,23 +131,14 @@ impl Node {
         self.child.id()
     }
 
-    /// What runs below it now.
+    /// What runs below it now: before a session, the worker that will have it, with everything that ever runs in its room.
     pub fn footprint(&self) -> Footprint {
         Footprint::of(self.child.id())
     }
 
-    /// What its running sessions consist of, once there is one with a browser. Workers that wait for a session are not
-    /// among it.
-    pub async fn sessions(&self) -> anyhow::Result<Footprint> {
-        let deadline = Instant::now() + START_DEADLINE;
-        loop {
-            let footprint = Footprint::of_those_with("chromium", self.pid());
-            if !footprint.processes().is_empty() {
-                return Ok(footprint);
-            }
-            ensure!(Instant::now() < deadline, "no browser runs:\n{}", self.log());
-            sleep(POLL_INTERVAL).await;
-        }
+    /// The workers that it has now, one of which waits for the next session: whoever gets a session takes that one.
+    pub fn workers(&self) -> Vec<Process> {
+        children(self.child.id())
     }
 
     /// Ends it as a crash would; its workers are on their own.

@@ -41,6 +41,11 @@ fn all() -> Vec<Stat> {
     pids.filter_map(stat).collect()
 }
 
+/// The processes that `root` started itself.
+pub fn children(root: u32) -> Vec<Process> {
+    all().into_iter().filter(|stat| stat.parent == number(root)).map(|stat| stat.process).collect()
+}
+
 /// Every process below `root`, itself not among them.
 pub fn descendants(root: u32) -> Vec<Process> {
     below(&all(), number(root))
@@ -89,20 +94,6 @@ impl Footprint {
     /// Of everything below the server with this number.
     pub fn of(server: u32) -> Self {
         Self::new(number(server), descendants(server))
-    }
-
-    /// Of those children of the server below which a program of this name runs, and of all that is below them.
-    pub fn of_those_with(name: &str, server: u32) -> Self {
-        let (all, server) = (all(), number(server));
-        let mut processes = Vec::new();
-        for child in all.iter().filter(|stat| stat.parent == server) {
-            let tree = below(&all, child.process.pid);
-            if tree.iter().any(|process| process.name == name) {
-                processes.push(child.process.clone());
-                processes.extend(tree);
-            }
-        }
-        Self::new(server, processes)
     }
 
     fn new(server: i32, processes: Vec<Process>) -> Self {

@@ -36,7 +36,7 @@ impl World {
         let (here, there) = tokio::join!(start("here", "eu-central"), start("there", "us-east"));
         let (here, there) = (here.unwrap(), there.unwrap());
         let user = User::of(&fleet).await.knowing(&[&here, &there]);
-        user.make_profile("work");
+        user.run(&["profile", "create", "work", "--passphrase-fd", "0"]).await.succeeded();
         Self { site, here, there, user }
     }
 
@@ -75,11 +75,11 @@ async fn a_profile_travels_between_nodes_and_lies_sealed_on_all_of_them() {
     }
     for directory in [world.here.data_dir(), world.there.data_dir(), world.user.home().to_owned()] {
         assert!(!holds(&directory, PLANTED.as_bytes()), "{}", directory.display());
-        let nested = directory.join("nested");
-        std::fs::create_dir(&nested).unwrap();
-        std::fs::write(nested.join("file"), format!("it looks everywhere: {PLANTED}")).unwrap();
-        assert!(holds(&directory, PLANTED.as_bytes()));
     }
+    // It is in there, and the search would have found it.
+    let export = ["profile", "export", "work", "clear", "--passphrase-fd", "0"];
+    world.user.run(&export).await.succeeded();
+    assert!(holds(world.user.home(), PLANTED.as_bytes()));
 }
 
 #[tokio::test]
@@ -95,6 +95,13 @@ async fn ctrl_c_comes_back_within_a_second_and_the_next_command_takes_the_save_h
     let ended = running.end().await;
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}\n{}", asked.elapsed(), ended.stderr);
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    let synced =
+        world.user.run(&["profile", "sync", "work", "--passphrase-fd", "0", "--json"]).await.document();
+    assert_eq!(
+        (&synced["taken_home"][0]["node"], &synced["generation"]),
+        (&"here".into(), &1.into()),
+        "{synced}"
+    );
     // On the other node, so that only what came home can count.
     let (visit, ended) = world.visit_on("there", 2).await;
     assert_eq!(visit, Visit::new(2, 2), "{}", ended.stderr);
@@ -117,8 +124,9 @@ async fn a_session_whose_node_dies_goes_on_at_the_next_with_profile_and_page() {
     lost.kill();
     let moved = running.until("moved to ").await;
     assert!(moved.starts_with(next), "{moved}");
-    // The page is loaded again, by a browser that knows what the last save knew.
-    assert_eq!(world.site.visit(2).await, Visit::new(2, 1));
+    // The page is loaded again, by a browser that knows what the last save knew; a slow test may see a save of this session.
+    let visit = world.site.visit(2).await;
+    assert!([Visit::new(2, 1), Visit::new(2, 2)].contains(&visit), "{visit:?}");
     wait_until_gone(&everything).await.unwrap();
     running.signal(Signal::SIGINT);
     assert_eq!(running.end().await.code, Some(130));

@@ -7,11 +7,6 @@ use std::{
     time::Duration,
 };
 
-use cbrowse::{
-    context::Paths,
-    keyring::{Keyring, PassphraseSource, Secret},
-};
-use cbrowse_profile::{authority::Authority, keys::AccountKey, secret::SystemRandom};
 use cbrowse_testkit::{fleet::Fleet, node::Node};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -84,24 +79,6 @@ impl User {
         self.variables.retain(|(known, _)| *known != name);
         self.variables.push((name, value.into()));
         self
-    }
-
-    /// With keys that this user's passphrase seals.
-    pub(crate) fn make_profile(&self, name: &str) {
-        use std::os::fd::AsRawFd as _;
-        let paths = Paths {
-            config: self.file(".config/cbrowse"),
-            data: self.file(".local/share/cbrowse"),
-            cache: self.file(".cache/cbrowse"),
-        };
-        std::fs::write(self.file("passphrase"), PASSPHRASE).expect("write the passphrase");
-        let file = std::fs::File::open(self.file("passphrase")).expect("open the passphrase");
-        let keyring = Keyring::open(&paths, PassphraseSource::new(Some(file.as_raw_fd())));
-        let account = AccountKey::generate(&mut SystemRandom);
-        keyring.set(Secret::AccountKey, account.expose()).expect("keep the account key");
-        let name = name.parse().expect("a name");
-        Authority::create(&paths.profiles(), &name, &account, 1, &mut SystemRandom)
-            .expect("make the profile");
     }
 
     pub(crate) fn write_catalog(&self, records: &[Value]) {

@@ -4,12 +4,18 @@ mod client;
 mod picture;
 mod tabs;
 mod text;
+mod titles;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use cbrowse_protocol::wire::{NodeMessage, Viewport};
 use serde_json::{Value, json};
-use tokio::{process::Child, sync::mpsc, task::JoinSet, time::Instant};
+use tokio::{
+    process::Child,
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior},
+};
 
 use self::text::{shortened, text};
 use crate::{
@@ -85,6 +91,8 @@ pub struct Pages {
     /// The first page asked for has begun to show; the blank one before it is nobody's business.
     revealed: bool,
     tasks: JoinSet<()>,
+    /// Questions after titles.
+    titles: JoinSet<Value>,
 }
 
 impl Pages {
@@ -118,6 +126,7 @@ impl Pages {
             behind: 0,
             revealed: false,
             tasks: JoinSet::new(),
+            titles: JoinSet::new(),
         }
     }
 
@@ -132,6 +141,8 @@ impl Pages {
         let attach = json!({ "autoAttach": true, "waitForDebuggerOnStart": false, "flatten": true });
         self.tools.post("", "Target.setAutoAttach", &attach);
         self.order_first();
+        let mut looks = tokio::time::interval(titles::TITLE_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 event = events.recv() => match event {
@@ -144,6 +155,8 @@ impl Pages {
                     Some(order) => self.on_order(order).await,
                 },
                 Some(_) = self.tasks.join_next() => {}
+                _ = looks.tick() => self.ask_shown_title(),
+                Some(Ok(answer)) = self.titles.join_next() => self.on_title(&answer).await,
                 () = patience(self.restoring) => self.give_up_restoring(),
                 () = patience(self.unpictured) => {
                     self.unpictured = None;

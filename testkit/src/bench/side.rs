@@ -71,7 +71,7 @@ pub async fn react(side: &mut impl Side, press: Press, presses: u32) -> anyhow::
     rest(side).await?;
     // Chromium draws in ticks of 16.7 ms: pauses of different lengths meet them everywhere.
     tokio::time::sleep(Duration::from_millis(u64::from(presses * 7 % 17))).await;
-    let expected = TOGGLE[if presses.is_multiple_of(2) { 1 } else { 0 }];
+    let expected = TOGGLE[usize::from(presses.is_multiple_of(2))];
     let pressed = Instant::now();
     side.press(press).await?;
     let seen = first_of(side, expected).await?;

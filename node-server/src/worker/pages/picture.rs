@@ -46,8 +46,12 @@ impl Pages {
         // A page's main frame carries the target's own id.
         let Some(page) = page.filter(|page| event.params["frameId"] == page.target.as_str()) else { return };
         page.loading = loading;
-        if page.target == self.active {
+        let target = page.target.clone();
+        if target == self.active {
             self.tell_loading();
+        }
+        if !loading {
+            self.ask_title(target);
         }
     }
 
