@@ -12,7 +12,7 @@ use super::{
 /// Size of the pictures on both sides, in CSS and device pixels.
 pub const SIZE: (u32, u32) = (1280, 720);
 /// Without a picture for this long, a page rests. Shorter takes a late picture of the last press for the next one's.
-const QUIET: Duration = Duration::from_millis(60);
+const QUIET: Duration = Duration::from_millis(100);
 /// A picture that has not come by then never will.
 const PICTURE_DEADLINE: Duration = Duration::from_secs(20);
 /// Pictures before these are the start of the stream, not its rate.
@@ -71,7 +71,7 @@ pub async fn react(side: &mut impl Side, press: Press, presses: u32) -> anyhow::
     rest(side).await?;
     // Chromium draws in ticks of 16.7 ms: pauses of different lengths meet them everywhere.
     tokio::time::sleep(Duration::from_millis(u64::from(presses * 7 % 17))).await;
-    let expected = TOGGLE[if presses.is_multiple_of(2) { 1 } else { 0 }];
+    let expected = TOGGLE[usize::from(presses.is_multiple_of(2))];
     let pressed = Instant::now();
     side.press(press).await?;
     let seen = first_of(side, expected).await?;
