@@ -7,6 +7,7 @@ pub mod bare;
 pub mod picture;
 pub mod remote;
 pub mod report;
+pub mod road;
 pub mod side;
 pub mod site;
 pub mod statistics;
@@ -27,6 +28,8 @@ use self::{
 const PRESSES: u32 = 10;
 /// Nodes among which is chosen.
 const CHOICE: usize = 3;
+/// How much longer a round trip to the far node takes: a neighbouring country, or a mobile network.
+pub const DISTANCE: Duration = Duration::from_millis(50);
 
 /// What to measure.
 #[derive(Debug, Clone, clap::Parser)]
@@ -116,6 +119,7 @@ struct Standing {
     site: Site,
     world: World,
     several: World,
+    far: World,
     /// Stays up between its pictures, as somebody's own browser does.
     bare: Bare,
 }
@@ -123,15 +127,22 @@ struct Standing {
 impl Standing {
     async fn start(site: Site) -> anyhow::Result<Self> {
         let (world, several) = (World::start(1, &site).await?, World::start(CHOICE, &site).await?);
-        Ok(Self { world, several, bare: Bare::start()?, site })
+        let far = World::at(DISTANCE, 1, &site).await?;
+        let mut bare = Bare::start()?;
+        bare.keep_window().await?;
+        Ok(Self { site, world, several, far, bare })
     }
 
     async fn measure(&mut self, results: &mut Results, runs: u32) -> anyhow::Result<()> {
         for run in 0..runs {
+            results.cbrowse(Measure::Probe).push_time(self.several.probe().await?);
             results.cbrowse(Measure::Choice).push_time(self.several.choose().await?);
             for turn in turns(run) {
                 self.first_pictures(results, turn).await?;
             }
+            let steps = connect(&self.far, &self.site).await?;
+            results.cbrowse(Measure::FarPicture).push_time(steps.pictured);
+            results.far_steps.push(steps);
         }
         let mut remote = Remote::open(&self.world, &self.site.toggle()).await?;
         self.bare.show(&self.site.toggle()).await?;
@@ -152,15 +163,30 @@ impl Standing {
         }
         for run in 0..runs {
             for turn in turns(run) {
-                match turn {
-                    Turn::Cbrowse => {
-                        results.cbrowse(Measure::Rate).push(moving(&mut remote, &self.site).await?);
-                    }
-                    Turn::Bare => results.bare(Measure::Rate).push(moving(&mut self.bare, &self.site).await?),
+                if turn == Turn::Cbrowse {
+                    results.cbrowse(Measure::Rate).push(moving(&mut remote, &self.site).await?);
+                } else {
+                    results.bare(Measure::Rate).push(moving(&mut self.bare, &self.site).await?);
                 }
             }
         }
         self.bare.hide().await?;
+        remote.close().await?;
+        self.seen_from_afar(results, runs).await
+    }
+
+    /// What distance alone does to steering and watching.
+    async fn seen_from_afar(&self, results: &mut Results, runs: u32) -> anyhow::Result<()> {
+        let mut remote = Remote::open(&self.far, &self.site.toggle()).await?;
+        first_of(&mut remote, TOGGLE[0]).await?;
+        for count in 0..runs * PRESSES {
+            let (reaction, trip) = press(&mut remote, count).await?;
+            results.cbrowse(Measure::FarReaction).push_time(reaction);
+            results.cbrowse(Measure::FarTrip).push_time(trip);
+        }
+        for _ in 0..runs {
+            results.cbrowse(Measure::FarRate).push(moving(&mut remote, &self.site).await?);
+        }
         remote.close().await
     }
 
@@ -183,6 +209,7 @@ impl Standing {
     async fn end(self) -> anyhow::Result<()> {
         self.world.end().await;
         self.several.end().await;
+        self.far.end().await;
         self.bare.end().await
     }
 }

@@ -98,6 +98,11 @@ impl Bare {
         })
     }
 
+    /// Opens a window that stays: who uses a browser has one, and tabs need not wait for it.
+    pub async fn keep_window(&mut self) -> anyhow::Result<()> {
+        self.call("", "Target.createTarget", json!({ "url": "about:blank" })).await.map(|_| ())
+    }
+
     /// Opens `url` in a tab of its own and has its pictures sent.
     pub async fn show(&mut self, url: &str) -> anyhow::Result<()> {
         let created = self.call("", "Target.createTarget", json!({ "url": url })).await?;

@@ -26,12 +26,22 @@ pub enum Measure {
     Trip,
     /// Pictures a second.
     Rate,
+    /// Probes of three nodes.
+    Probe,
     /// Catalog, probes, interviews and choice among three nodes.
     Choice,
+    /// First picture of a warm node that is [`super::DISTANCE`] away.
+    FarPicture,
+    /// From a press to its picture, there.
+    FarReaction,
+    /// From a message to its answer, there.
+    FarTrip,
+    /// Pictures a second, there.
+    FarRate,
 }
 
 impl Measure {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 13] = [
         Self::Nothing,
         Self::Fresh,
         Self::Warm,
@@ -39,7 +49,12 @@ impl Measure {
         Self::Reaction,
         Self::Trip,
         Self::Rate,
+        Self::Probe,
         Self::Choice,
+        Self::FarPicture,
+        Self::FarReaction,
+        Self::FarTrip,
+        Self::FarRate,
     ];
 
     /// For people.
@@ -52,7 +67,12 @@ impl Measure {
             Self::Reaction => "input to picture",
             Self::Trip => "message and answer",
             Self::Rate => "pictures a second",
-            Self::Choice => "choice among 3 nodes",
+            Self::Probe => "probes of 3 nodes",
+            Self::Choice => "catalog, probes, interviews, choice",
+            Self::FarPicture => "first picture, warm node 50 ms away",
+            Self::FarReaction => "input to picture, 50 ms away",
+            Self::FarTrip => "message and answer, 50 ms away",
+            Self::FarRate => "pictures a second, 50 ms away",
         }
     }
 
@@ -66,13 +86,18 @@ impl Measure {
             Self::Reaction => "input_to_picture",
             Self::Trip => "round_trip",
             Self::Rate => "pictures_per_second",
+            Self::Probe => "probe",
             Self::Choice => "choice",
+            Self::FarPicture => "far_first_picture",
+            Self::FarReaction => "far_input_to_picture",
+            Self::FarTrip => "far_round_trip",
+            Self::FarRate => "far_pictures_per_second",
         }
     }
 
     fn unit(self) -> &'static str {
         match self {
-            Self::Rate => "1/s",
+            Self::Rate | Self::FarRate => "1/s",
             _ => "ms",
         }
     }
@@ -92,13 +117,15 @@ pub struct Results {
     pairs: BTreeMap<Measure, Pair>,
     /// The ways to the first pictures of [`Measure::Warm`].
     pub steps: Vec<Steps>,
+    /// And of [`Measure::FarPicture`].
+    pub far_steps: Vec<Steps>,
 }
 
 impl Results {
     /// Nothing yet.
     pub fn new(runs: u32, chromium: String) -> Self {
         let pairs = Measure::ALL.into_iter().map(|measure| (measure, Pair::default())).collect();
-        Self { runs, chromium, pairs, steps: Vec::new() }
+        Self { runs, chromium, pairs, steps: Vec::new(), far_steps: Vec::new() }
     }
 
     fn pair(&mut self, measure: Measure) -> &mut Pair {
@@ -126,15 +153,18 @@ impl Results {
         let mut rows = vec![["", "", "cbrowse", "bare DevTools client", "ratio"].map(String::from)];
         for (measure, pair) in &self.pairs {
             let (cbrowse, bare) = (pair.cbrowse.summary(), pair.bare.summary());
-            rows.push(row(measure.label(), measure.unit(), cbrowse, bare, |summary| summary.median));
+            rows.push(row(measure.label(), measure.unit(), cbrowse, bare));
             if *measure == Measure::Reaction {
-                rows.push(row("input to picture, p95", "ms", cbrowse, bare, |summary| summary.p95));
+                rows.push(p95_row("input to picture, p95", cbrowse, bare));
             }
         }
         write_rows(&mut text, &rows);
-        text.push_str("\nWhere the time to a warm node's first picture goes (medians, ms):\n\n");
-        let steps = self.step_medians();
-        let rows: Vec<_> = steps.iter().map(|(name, ms)| [(*name).to_owned(), format!("{ms:.1}")]).collect();
+        text.push_str("\nWhere the time to a warm node's first picture goes (medians of each step, ms):\n\n");
+        let mut rows = vec![["", "near", "50 ms away"].map(String::from)];
+        let (near, far) = (medians(&self.steps), medians(&self.far_steps));
+        for ((name, near), far) in STEPS.into_iter().zip(near).zip(far) {
+            rows.push([name.into(), format!("{near:.1}"), format!("{far:.1}")]);
+        }
         write_rows(&mut text, &rows);
         text
     }
@@ -151,33 +181,36 @@ impl Results {
                 (measure.key().to_owned(), value)
             })
             .collect();
-        let steps: serde_json::Map<String, Value> =
-            self.step_medians().into_iter().map(|(name, ms)| (name.to_owned(), json!(ms))).collect();
-        json!({ "runs": self.runs, "cores": cores(), "chromium": self.chromium, "measures": measures, "warm_steps_ms": steps })
+        let steps = |steps| -> Value {
+            STEPS.into_iter().zip(medians(steps)).map(|(name, ms)| json!([name, ms])).collect()
+        };
+        json!({ "runs": self.runs, "cores": cores(), "chromium": self.chromium, "measures": measures,
+            "steps_ms": steps(&self.steps), "far_steps_ms": steps(&self.far_steps) })
     }
+}
 
-    /// Each step's own share.
-    fn step_medians(&self) -> Vec<(&'static str, f64)> {
-        let mut samples = [const { Vec::new() }; 5].map(|_: Vec<f64>| Samples::default());
-        for steps in &self.steps {
-            let running = steps.running.unwrap_or(steps.attached);
-            let ends = [steps.listed, steps.surveyed, steps.attached, running, steps.pictured];
-            let mut before = std::time::Duration::ZERO;
-            for (samples, end) in samples.iter_mut().zip(ends) {
-                samples.push_time(end.saturating_sub(before));
-                before = end;
-            }
+/// On the way to a first picture, in order.
+const STEPS: [&str; 5] = [
+    "catalog read",
+    "nodes probed, interviewed, one chosen",
+    "session taken, welcome here",
+    "Chromium up, first tab there",
+    "first picture of the page here",
+];
+
+/// Each step's own share in milliseconds.
+fn medians(ways: &[Steps]) -> [f64; STEPS.len()] {
+    let mut samples: [Samples; STEPS.len()] = Default::default();
+    for steps in ways {
+        let running = steps.running.unwrap_or(steps.attached);
+        let ends = [steps.listed, steps.surveyed, steps.attached, running, steps.pictured];
+        let mut before = std::time::Duration::ZERO;
+        for (samples, end) in samples.iter_mut().zip(ends) {
+            samples.push_time(end.saturating_sub(before));
+            before = end;
         }
-        let names = [
-            "catalog read",
-            "probe, interview, choice",
-            "attached",
-            "Chromium up, first tab",
-            "page's first picture",
-        ];
-        let median = |samples: &Samples| samples.summary().map_or(0.0, |summary| summary.median);
-        names.into_iter().zip(samples.iter().map(median)).collect()
     }
+    samples.map(|samples| samples.summary().map_or(0.0, |summary| summary.median))
 }
 
 /// Cores of this machine.
@@ -185,21 +218,24 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(0, std::num::NonZero::get)
 }
 
-fn row(
-    label: &str,
-    unit: &str,
-    cbrowse: Option<Summary>,
-    bare: Option<Summary>,
-    of: impl Fn(Summary) -> f64,
-) -> [String; 5] {
-    let cell = |summary: Option<Summary>| {
-        summary.map_or_else(
-            || "-".into(),
-            |summary| format!("{:.1} ({:.1} - {:.1})", of(summary), summary.min, summary.max),
-        )
-    };
-    let ratio = ratio(cbrowse, bare, &of).map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}"));
-    [label.into(), unit.into(), cell(cbrowse), cell(bare), ratio]
+fn row(label: &str, unit: &str, cbrowse: Option<Summary>, bare: Option<Summary>) -> [String; 5] {
+    let cell = |summary: Summary| format!("{:.1} ({:.1} - {:.1})", summary.median, summary.min, summary.max);
+    let cells =
+        [cbrowse.map(cell), bare.map(cell), ratio(cbrowse, bare, |summary| summary.median).map(two_digits)];
+    let [cbrowse, bare, ratio] = cells.map(|cell| cell.unwrap_or_else(|| "-".into()));
+    [label.into(), unit.into(), cbrowse, bare, ratio]
+}
+
+fn p95_row(label: &str, cbrowse: Option<Summary>, bare: Option<Summary>) -> [String; 5] {
+    let cell = |summary: Summary| format!("{:.1}", summary.p95);
+    let cells =
+        [cbrowse.map(cell), bare.map(cell), ratio(cbrowse, bare, |summary| summary.p95).map(two_digits)];
+    let [cbrowse, bare, ratio] = cells.map(|cell| cell.unwrap_or_else(|| "-".into()));
+    [label.into(), "ms".into(), cbrowse, bare, ratio]
+}
+
+fn two_digits(ratio: f64) -> String {
+    format!("{ratio:.2}")
 }
 
 /// cbrowse over bare.
@@ -261,7 +297,7 @@ mod tests {
 
     #[test]
     fn steps_are_told_apart() {
-        let steps: Vec<_> = results().step_medians().into_iter().map(|(_, ms)| ms).collect();
+        let steps = medians(&results().steps);
         for (step, expected) in steps.iter().zip([1.0, 10.0, 3.0, 26.0, 50.0]) {
             assert!((step - expected).abs() < 1e-9, "{steps:?}");
         }

@@ -12,7 +12,7 @@ use super::{
 /// Size of the pictures on both sides, in CSS and device pixels.
 pub const SIZE: (u32, u32) = (1280, 720);
 /// Without a picture for this long, a page rests. Shorter takes a late picture of the last press for the next one's.
-const QUIET: Duration = Duration::from_millis(60);
+const QUIET: Duration = Duration::from_millis(100);
 /// A picture that has not come by then never will.
 const PICTURE_DEADLINE: Duration = Duration::from_secs(20);
 /// Pictures before these are the start of the stream, not its rate.

@@ -1,6 +1,7 @@
 //! Real nodes of this machine, and a user whose catalog names them.
 
 use std::{
+    net::Ipv4Addr,
     path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -15,14 +16,14 @@ use cbrowse::{
     failure::Failure,
     local::{self, OwnNode},
     output::Output,
-    probe::Probed,
+    probe::{self, Goal, Probed, Sockets, plan::DEADLINE},
     select::{Constraints, Strategy},
     settings::{Flags, Settings},
     survey::survey,
 };
-use cbrowse_protocol::token::Credential;
+use cbrowse_protocol::{node::NodeRecord, token::Credential};
 
-use super::site::Site;
+use super::{road::Road, site::Site};
 
 /// A node makes its next worker in 30 ms and ends a session in less than a second; a busy machine needs longer.
 const READY_DEADLINE: Duration = Duration::from_secs(20);
@@ -42,12 +43,18 @@ pub struct World {
     /// How long the nodes took to start.
     pub started_in: Duration,
     nodes: Vec<OwnNode>,
+    _roads: Vec<Road>,
     directory: tempfile::TempDir,
 }
 
 impl World {
-    /// Starts `count` nodes whose pages may reach `site`.
+    /// Starts `count` nodes next door, whose pages may reach `site`.
     pub async fn start(count: usize, site: &Site) -> anyhow::Result<Self> {
+        Self::at(Duration::ZERO, count, site).await
+    }
+
+    /// The same, so far away that each round trip takes `distance` longer.
+    pub async fn at(distance: Duration, count: usize, site: &Site) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("cbrowse-bench-").tempdir()?;
         open_for_nodes(directory.path())?;
         let started = Instant::now();
@@ -58,7 +65,16 @@ impl World {
         let started_in = started.elapsed();
         let line = local::credential(&directory.path().join("node-0")).await.map_err(plain)?;
         let credential = Credential::parse(&line)?;
-        let globals = globals(directory.path(), &nodes)?;
+        let mut records: Vec<_> = nodes.iter().map(|node| node.record.clone()).collect();
+        let mut roads = Vec::new();
+        if !distance.is_zero() {
+            for record in &mut records {
+                let road = Road::to((Ipv4Addr::LOCALHOST, record.port).into(), distance).await?;
+                record.port = road.address().port();
+                roads.push(road);
+            }
+        }
+        let globals = globals(directory.path(), &records)?;
         let judge = Judge::of(&globals).map_err(plain)?;
         let credentials = Credentials::new(&credential, None, SystemTime::now())?;
         Ok(Self {
@@ -67,6 +83,7 @@ impl World {
             judge,
             started_in,
             nodes,
+            _roads: roads,
             directory,
         })
     }
@@ -86,6 +103,16 @@ impl World {
             }
         });
         waited.await.context("the node did not become free for the next run")
+    }
+
+    /// Probes alone, without the interviews that follow.
+    pub async fn probe(&self) -> anyhow::Result<Duration> {
+        let listing = discover::discover(&self.globals).await.map_err(plain)?;
+        let records = listing.nodes.clone();
+        let permits = |id: &_, address| listing.permits(id, address);
+        let report = probe::probe(records, permits, &Sockets::open(), Goal::Decide, DEADLINE, |_| {}).await;
+        anyhow::ensure!(report.nodes.iter().any(|node| node.rtt.is_some()), "no node answered a probe");
+        Ok(report.elapsed)
     }
 
     /// From the catalog to the order of the nodes, as every `connect` begins.
@@ -135,11 +162,10 @@ fn open_for_nodes(directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn globals(directory: &Path, nodes: &[OwnNode]) -> anyhow::Result<Globals> {
+fn globals(directory: &Path, records: &[NodeRecord]) -> anyhow::Result<Globals> {
     let paths = Paths::below(&directory.join("user"));
     let catalog = directory.join("nodes.json");
-    let records: Vec<_> = nodes.iter().map(|node| &node.record).collect();
-    std::fs::write(&catalog, serde_json::to_vec(&records)?)?;
+    std::fs::write(&catalog, serde_json::to_vec(records)?)?;
     let flags = Flags { catalogs: vec![format!("file:{}", catalog.display())], ..Flags::default() };
     let settings = Settings::resolve(&flags, &|_| None, &paths.settings()).map_err(plain)?;
     Ok(Globals::new(Output::new(false, true, true), paths, settings))
