@@ -52,6 +52,7 @@ impl<'a> Options<'a> {
 
     /// With a further argument and its value.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "callers write values, not references to them")]
     pub fn with(mut self, flag: &str, value: impl ToString) -> Self {
         self.arguments.extend([flag.to_owned(), value.to_string()]);
         self

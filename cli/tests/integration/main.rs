@@ -1,14 +1,16 @@
 //! What the CLI's parts do with real nodes, registries, browsers and sockets.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
+
 mod catalogs;
 mod chromium;
 mod command_line;
 mod connecting;
+mod profile_nodes;
+mod profile_sealing;
 mod refusals;
 mod site;
 mod travelling;
-mod profile_nodes;
-mod profile_sealing;
 mod user;
 mod viewer;
 mod viewer_door;

@@ -42,6 +42,13 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
+impl From<std::process::Output> for Ended {
+    fn from(output: std::process::Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
 impl User {
     pub(crate) fn new() -> Self {
         let home = tempfile::tempdir().expect("a home");

@@ -90,6 +90,8 @@ pub struct Pages {
     behind: usize,
     /// The first page asked for has begun to show; the blank one before it is nobody's business.
     revealed: bool,
+    /// DevTools sessions whose page stands still until its dialog is answered, oldest first.
+    dialogs: Vec<String>,
     tasks: JoinSet<()>,
     /// Questions after titles.
     titles: JoinSet<Value>,
@@ -125,6 +127,7 @@ impl Pages {
             unpictured: None,
             behind: 0,
             revealed: false,
+            dialogs: Vec::new(),
             tasks: JoinSet::new(),
             titles: JoinSet::new(),
         }
@@ -192,12 +195,20 @@ impl Pages {
             "Page.frameStoppedLoading" => self.on_loading(event, false),
             "Page.lifecycleEvent" if event.params["name"] == "load" => self.on_loading(event, false),
             "Page.javascriptDialogOpening" => self.on_dialog(event).await,
+            "Page.javascriptDialogClosed" => self.dialogs.retain(|asking| *asking != event.session),
             "Inspector.targetCrashed" => self.on_crashed(event).await,
             _ => {}
         }
     }
 
     async fn on_dialog(&mut self, event: &Event) {
+        self.dialogs.push(event.session.clone());
+        // The person sees who asks.
+        let asking =
+            self.tabs.iter().find(|page| page.session == event.session).map(|page| page.target.clone());
+        if let Some(target) = asking.filter(|target| *target != self.active) {
+            self.activate(&target).await;
+        }
         let message = NodeMessage::Dialog {
             kind: text(&event.params["type"]),
             message: shortened(&event.params["message"], MAX_DIALOG_TEXT),

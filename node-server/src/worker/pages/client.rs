@@ -47,7 +47,9 @@ impl Pages {
             ClientMessage::Hello { viewport } | ClientMessage::Resize { viewport } => self.resize(viewport),
             ClientMessage::DialogAnswer { accept, text } => {
                 let params = json!({ "accept": accept, "promptText": text });
-                self.post_current("Page.handleJavaScriptDialog", &params);
+                if let Some(asking) = self.dialogs.first() {
+                    self.tools.post(asking, "Page.handleJavaScriptDialog", &params);
+                }
             }
             _ if self.tasks.len() >= MAX_TASKS => {
                 self.fail(viewer, "page", "the page is busy with what was asked before".into()).await;

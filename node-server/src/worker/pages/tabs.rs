@@ -36,6 +36,8 @@ impl Pages {
         // Tells again what a page that was there before us has done already.
         self.tools.post(&session, "Page.setLifecycleEventsEnabled", &json!({ "enabled": true }));
         self.tools.post(&session, "Inspector.enable", &json!({}));
+        // A popup waits for this whatever was asked, and its opener with it, in the middle of `window.open`.
+        self.tools.post(&session, "Runtime.runIfWaitingForDebugger", &json!({}));
         let (url, title) = (shown_address(&info["url"]), shortened(&info["title"], MAX_SHOWN_TEXT));
         let is_popup = info.get("openerId").is_some();
         self.tabs.push(Page { target: target.clone(), session, url, title, loading: true });
@@ -111,6 +113,7 @@ impl Pages {
         let session = text(&params["sessionId"]);
         let Some(index) = self.tabs.iter().position(|page| page.session == session) else { return };
         let page = self.tabs.remove(index);
+        self.dialogs.retain(|asking| *asking != session);
         if page.target == self.active {
             match self.tabs.last().map(|page| page.target.clone()) {
                 Some(next) => self.activate(&next).await,
