@@ -1,5 +1,7 @@
 //! `cbrowse profile sync` and `delete` with real nodes: what travels, what comes home, what stays where.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers are tests")]
+
 use std::path::PathBuf;
 
 use cbrowse_testkit::{
@@ -15,7 +17,7 @@ use crate::{
 };
 
 struct World {
-    _fleet: Fleet,
+    fleet: Fleet,
     node: Node,
     user: User,
     source: String,
@@ -29,7 +31,7 @@ impl World {
         let user = User::of(&fleet).await.knowing(&[&node]);
         let source = make_source(&user);
         profile(&user, &["create", "work", "--from", &source]).await.succeeded();
-        Self { _fleet: fleet, node, user, source }
+        Self { fleet, node, user, source }
     }
 
     async fn sync(&self, more: &[&str]) -> Value {
@@ -87,8 +89,7 @@ async fn a_sent_profile_connects_without_sending_and_its_save_comes_home() {
 async fn a_deletion_reaches_the_nodes_that_answer_and_names_the_others() {
     let mut world = World::new().await;
     world.sync(&[]).await;
-    let fleet = &world._fleet;
-    let mut other = Node::start(Options::of(fleet, "nyc-1", "us-east")).await.unwrap();
+    let mut other = Node::start(Options::of(&world.fleet, "nyc-1", "us-east")).await.unwrap();
     world.user = world.user.knowing(&[&other]);
     world.sync(&[]).await;
     other.kill();

@@ -1,5 +1,7 @@
 //! `cbrowse profile` on this machine alone: keys, sealing, what is refused, and what a stranger can read of it.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers are tests")]
+
 use std::{
     fs::{self, File},
     path::Path,

@@ -7,7 +7,12 @@ use cbrowse_protocol::{id::ProfileId, identity::IdentityKey, node::NodeRecord};
 use clap_complete::ArgValueCompleter;
 use serde_json::json;
 
-use super::{doors::Doors, key, status::Facts, words};
+use super::{
+    doors::Doors,
+    key,
+    status::{Facts, with_endpoint},
+    words,
+};
 use crate::{
     command::{complete, login::blocking},
     context::Globals,
@@ -171,9 +176,8 @@ fn report(args: &Args, globals: &Globals, id: &ProfileId, reached: &[Reached]) -
             Outcome::Deleted => output.print(&format!("deleted on {}", node.id))?,
             Outcome::Absent => output.print(&format!("{} held nothing of it any more", node.id))?,
             Outcome::Kept(reason) => output.warn(format_args!(
-                "{} ({}) still holds a sealed copy: {reason}; its operator can remove profile {id}",
-                node.id,
-                node.endpoint()
+                "{} still holds a sealed copy: {reason}; its operator can remove profile {id}",
+                with_endpoint(node)
             )),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Read as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     time::SystemTime,
@@ -25,6 +26,12 @@ use crate::{
     profile::{OpenProfile, chain, source::Source, store_trouble},
 };
 
+/// Where Chromium keeps what it encrypts.
+const ENCRYPTED: [&str; 3] = ["Default/Cookies", "Default/Network/Cookies", "Default/Login Data"];
+/// Longest of these that is searched, in bytes; a larger one holds what is looked for at its start, too.
+const MAX_SEARCHED: u64 = 64 * 1024 * 1024;
+/// What begins a value that Chromium encrypted with a key of the desktop's keyring.
+const OF_KEYRING: &[u8] = b"v11";
 /// Longest `Last Version`, and longest host name, that is read.
 const MAX_LABEL: usize = 128;
 
@@ -75,6 +82,12 @@ impl Directory {
                 "a browser is working in {}: this generation is as a crash would leave it; close the browser and sync again",
                 self.path.display()
             ));
+        }
+        if is_bound_to_keyring(&self.path) {
+            output.warn(
+                "the browser encrypted cookies or logins with this desktop's keyring; no other machine can read those, so \
+                 sessions ask for them again",
+            );
         }
         let watched = Watched::new(profile.authority().store(), output.meter("sealing"));
         let (authority, keys, meta) = (profile.authority(), profile.keys(), self.meta());
@@ -171,6 +184,17 @@ fn is_in_use(path: &Path) -> bool {
     elsewhere || Path::new("/proc").join(pid).exists()
 }
 
+/// Such values stay unreadable wherever else the profile is opened.
+fn is_bound_to_keyring(path: &Path) -> bool {
+    let holds = |file: &&str| {
+        let mut bytes = Vec::new();
+        let read =
+            fs::File::open(path.join(file)).and_then(|file| file.take(MAX_SEARCHED).read_to_end(&mut bytes));
+        read.is_ok() && bytes.windows(OF_KEYRING.len()).any(|window| window == OF_KEYRING)
+    };
+    ENCRYPTED.iter().any(|file| holds(file))
+}
+
 /// Empty where there is none.
 fn first_line(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
@@ -228,6 +252,17 @@ impl ObjectStore for Discarding<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_of_a_keyring_are_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let cookies = directory.path().join("Default/Network/Cookies");
+        fs::create_dir_all(cookies.parent().unwrap()).unwrap();
+        for (content, expected) in [("SQLite\0v10abc", false), ("SQLite\0v11abc", true)] {
+            fs::write(&cookies, content).unwrap();
+            assert_eq!(is_bound_to_keyring(directory.path()), expected, "{content:?}");
+        }
+    }
 
     #[test]
     fn a_lock_counts_while_its_process_lives() {

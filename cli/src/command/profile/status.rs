@@ -158,11 +158,17 @@ impl Facts {
             ));
         }
         for node in &self.copies {
-            lines.push(("sealed copy", format!("on {} ({})", node.id, node.endpoint())));
+            lines.push(("sealed copy", format!("on {}", with_endpoint(node))));
         }
         lines.push(("id", self.record.id.to_string()));
         lines
     }
+}
+
+/// A node's name and where it was; one of them where there is no other.
+pub(super) fn with_endpoint(node: &NodeRecord) -> String {
+    let endpoint = node.endpoint();
+    if node.id.as_str() == endpoint { endpoint } else { format!("{} ({endpoint})", node.id) }
 }
 
 fn current_lines(current: &HeadRecord, now: u64) -> Vec<(&'static str, String)> {

@@ -160,6 +160,11 @@ async fn take_home(
     };
     match settled {
         Ok(settled) => {
+            // It holds sealed objects of the profile, and here its name is known.
+            if let Some(identity) = &noted.node.identity {
+                let _known_by_address_at_least =
+                    copies::note(profile.authority().directory(), identity, &noted.node);
+            }
             homecoming.current = settled.current;
             homecoming.kept = settled.kept;
             homecoming.waits = match settled.refused.first() {
@@ -363,7 +368,7 @@ impl Done {
         }
         match &self.sent {
             Some(sent) => output.print(&sent.sentence(args.dry_run))?,
-            None if ended => output.print(&stays(generation))?,
+            None if ended => output.print(&self.stays(generation))?,
             None => {}
         }
         if ended && !self.changed() && self.sent.is_some() {
@@ -371,16 +376,17 @@ impl Done {
         }
         Ok(())
     }
-}
 
-fn stays(generation: Option<u64>) -> String {
-    match generation {
-        Some(generation) => {
-            format!(
-                "safe on this machine as generation {generation}; no catalog is named, so nothing had to travel"
-            )
-        }
-        None => "the profile was never saved, so there is nothing to send".into(),
+    /// Without a catalog.
+    fn stays(&self, generation: Option<u64>) -> String {
+        let Some(generation) = generation else {
+            return "the profile was never saved, so there is nothing to send".into();
+        };
+        // A directory that was looked at has said so itself.
+        let nothing = if self.changed() || self.sealed.is_some() { "" } else { "nothing changed: " };
+        format!(
+            "{nothing}safe on this machine as generation {generation}; no catalog is named, so nothing had to travel"
+        )
     }
 }
 
