@@ -245,15 +245,16 @@ async fn press(side: &mut impl Side, count: u32) -> anyhow::Result<(Duration, Du
     Ok((reaction, side.round_trip().await?))
 }
 
-/// Pictures a second of a page that moves, and whether the picture of the page that rests after it came at all.
+/// Pictures a second of a page that moves, and whether its last picture came at all once it rests.
 async fn moving(side: &mut impl Side, site: &Site) -> anyhow::Result<(f64, Last)> {
     side.go(&site.moving()).await?;
     let rate = rate(side).await?;
-    side.go(&site.still()).await?;
+    side.press(Press::Key).await?;
     let last = match tokio::time::timeout(LAST_DEADLINE, first_of(side, STILL)).await {
         Ok(picture) => picture.map(|_| Last::Came)?,
         Err(_) => Last::Missing,
     };
+    side.release(Press::Key).await?;
     rest(side).await?;
     Ok((rate, last))
 }
