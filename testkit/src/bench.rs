@@ -28,6 +28,8 @@ use self::{
 const PRESSES: u32 = 10;
 /// Nodes among which is chosen.
 const CHOICE: usize = 3;
+/// A page that rests has been pictured by then, or never will be.
+const LAST_DEADLINE: Duration = Duration::from_secs(3);
 /// How much longer a round trip to the far node takes: a neighbouring country, or a mobile network.
 pub const DISTANCE: Duration = Duration::from_millis(50);
 
@@ -60,6 +62,21 @@ pub async fn run(options: &Options) -> anyhow::Result<Results> {
     let measured = standing.measure(&mut results, options.runs).await;
     let ended = standing.end().await;
     measured.and(ended).map(|()| results)
+}
+
+/// What became of the last picture of a page that came to rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Came,
+    /// The viewer looks at an older one, and nothing will tell it.
+    Missing,
+}
+
+impl Last {
+    /// Percent of one run.
+    fn share(self) -> f64 {
+        if self == Self::Came { 100.0 } else { 0.0 }
+    }
 }
 
 /// Who is measured.
@@ -164,9 +181,13 @@ impl Standing {
         for run in 0..runs {
             for turn in turns(run) {
                 if turn == Turn::Cbrowse {
-                    results.cbrowse(Measure::Rate).push(moving(&mut remote, &self.site).await?);
+                    let (rate, last) = moving(&mut remote, &self.site).await?;
+                    results.cbrowse(Measure::Rate).push(rate);
+                    results.cbrowse(Measure::Last).push(last.share());
                 } else {
-                    results.bare(Measure::Rate).push(moving(&mut self.bare, &self.site).await?);
+                    let (rate, last) = moving(&mut self.bare, &self.site).await?;
+                    results.bare(Measure::Rate).push(rate);
+                    results.bare(Measure::Last).push(last.share());
                 }
             }
         }
@@ -185,7 +206,9 @@ impl Standing {
             results.cbrowse(Measure::FarTrip).push_time(trip);
         }
         for _ in 0..runs {
-            results.cbrowse(Measure::FarRate).push(moving(&mut remote, &self.site).await?);
+            let (rate, last) = moving(&mut remote, &self.site).await?;
+            results.cbrowse(Measure::FarRate).push(rate);
+            results.cbrowse(Measure::FarLast).push(last.share());
         }
         remote.close().await
     }
@@ -222,14 +245,18 @@ async fn press(side: &mut impl Side, count: u32) -> anyhow::Result<(Duration, Du
     Ok((reaction, side.round_trip().await?))
 }
 
-/// Pictures a second of a page that moves, which then rests again so that the other side has the machine.
-async fn moving(side: &mut impl Side, site: &Site) -> anyhow::Result<f64> {
+/// Pictures a second of a page that moves, and whether its last picture came at all once it rests.
+async fn moving(side: &mut impl Side, site: &Site) -> anyhow::Result<(f64, Last)> {
     side.go(&site.moving()).await?;
     let rate = rate(side).await?;
-    side.go(&site.still()).await?;
-    first_of(side, STILL).await?;
+    side.press(Press::Key).await?;
+    let last = match tokio::time::timeout(LAST_DEADLINE, first_of(side, STILL)).await {
+        Ok(picture) => picture.map(|_| Last::Came)?,
+        Err(_) => Last::Missing,
+    };
+    side.release(Press::Key).await?;
     rest(side).await?;
-    Ok(rate)
+    Ok((rate, last))
 }
 
 #[cfg(test)]

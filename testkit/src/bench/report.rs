@@ -26,6 +26,8 @@ pub enum Measure {
     Trip,
     /// Pictures a second.
     Rate,
+    /// Whether a page that moved and then rests is seen at rest.
+    Last,
     /// Probes of three nodes.
     Probe,
     /// Catalog, probes, interviews and choice among three nodes.
@@ -38,10 +40,12 @@ pub enum Measure {
     FarTrip,
     /// Pictures a second, there.
     FarRate,
+    /// Whether a page that moved and then rests is seen at rest, there.
+    FarLast,
 }
 
 impl Measure {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Nothing,
         Self::Fresh,
         Self::Warm,
@@ -49,12 +53,14 @@ impl Measure {
         Self::Reaction,
         Self::Trip,
         Self::Rate,
+        Self::Last,
         Self::Probe,
         Self::Choice,
         Self::FarPicture,
         Self::FarReaction,
         Self::FarTrip,
         Self::FarRate,
+        Self::FarLast,
     ];
 
     /// For people.
@@ -73,6 +79,8 @@ impl Measure {
             Self::FarReaction => "input to picture, 50 ms away",
             Self::FarTrip => "message and answer, 50 ms away",
             Self::FarRate => "pictures a second, 50 ms away",
+            Self::Last => "seen at rest after moving",
+            Self::FarLast => "seen at rest after moving, 50 ms away",
         }
     }
 
@@ -92,12 +100,15 @@ impl Measure {
             Self::FarReaction => "far_input_to_picture",
             Self::FarTrip => "far_round_trip",
             Self::FarRate => "far_pictures_per_second",
+            Self::Last => "seen_at_rest",
+            Self::FarLast => "far_seen_at_rest",
         }
     }
 
     fn unit(self) -> &'static str {
         match self {
             Self::Rate | Self::FarRate => "1/s",
+            Self::Last | Self::FarLast => "%",
             _ => "ms",
         }
     }
@@ -153,7 +164,7 @@ impl Results {
         let mut rows = vec![["", "", "cbrowse", "bare DevTools client", "ratio"].map(String::from)];
         for (measure, pair) in &self.pairs {
             let (cbrowse, bare) = (pair.cbrowse.summary(), pair.bare.summary());
-            rows.push(row(measure.label(), measure.unit(), cbrowse, bare));
+            rows.push(row(*measure, cbrowse, bare));
             if *measure == Measure::Reaction {
                 rows.push(p95_row("input to picture, p95", cbrowse, bare));
             }
@@ -218,12 +229,15 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(0, std::num::NonZero::get)
 }
 
-fn row(label: &str, unit: &str, cbrowse: Option<Summary>, bare: Option<Summary>) -> [String; 5] {
-    let cell = |summary: Summary| format!("{:.1} ({:.1} - {:.1})", summary.median, summary.min, summary.max);
-    let cells =
-        [cbrowse.map(cell), bare.map(cell), ratio(cbrowse, bare, |summary| summary.median).map(two_digits)];
+fn row(measure: Measure, cbrowse: Option<Summary>, bare: Option<Summary>) -> [String; 5] {
+    let times = |summary: Summary| format!("{:.1} ({:.1} - {:.1})", summary.median, summary.min, summary.max);
+    // Of yes and no, a median says nothing.
+    let share = |summary: Summary| format!("{:.0}", summary.mean);
+    let told = |summary: Summary| if measure.unit() == "%" { share(summary) } else { times(summary) };
+    let ratio = ratio(cbrowse, bare, |summary| summary.median).filter(|_| measure.unit() != "%");
+    let cells = [cbrowse.map(told), bare.map(told), ratio.map(two_digits)];
     let [cbrowse, bare, ratio] = cells.map(|cell| cell.unwrap_or_else(|| "-".into()));
-    [label.into(), unit.into(), cbrowse, bare, ratio]
+    [measure.label().into(), measure.unit().into(), cbrowse, bare, ratio]
 }
 
 fn p95_row(label: &str, cbrowse: Option<Summary>, bare: Option<Summary>) -> [String; 5] {
@@ -246,7 +260,7 @@ fn ratio(cbrowse: Option<Summary>, bare: Option<Summary>, of: impl Fn(Summary) -
 
 fn summary(summary: Option<Summary>) -> Value {
     summary.map_or(Value::Null, |summary| {
-        json!({ "count": summary.count, "median": summary.median, "p95": summary.p95, "min": summary.min, "max": summary.max })
+        json!({ "count": summary.count, "mean": summary.mean, "median": summary.median, "p95": summary.p95, "min": summary.min, "max": summary.max })
     })
 }
 

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::picture::Colour;
 
-/// The middle of [`Site::still`].
+/// The middle of [`Site::still`], and of [`Site::moving`] at rest.
 pub const STILL: Colour = Colour([30, 110, 70]);
 /// The middle of [`Site::toggle`]: as loaded, and after every other press.
 pub const TOGGLE: [Colour; 2] = [Colour([200, 60, 40]), Colour([40, 60, 200])];
@@ -28,10 +28,11 @@ const flip=()=>{on=!on;document.documentElement.style.background=document.body.s
 addEventListener('mousedown',flip);addEventListener('keydown',flip)</script>";
 const MOVING_PAGE: &str = "<!doctype html><title>moving</title>\
 <style>html,body{margin:0;overflow:hidden}canvas{display:block}</style><canvas width=1280 height=720></canvas>\
-<script>const c=document.querySelector('canvas').getContext('2d');let n=0;\
+<script>const c=document.querySelector('canvas').getContext('2d');let n=0,stop=false;\
 const draw=()=>{n++;c.fillStyle=`hsl(${n%360} 60% 45%)`;c.fillRect(0,0,1280,720);c.fillStyle='#fff';c.font='20px sans-serif';\
 for(let y=0;y<24;y++)c.fillText(`line ${y} of picture ${n}: `+'x'.repeat((n+y*7)%60),(n*3+y*40)%400,28*y+24);\
-requestAnimationFrame(draw)};draw()</script>";
+if(stop){c.fillStyle='rgb(30,110,70)';c.fillRect(0,0,1280,720);return}\
+requestAnimationFrame(draw)};draw();addEventListener('keydown',()=>stop=true)</script>";
 
 /// The server; ends with this value.
 pub struct Site {
@@ -65,7 +66,7 @@ impl Site {
         format!("http://{}/toggle", self.address)
     }
 
-    /// Draws all of 1280x720 anew for every picture.
+    /// Draws all of 1280x720 anew for every picture, until a key is pressed: then it rests, in [`STILL`].
     pub fn moving(&self) -> String {
         format!("http://{}/moving", self.address)
     }

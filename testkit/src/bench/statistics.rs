@@ -22,6 +22,7 @@ impl Samples {
         let (min, max) = (*sorted.first()?, *sorted.last()?);
         Some(Summary {
             count: sorted.len(),
+            mean: sorted.iter().sum::<f64>() / sorted.len() as f64,
             median: quantile(&sorted, 0.5),
             p95: quantile(&sorted, 0.95),
             min,
@@ -35,6 +36,8 @@ impl Samples {
 pub struct Summary {
     /// How many there are.
     pub count: usize,
+    /// Their mean.
+    pub mean: f64,
     /// Half of them lie below.
     pub median: f64,
     /// 95 of a hundred lie below.
@@ -66,7 +69,7 @@ mod tests {
     fn quantiles_lie_between_neighbours() {
         let four = summary(&[4.0, 1.0, 3.0, 2.0]).unwrap();
         assert!((four.median - 2.5).abs() < 1e-9 && (four.p95 - 3.85).abs() < 1e-9, "{four:?}");
-        assert_eq!((four.count, four.min, four.max), (4, 1.0, 4.0));
+        assert_eq!((four.count, four.mean, four.min, four.max), (4, 2.5, 1.0, 4.0));
         let one = summary(&[7.0]).unwrap();
         assert_eq!((one.median, one.p95), (7.0, 7.0));
         assert_eq!(summary(&[]), None);
