@@ -28,8 +28,9 @@ pub const MAX_CONTROL_LENGTH: usize = 256 * 1024;
 pub const MAX_MEDIA_LENGTH: usize = 64 * 1024 * 1024;
 /// Viewport limits in CSS pixels; Chromium's surfaces fail above.
 pub const MAX_VIEWPORT: u32 = 8192;
-/// Device pixels of a viewport, at most: 8K. One picture of it takes 130 MB in Chromium, and it keeps several.
-pub const MAX_VIEWPORT_PIXELS: f64 = 7680.0 * 4320.0;
+/// Device pixels of a viewport, at most; a 5K screen stays below. Chromium takes some 90 bytes for each: at 8K, 2.9 GB for one
+/// session (tried). The largest viewport at the smallest scale is just this.
+pub const MAX_VIEWPORT_PIXELS: f64 = 4096.0 * 4096.0;
 /// Smallest viewport side in CSS pixels.
 pub const MIN_VIEWPORT: u32 = 16;
 /// Frames sent and not yet shown, at most. Chromium keeps up to three unacknowledged frames itself.
@@ -533,8 +534,9 @@ mod tests {
         let pixels =
             |view: Viewport| f64::from(view.width) * f64::from(view.height) * view.scale * view.scale;
         assert!(huge.scale >= 0.5 && pixels(huge) <= MAX_VIEWPORT_PIXELS * 1.000_001, "{huge:?}");
-        let sharp = Viewport { width: 1920, height: 1080, scale: 4.0 };
-        assert_eq!(sharp.clamped(), sharp, "8K exactly");
+        let sharp = Viewport { width: 2560, height: 1440, scale: 2.0 };
+        assert_eq!(sharp.clamped(), sharp, "5K");
+        assert!(Viewport { scale: 4.0, ..sharp }.clamped().scale < 4.0, "but not 10K");
         let wild = Viewport { width: 0, height: 1 << 20, scale: f64::NAN }.clamped();
         assert_eq!(wild, Viewport { width: MIN_VIEWPORT, height: MAX_VIEWPORT, scale: 1.0 });
     }
