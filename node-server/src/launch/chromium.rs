@@ -45,7 +45,7 @@ pub enum BrowserError {
     )]
     Missing,
     /// The named file cannot be run.
-    #[error("{path} does not answer --version: {reason}")]
+    #[error("{path} does not answer --version: {reason}; name Chromium's own binary with --chromium PATH")]
     Broken {
         /// The file.
         path: PathBuf,
