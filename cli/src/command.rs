@@ -1,5 +1,6 @@
 //! The command line: one root, one file a subcommand, each with its `Args` and its `run`.
 
+pub mod address;
 pub mod complete;
 pub mod completions;
 pub mod config;

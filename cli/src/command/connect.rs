@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    complete,
+    address, complete,
     filter::{self, Filter},
     login::blocking,
     nodes::{self, table::Table},
@@ -64,8 +64,8 @@ const OWN_NODE_PATIENCE: Duration = Duration::from_secs(20);
 /// Arguments of `cbrowse connect`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The page to open; the node's start page without one.
-    #[arg(value_name = "URL")]
+    /// The page to open, such as example.org; the node's start page without one.
+    #[arg(value_name = "URL", value_parser = address::parse)]
     pub url: Option<String>,
     /// Which nodes.
     #[command(flatten)]
