@@ -30,8 +30,9 @@ Examples:
   cbrowse nodes probe --catalog file:nodes.toml
 
 Exit codes:
-  0 ok  1 bug  2 usage  3 configuration  4 catalog  5 no eligible node  6 authentication
-  7 trust  8 profile or key  9 session lost  10 refused or full  130 interrupted
+  0 ok  1 bug  2 usage  3 configuration  4 catalog  5 no eligible node
+  6 authentication  7 trust  8 profile or key  9 session lost
+  10 refused or full  130 interrupted
 ";
 
 /// Remote browsers, measured and picked from your own machine.
