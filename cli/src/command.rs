@@ -1,5 +1,6 @@
 //! The command line: one root, one file a subcommand, each with its `Args` and its `run`.
 
+pub mod address;
 pub mod complete;
 pub mod completions;
 pub mod config;
@@ -23,19 +24,20 @@ use crate::{context::Globals, failure::Failure, settings::Flags};
 
 const EXAMPLES: &str = "\
 Examples:
-  cbrowse nodes list --catalog consul://127.0.0.1:8500
-  cbrowse nodes probe --region eu-central
-  cbrowse profile create work
-  cbrowse config show --origin
+  cbrowse demo                                   see all of it on this machine
+  cbrowse connect                                a private node on this machine
+  cbrowse connect --catalog consul://10.0.0.5:8500 --region eu-central
+  cbrowse nodes probe --catalog file:nodes.toml
 
 Exit codes:
-  0 ok  1 bug  2 usage  3 configuration  4 catalog  5 no eligible node  6 authentication
-  7 trust  8 profile or key  9 session lost  10 refused or full  130 interrupted
+  0 ok  1 bug  2 usage  3 configuration  4 catalog  5 no eligible node
+  6 authentication  7 trust  8 profile or key  9 session lost
+  10 refused or full  130 interrupted
 ";
 
 /// Remote browsers, measured and picked from your own machine.
 #[derive(Debug, Parser)]
-#[command(name = "cbrowse", version, after_help = EXAMPLES, propagate_version = true)]
+#[command(name = "cbrowse", version, after_help = EXAMPLES)]
 pub struct Root {
     /// Flags that every subcommand knows.
     #[command(flatten)]
@@ -54,7 +56,8 @@ pub struct GlobalArgs {
     pub json: bool,
     /// A catalog of nodes: consul://HOST:PORT[/SERVICE], dns+srv://NAME[?server=IP:PORT], file:PATH or local:.
     ///
-    /// Several are merged. Without any, from here, CBROWSE_CATALOG or the settings, a private node is used.
+    /// Several are merged. Where none is named, neither here nor in CBROWSE_CATALOG nor in the settings file, `connect`
+    /// starts a private node on this machine.
     #[arg(long = "catalog", global = true, value_name = "URI")]
     pub catalogs: Vec<String>,
     /// The section [context.NAME] of the settings to use (CBROWSE_CONTEXT).
@@ -84,29 +87,29 @@ pub enum Command {
     /// Open a page in a browser on the best node.
     #[command(after_help = connect::EXAMPLES)]
     Connect(connect::Args),
-    /// List and measure nodes.
+    /// List the nodes, or measure them from here.
     Nodes(nodes::Args),
     /// Make, list, seal and send profiles.
     #[command(after_help = profile::EXAMPLES)]
     Profile(profile::Args),
+    /// Log in with the token that a node's operator made for you.
+    Login(login::Args),
+    /// Log out: forget the token.
+    Logout(logout::Args),
+    /// Show who is logged in, and until when.
+    Whoami(whoami::Args),
+    /// Choose which fleets and nodes to trust.
+    Trust(trust::Args),
     /// Show the settings in force.
     Config(config::Args),
-    /// Show the whole road on this machine: three nodes, a profile, a picture, a node that dies.
+    /// Show all of it on this machine: three nodes, a profile, pictures, a lost node.
     Demo(demo::Args),
-    /// Print the completion script for a shell.
+    /// Print the completion script of a shell.
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Args),
     /// Write the manual pages.
     #[command(hide = true)]
     Man(man::Args),
-    /// Keep a credential, or show the key that one can be made for.
-    Login(login::Args),
-    /// Forget the credential.
-    Logout(logout::Args),
-    /// Choose which fleets and nodes to trust.
-    Trust(trust::Args),
-    /// Show whom the credential names.
-    Whoami(whoami::Args),
 }
 
 impl Command {

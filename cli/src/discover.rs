@@ -93,7 +93,7 @@ pub fn remark(output: &Output, listing: &Listing) {
     }
     let more = listing.rejected.len().saturating_sub(NAMED_REJECTED);
     if more > 0 {
-        output.warn(format_args!("{more} more entries are skipped; see cbrowse nodes list --rejected"));
+        output.warn(format_args!("{more} more skipped; cbrowse nodes list --rejected names all of them"));
     }
 }
 

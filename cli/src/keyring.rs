@@ -106,7 +106,7 @@ impl From<KeyringError> for Failure {
             KeyringError::Passphrase { .. } => failure("no_passphrase")
                 .hint("run this at a terminal to be asked, or give it: --passphrase-fd N (CBROWSE_PASSPHRASE_FD)"),
             KeyringError::Sealed { source: SealedError::WrongPassphrase, .. } => {
-                failure("wrong_passphrase").hint("try again; nothing was changed")
+                failure("wrong_passphrase").hint("type it again, or correct what --passphrase-fd reads; nothing was changed")
             }
             KeyringError::Sealed { .. } | KeyringError::Entry(_) => failure("keys_damaged")
                 .hint("restore it from a backup; nothing was changed, and no new key was made in its place"),

@@ -23,7 +23,7 @@ pub mod view;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
-use clap::Parser as _;
+use clap::{Parser as _, error::ErrorKind};
 
 use crate::{
     command::Root,
@@ -56,6 +56,12 @@ fn answer_parse(error: &clap::Error, output: &Output) -> ExitCode {
         return output
             .print(&error.render())
             .map_or_else(|failure| output.fail(&failure), |()| ExitCode::SUCCESS);
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        output.note(error.render());
+        let failure =
+            Failure::new(Exit::Usage, "usage", "no command is named").hint("cbrowse --help lists them");
+        return if output.is_json() { output.fail(&failure) } else { ExitCode::from(Exit::Usage.code()) };
     }
     output.fail(&Failure::from_usage(error))
 }

@@ -171,7 +171,8 @@ impl Output {
         }
         if self.is_json() {
             write_error(&format!("{}\n", failure.to_json()));
-        } else {
+        } else if failure.exit != Exit::Interrupted {
+            // Whoever pressed Ctrl-C knows; for a person it is no error.
             write_error(&self.failure_text(failure));
         }
         ExitCode::from(failure.exit.code())

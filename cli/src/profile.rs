@@ -71,7 +71,9 @@ impl From<CarryError> for Failure {
             CarryError::Node(error) => error.into(),
             CarryError::NoSessionKey => Failure::new(Exit::Refused, "no_session_key", error.to_string()),
             CarryError::ForeignSessionKey => Failure::new(Exit::Trust, "session_key", error.to_string()),
-            other => Failure::new(Exit::Profile, "profile", chain(&other)),
+            other => Failure::new(Exit::Profile, "profile", chain(&other)).hint(
+                "cbrowse profile verify NAME says what is damaged and what is whole; nothing was changed",
+            ),
         }
     }
 }

@@ -13,8 +13,8 @@ pub enum AddressError {
     #[error("the address has {0} bytes; {MAX_ADDRESS_LENGTH} are allowed")]
     TooLong(usize),
     /// Control characters or blanks inside.
-    #[error("the address holds a blank or a control character")]
-    Character,
+    #[error("{0:?} is no address: it holds a blank or a control character; write https://example.org/")]
+    Character(String),
 }
 
 /// Only http, https and `about:blank`; nothing that Chromium would trim or reinterpret on the way.
@@ -23,7 +23,7 @@ pub fn check(address: &str) -> Result<(), AddressError> {
         return Err(AddressError::TooLong(address.len()));
     }
     if address.chars().any(|character| character.is_control() || character.is_whitespace()) {
-        return Err(AddressError::Character);
+        return Err(AddressError::Character(address.chars().take(80).collect()));
     }
     let rest = ["http://", "https://"].iter().find_map(|scheme| {
         let head = address.get(..scheme.len())?;
@@ -62,8 +62,9 @@ mod tests {
         ] {
             assert!(matches!(check(bad), Err(AddressError::Scheme(_))), "{bad}");
         }
-        assert_eq!(check(" http://a/"), Err(AddressError::Character));
-        assert_eq!(check("java\nscript:x"), Err(AddressError::Character));
+        for bad in [" http://a/", "java\nscript:x"] {
+            assert_eq!(check(bad), Err(AddressError::Character(bad.into())));
+        }
         assert!(matches!(check(&"x".repeat(MAX_ADDRESS_LENGTH + 1)), Err(AddressError::TooLong(_))));
     }
 }

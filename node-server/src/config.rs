@@ -209,7 +209,11 @@ fn either<T>(flags: Vec<T>, file: Vec<T>) -> Vec<T> {
 
 fn read(path: &Path) -> anyhow::Result<Given> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("understand {}", path.display()))
+    toml::from_str(&text).map_err(|error| {
+        // The error's own text quotes the line, which may be a secret when the wrong file was named.
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        anyhow::anyhow!("{}:{line}: {}", path.display(), error.message())
+    })
 }
 
 fn read_statement(path: &Path) -> anyhow::Result<SignedStatement> {

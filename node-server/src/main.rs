@@ -1,6 +1,6 @@
 //! `cbrowse-node`: one binary, the server and its workers.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 
 use cbrowse_node::{
     command::{fleet, identity, serve, token},
@@ -28,7 +28,12 @@ enum Cli {
 
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
     let result = match Cli::parse() {
         Cli::Serve(args) => serve::run(*args),
         Cli::Token(args) => token::run(&args),

@@ -85,7 +85,10 @@ impl Node {
         table.prepare().await?;
         let access = Access::new(facts.identity, &settings.data_dir, issuers(settings)?);
         if !access.has_issuer() {
-            tracing::warn!("no token issuer yet: make a first token with `cbrowse-node token --user NAME`");
+            tracing::warn!(
+                "nobody has a token yet; make the first one: cbrowse-node token --user NAME --data-dir {}",
+                settings.data_dir.display()
+            );
         }
         let app = App { facts, access, table, objects, load: LoadReader::new(), metrics: Metrics::new() };
         Ok(Self { app: Arc::new(app), identity, record })

@@ -1,7 +1,7 @@
 //! `cbrowse connect`: discover, probe, select, attach, view. The whole story on one page.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    complete,
+    address, complete,
     filter::{self, Filter},
     login::blocking,
     nodes::{self, table::Table},
@@ -64,8 +64,8 @@ const OWN_NODE_PATIENCE: Duration = Duration::from_secs(20);
 /// Arguments of `cbrowse connect`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The page to open; the node's start page without one.
-    #[arg(value_name = "URL")]
+    /// The page to open, such as example.org; the node's start page without one.
+    #[arg(value_name = "URL", value_parser = address::parse)]
     pub url: Option<String>,
     /// Which nodes.
     #[command(flatten)]
@@ -124,6 +124,7 @@ fn parse_size(text: &str) -> Result<Viewport, String> {
 pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let started = Instant::now();
     let stop = globals.interrupt.watch();
+    check_place(args)?;
     let own_node = start_own_node(globals).await?;
     let connected = tokio::select! {
         biased;
@@ -143,6 +144,21 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
         node.end(patience).await;
     }
     outcome
+}
+
+/// Better said now than after a session was opened for the picture.
+fn check_place(args: &Args) -> Result<(), Failure> {
+    let Some(path) = &args.screenshot else { return Ok(()) };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if directory.is_none_or(Path::is_dir) && !path.is_dir() {
+        return Ok(());
+    }
+    let message = if path.is_dir() {
+        format!("cannot write the picture to {}: that is a directory", path.display())
+    } else {
+        format!("cannot write the picture to {}: there is no such directory", path.display())
+    };
+    Err(Failure::new(Exit::Configuration, "screenshot", message).hint("name a file with --screenshot FILE"))
 }
 
 /// The private node of this machine, where no catalog is named.
@@ -279,8 +295,8 @@ fn show_choice(args: &Args, globals: &Globals, journey: &Journey<'_>, attachment
         let eligible = surveyed.choice.order.len();
         let ms = surveyed.report.elapsed.as_millis();
         output.note(format_args!(
-            "{} nodes, {eligible} eligible, measured in {ms} ms",
-            surveyed.report.nodes.len()
+            "{}, {eligible} eligible, measured in {ms} ms",
+            nodes::counted(surveyed.report.nodes.len())
         ));
         output.note(format_args!(
             "{} {} in {}",
@@ -321,18 +337,18 @@ async fn stay(
     let is_web = args.view == View::Web || (args.view == View::Auto && args.screenshot.is_none());
     let mut seen = Seen { greeting: is_web.then(|| args.size.unwrap_or_default()), ..Seen::default() };
     let session = attachment.session.clone();
-    let end = stop.child_token();
+    let (end, over) = (stop.child_token(), CancellationToken::new());
     let relayed = async {
         let arrival = journey.travel(attachment, &hub, &mut inputs, &mut seen, &end).await;
         let reason =
             arrival.as_ref().map_or_else(|failure| failure.message.clone(), |arrival| arrival.reason.clone());
         let _only_media_is_refused = hub.publish(Event::Ended { reason });
         // Whoever watches has been told; a viewer that only waits for the end must not wait for Ctrl-C.
-        end.cancel();
+        over.cancel();
         arrival
     };
     let viewed = async {
-        let viewed = view(args, globals, &hub, is_web, &end).await;
+        let viewed = view(args, globals, &hub, is_web, &end, &over).await;
         // A picture that is taken, or a viewer that failed, ends the session.
         end.cancel();
         viewed
@@ -352,13 +368,15 @@ async fn stay(
     finish(args, globals, journey, &session, &seen, &arrival, started, stop)
 }
 
-/// Shows the session until it ends, or the picture is taken.
+/// Shows the session until it ends, or the picture is taken. `end` asks for the end; `over` says that the viewers were
+/// told of it.
 async fn view(
     args: &Args,
     globals: &Globals,
     hub: &Hub,
     is_web: bool,
     end: &CancellationToken,
+    over: &CancellationToken,
 ) -> Result<(), Failure> {
     let viewport = args.size.unwrap_or_default();
     let shot = args.screenshot.clone().map(|path| Shot { path, full_page: args.full_page });
@@ -366,7 +384,7 @@ async fn view(
     let watching = async {
         match (&shot, is_web) {
             (None, true) => {
-                end.cancelled().await;
+                over.cancelled().await;
                 Ok(())
             }
             (shot, _) => {
@@ -380,6 +398,8 @@ async fn view(
         () = end.cancelled() => Ok(()),
     };
     if let Some(viewer) = viewer {
+        end.cancel();
+        over.cancelled().await;
         viewer.close().await;
     }
     watched
@@ -397,7 +417,7 @@ async fn open_viewer(args: &Args, globals: &Globals, hub: &Hub) -> Result<WebVie
     let options = web::Options { port: args.port, title: args.profile.clone().unwrap_or_default() };
     let viewer = WebViewer::start(hub.clone(), options)
         .await
-        .map_err(|error| Failure::new(Exit::Configuration, "viewer", chain(&error)))?;
+        .map_err(|error| Failure::new(Exit::Configuration, "viewer", chain(&error)).hint(error.remedy()))?;
     let opened = !args.no_open && open_in_browser(viewer.open_file()).await.is_ok();
     if opened {
         globals.output.note(format_args!(
@@ -406,7 +426,10 @@ async fn open_viewer(args: &Args, globals: &Globals, hub: &Hub) -> Result<WebVie
         ));
     } else {
         globals.output.note(format_args!("open this file in your browser: {}", viewer.open_file().display()));
-        globals.output.note("Ctrl-C ends the session");
+        globals.output.note(format_args!(
+            "later the same browser finds the page at {}; Ctrl-C ends the session",
+            viewer.page_url()
+        ));
     }
     Ok(viewer)
 }
@@ -425,7 +448,7 @@ fn finish(
     let first_picture = seen.first_picture.map(|at| at.duration_since(started).as_secs_f64() * 1e3);
     let node = journey.node();
     if globals.output.is_json() {
-        globals.output.document(&json!({
+        let document = json!({
             "session": session,
             "node": node.map(|node| &node.id),
             "region": node.map(|node| &node.region),
@@ -435,12 +458,18 @@ fn finish(
             "saving": arrival.saving && stop.is_cancelled(),
             "reason": cbrowse_protocol::node::printable(&arrival.reason, 500),
             "choice": args.explain.then(|| explained(journey)),
-        }))?;
+        });
+        // Standard output stays empty on failure, and Ctrl-C is one to a program.
+        if stop.is_cancelled() {
+            return Err(Failure::interrupted().details(document));
+        }
+        globals.output.document(&document)?;
     } else {
-        if let Some(ms) = first_picture {
+        if let Some(ms) = first_picture.filter(|_| args.screenshot.is_some()) {
             globals.output.note(format_args!("first picture after {ms:.0} ms"));
         }
-        if let Some(path) = &args.screenshot {
+        // After Ctrl-C there is none.
+        if let Some(path) = args.screenshot.as_ref().filter(|_| !stop.is_cancelled()) {
             globals.output.note(format_args!("picture saved: {}", path.display()));
         }
         let after = if stop.is_cancelled() && arrival.saving {

@@ -57,7 +57,7 @@ const VIEWPORT: Viewport = Viewport { width: 1280, height: 720, scale: 1.0 };
 /// Arguments of `cbrowse demo`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where the pictures go.
+    /// Where the pictures go; without it, to cbrowse's own data directory.
     #[arg(long, value_name = "DIR")]
     pub pictures: Option<PathBuf>,
 }

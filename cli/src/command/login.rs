@@ -21,10 +21,10 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("way").required(true))]
 pub struct Args {
-    /// Read the line that `cbrowse-node token` printed from standard input, and keep it.
+    /// Read the token from standard input (what `cbrowse-node token` printed) and keep it.
     #[arg(long, group = "way")]
     pub with_token: bool,
-    /// Print this machine's public key, for an operator to make a token for: cbrowse-node token --client-key.
+    /// Print this machine's public key; an operator can make a token for it, which is then no secret.
     #[arg(long, group = "way")]
     pub show_key: bool,
     /// Where the passphrase comes from when no keyring answers.

@@ -33,7 +33,41 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
 pub fn write(directory: &Path) -> std::io::Result<usize> {
     std::fs::create_dir_all(directory)?;
     clap_mangen::generate_to(Root::command(), directory)?;
-    Ok(std::fs::read_dir(directory)?.count())
+    let mut written = 0;
+    for page in std::fs::read_dir(directory)? {
+        let path = page?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if path.extension().is_some_and(|section| section == "1") && name.starts_with("cbrowse") {
+            std::fs::write(&path, finish(&name, &std::fs::read_to_string(&path)?))?;
+            written += 1;
+        }
+    }
+    Ok(written)
+}
+
+/// The foot names the program; examples keep their lines, which the generator would run together.
+fn finish(name: &str, page: &str) -> String {
+    let mut finished = String::with_capacity(page.len());
+    let mut keeps_lines = false;
+    for line in page.lines() {
+        if line.starts_with(".TH ") {
+            let version = env!("CARGO_PKG_VERSION");
+            finished.push_str(&format!(".TH {name} 1 \"\" \"cbrowse {version}\" \"cbrowse manual\"\n"));
+            continue;
+        }
+        if line.starts_with(".SH") && keeps_lines {
+            finished.push_str(".fi\n");
+            keeps_lines = false;
+        }
+        if line == ".SH EXTRA" {
+            finished.push_str(".SH NOTES\n.nf\n");
+            keeps_lines = true;
+            continue;
+        }
+        finished.push_str(line);
+        finished.push('\n');
+    }
+    finished
 }
 
 #[cfg(test)]
@@ -53,5 +87,13 @@ mod tests {
             let text = std::fs::read_to_string(directory.path().join(page)).unwrap();
             assert!(text.contains(words), "{page} lacks {words}");
         }
+    }
+
+    #[test]
+    fn examples_keep_their_lines() {
+        let page = ".TH cbrowse-x 1  \"x \"\n.SH NAME\nx\n.SH EXTRA\na\nb\n.SH VERSION\n1\n";
+        let finished = finish("cbrowse-x", page);
+        assert!(finished.starts_with(".TH cbrowse-x 1 \"\" \"cbrowse "), "{finished}");
+        assert!(finished.ends_with(".SH NOTES\n.nf\na\nb\n.fi\n.SH VERSION\n1\n"), "{finished}");
     }
 }

@@ -16,8 +16,9 @@ pub const MAX_PASSPHRASE_LENGTH: usize = 1024;
 /// The flag that names the descriptor, for every command that may need keys.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct PassphraseArgs {
-    /// Keep keys in a file sealed under the passphrase that is the first line on this file descriptor.
-    #[arg(long, value_name = "N", env = "CBROWSE_PASSPHRASE_FD", value_parser = clap::value_parser!(i32).range(0..))]
+    /// Read the passphrase of the sealed key file, used where no keyring answers, from this file descriptor
+    /// (CBROWSE_PASSPHRASE_FD).
+    #[arg(long, value_name = "N", env = "CBROWSE_PASSPHRASE_FD", hide_env = true, value_parser = clap::value_parser!(i32).range(0..))]
     pub passphrase_fd: Option<i32>,
     /// A descriptor can be read once; everything that one command opens shares what was read.
     #[arg(skip)]

@@ -47,7 +47,7 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The port is taken or forbidden.
-    #[error("listen on 127.0.0.1:{port}; try another --port, or 0 for any")]
+    #[error("cannot listen on 127.0.0.1:{port} for the viewer")]
     Listen {
         /// As asked for.
         port: u16,
@@ -55,13 +55,23 @@ pub enum StartError {
         source: io::Error,
     },
     /// No place for the file that opens the page.
-    #[error("write the private file that opens the viewer, below {}", directory.display())]
+    #[error("cannot write the private file that opens the viewer, below {}", directory.display())]
     Door {
         /// Where it was to be.
         directory: PathBuf,
         /// The system's word.
         source: io::Error,
     },
+}
+
+impl StartError {
+    /// What to try next.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Listen { .. } => "choose another --port; without it the system picks a free one",
+            Self::Door { .. } => "set TMPDIR or XDG_RUNTIME_DIR to a directory that you may write to",
+        }
+    }
 }
 
 /// A running viewer. It ends, and its file goes, when this is dropped.

@@ -1,5 +1,4 @@
 //! What the CLI's parts do with real nodes, registries, browsers and sockets.
-
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
 mod catalogs;
@@ -8,6 +7,7 @@ mod command_line;
 mod connecting;
 mod profile_nodes;
 mod profile_sealing;
+mod promises;
 mod refusals;
 mod site;
 mod travelling;

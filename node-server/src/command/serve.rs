@@ -56,8 +56,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 async fn serve(settings: Settings, announce: bool, tied: bool) -> anyhow::Result<()> {
     let mut ends = Ends::new(tied)?;
-    let listener =
-        TcpListener::bind(settings.listen).await.with_context(|| format!("listen on {}", settings.listen))?;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}; choose another --listen IP:PORT", settings.listen))?;
     let node = Node::build(&settings, &listener).await?;
     let local = listener.local_addr().context("read the listening address")?;
     let stop = CancellationToken::new();

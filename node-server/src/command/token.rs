@@ -69,9 +69,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         writeln!(out, "{}", line.as_str())?;
     }
     let lifetime = in_words(args.lifetime);
-    let word = "hand this line to the user as a secret; there: cbrowse login --with-token, and paste it";
+    // With a key of the user's own, the line alone opens nothing.
+    let how = if args.client_key.is_some() {
+        "send this line to the user"
+    } else {
+        "hand this line to the user as a secret"
+    };
     let mut err = std::io::stderr().lock();
-    writeln!(err, "a token for {} that holds for {lifetime}; {word}", claims.sub)?;
+    writeln!(
+        err,
+        "a token for {} that holds for {lifetime}; {how}; there: cbrowse login --with-token, and paste it",
+        claims.sub
+    )?;
     if args.issuer_key.is_some() {
         writeln!(err, "nodes accept it when started with --token-key {}", claims.iss)?;
     }

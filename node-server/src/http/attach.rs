@@ -238,7 +238,7 @@ impl Attachment<'_> {
                     self.session.close(save, "ended by its user").await;
                 }
                 let saving = save && self.session.profile.is_some();
-                let reason = "the session ends".into();
+                let reason = "as asked".into();
                 send(socket, text(&NodeMessage::Bye { reason, saving })).await;
                 return false;
             }

@@ -45,7 +45,7 @@ pub enum BrowserError {
     )]
     Missing,
     /// The named file cannot be run.
-    #[error("{path} does not answer --version: {reason}")]
+    #[error("{path} does not answer --version: {reason}; name Chromium's own binary with --chromium PATH")]
     Broken {
         /// The file.
         path: PathBuf,
@@ -189,5 +189,48 @@ async fn log_lines(stderr: tokio::process::ChildStderr) {
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         tracing::debug!(target: "chromium", "{}", cbrowse_protocol::node::printable(&line, 500));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_flag_opens_a_port_or_weakens_the_sandbox() {
+        let flags = flags(1080);
+        let forbidden = [
+            "--remote-debugging-port",
+            "--remote-debugging-address",
+            "--no-sandbox",
+            "--disable-setuid-sandbox",
+            "--disable-namespace-sandbox",
+            "--disable-seccomp-filter-sandbox",
+            "--no-zygote",
+            "--single-process",
+            "--disable-site-isolation-trials",
+            "--disable-web-security",
+            "--headless",
+        ];
+        for flag in &flags {
+            let name = flag.split('=').next().unwrap();
+            assert!(!forbidden.contains(&name), "{flag}");
+        }
+        for needed in [
+            "--remote-debugging-pipe",
+            "--proxy-server=socks5://127.0.0.1:1080",
+            "--proxy-bypass-list=<-loopback>",
+        ] {
+            assert!(flags.iter().any(|flag| flag == needed), "{needed}");
+        }
+    }
+
+    #[test]
+    fn the_policy_keeps_local_addresses_closed() {
+        let policy: serde_json::Value = serde_json::from_str(&policy()).unwrap();
+        let closed = policy["URLBlocklist"].as_array().unwrap();
+        for scheme in ["file://*", "view-source:*", "chrome://*", "devtools://*"] {
+            assert!(closed.iter().any(|entry| entry == scheme), "{scheme}");
+        }
     }
 }

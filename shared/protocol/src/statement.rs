@@ -50,7 +50,7 @@ pub enum StatementError {
     Signature(IdentityKey),
     /// Past its date.
     #[error(
-        "the statement expired {0} seconds ago; ask the operator to sign the node again (cbrowse-node fleet sign)"
+        "the statement expired {0} s ago; ask the operator to sign the node again (cbrowse-node fleet sign)"
     )]
     Expired(u64),
 }

@@ -184,10 +184,10 @@ pub enum TokenError {
     #[error("the token names no usable subject")]
     Subject,
     /// Past its end.
-    #[error("the token expired {0} seconds ago; log in again")]
+    #[error("the token expired {0} s ago")]
     Expired(u64),
     /// Before its beginning.
-    #[error("the token begins in {0} seconds; check both clocks")]
+    #[error("the token begins in {0} s; check both clocks")]
     NotYet(u64),
 }
 

@@ -142,7 +142,7 @@ fn of_problem(problem: &Problem, message: String) -> Failure {
         401 => {
             Failure::new(Exit::Authentication, "unauthenticated", message).hint(match problem.code.as_str() {
                 "clock_skew" | "token_not_yet_valid" => "set the clocks of both machines (NTP)",
-                _ => "log in again: cbrowse login --with-token",
+                _ => "ask this node's operator for a token (cbrowse-node token), then: cbrowse login --with-token",
             })
         }
         403 => Failure::new(Exit::Authentication, "forbidden", message)

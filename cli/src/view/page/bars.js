@@ -82,7 +82,7 @@ export class Bars {
   go() {
     const url = meant(this.field.value);
     if (!url) {
-      this.to.say('That is not an address. One looks like example.com, or http://192.0.2.1:8080/');
+      this.to.say('Only web addresses open here, such as example.com or http://192.0.2.1:8080/');
       return;
     }
     this.to.send({ type: 'navigate', url });
