@@ -20,6 +20,7 @@ pub mod settings;
 pub mod survey;
 pub mod trust;
 pub mod view;
+pub mod words;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 

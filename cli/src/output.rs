@@ -188,11 +188,6 @@ impl Output {
     }
 }
 
-/// `1 node`, `2 nodes`.
-pub fn plural(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}
-
 /// A reader that went away has all it wanted: not an error to report.
 fn write_out(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();

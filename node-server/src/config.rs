@@ -15,6 +15,10 @@ use serde::Deserialize;
 const DEFAULT_MAX_SESSIONS: u32 = 8;
 /// A session's writable file system in MiB: profile, downloads, shared memory and caches.
 const DEFAULT_SESSION_DISK: u64 = 1024;
+/// A fresh profile, shared memory and caches of one page.
+const LEAST_SESSION_DISK: u64 = 128;
+/// A terabyte of memory is a typing error.
+const MOST_SESSION_DISK: u64 = 1024 * 1024;
 /// Seconds a session lives without a client.
 const DEFAULT_IDLE_TIMEOUT: u64 = 300;
 /// Seconds a drain may take before what is left is cut off.
@@ -173,6 +177,13 @@ pub fn resolve(flags: Given, file: Option<&Path>) -> anyhow::Result<Settings> {
         None => (None, None),
     };
     let statement = flags.statement.or(file.statement).map(|path| read_statement(&path)).transpose()?;
+    let max_sessions = flags.max_sessions.or(file.max_sessions).unwrap_or(DEFAULT_MAX_SESSIONS);
+    anyhow::ensure!(max_sessions > 0, "max_sessions is 0: a node that admits nobody serves nobody");
+    let session_disk = flags.session_disk.or(file.session_disk).unwrap_or(DEFAULT_SESSION_DISK);
+    anyhow::ensure!(
+        (LEAST_SESSION_DISK..=MOST_SESSION_DISK).contains(&session_disk),
+        "session_disk is {session_disk} MiB: from {LEAST_SESSION_DISK} (Chromium does not start with less) to {MOST_SESSION_DISK}"
+    );
     Ok(Settings {
         listen,
         advertise_host,
@@ -185,10 +196,10 @@ pub fn resolve(flags: Given, file: Option<&Path>) -> anyhow::Result<Settings> {
         register: either(flags.register, file.register),
         check: flags.check.or(file.check).unwrap_or_default(),
         data_dir: flags.data_dir.or(file.data_dir).unwrap_or_else(default_data_dir),
-        max_sessions: flags.max_sessions.or(file.max_sessions).unwrap_or(DEFAULT_MAX_SESSIONS),
+        max_sessions,
         chromium: flags.chromium.or(file.chromium),
         warm: !(flags.no_warm || file.no_warm),
-        session_disk: flags.session_disk.or(file.session_disk).unwrap_or(DEFAULT_SESSION_DISK) << 20,
+        session_disk: session_disk << 20,
         idle_timeout: Duration::from_secs(
             flags.idle_timeout.or(file.idle_timeout).unwrap_or(DEFAULT_IDLE_TIMEOUT),
         ),
@@ -263,6 +274,13 @@ mod tests {
         std::fs::write(&path, "regoin = 'eu'\n").expect("write");
         let error = format!("{:#}", resolve(Given::default(), Some(&path)).expect_err("a typo"));
         assert!(error.contains("regoin") && error.contains("node.toml"), "{error}");
+        for (line, at_fault) in
+            [("max_sessions = 0\n", "max_sessions is 0"), ("session_disk = 127\n", "127 MiB")]
+        {
+            std::fs::write(&path, line).expect("write");
+            let error = resolve(Given::default(), Some(&path)).expect_err(line).to_string();
+            assert!(error.contains(at_fault), "{error}");
+        }
     }
 
     #[test]

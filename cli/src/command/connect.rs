@@ -45,6 +45,7 @@ use crate::{
         none::{self, PictureError, Shot},
         web::{self, WebViewer, open_in_browser},
     },
+    words::{count, size},
 };
 
 /// Shown below the help.
@@ -308,8 +309,9 @@ fn show_choice(args: &Args, globals: &Globals, journey: &Journey<'_>, attachment
     }
     if let Some(uploaded) = journey.uploaded {
         output.note(format_args!(
-            "profile sealed for this session; {} objects, {} bytes sent",
-            uploaded.objects, uploaded.bytes
+            "profile sealed for this session; {}, {} sent",
+            count(uploaded.objects, "object"),
+            size(uploaded.bytes)
         ));
     }
 }
@@ -477,10 +479,11 @@ fn finish(
         } else {
             ""
         };
-        globals.output.note(format_args!(
-            "session ended: {}{after}",
-            cbrowse_protocol::node::printable(&arrival.reason, 500)
-        ));
+        // What this side ended needs no reason.
+        let ours = stop.is_cancelled() || args.screenshot.is_some();
+        let reason = cbrowse_protocol::node::printable(&arrival.reason, 500);
+        let reason = if ours { String::new() } else { format!(": {reason}") };
+        globals.output.note(format_args!("session ended{reason}{after}"));
     }
     if stop.is_cancelled() { Err(Failure::interrupted()) } else { Ok(()) }
 }

@@ -40,6 +40,7 @@ use crate::{
         Delivery, Hub,
         none::{self, Shot},
     },
+    words::{count, size},
 };
 
 /// The fleet of the demonstration.
@@ -223,8 +224,9 @@ impl<'a> Stage<'a> {
         let (session, node) = (attachment.session.clone(), attachment.node.clone());
         let sent = journey.uploaded.unwrap_or_default();
         self.print(format_args!(
-            "5. Return: profile sealed for {node} alone; {} objects, {} bytes sent",
-            sent.objects, sent.bytes
+            "5. Return: profile sealed for {node} alone; {}, {} sent",
+            count(sent.objects, "object"),
+            size(sent.bytes)
         ))?;
         let mut seen = Seen::default();
         let (hub, mut inputs) = Hub::new();

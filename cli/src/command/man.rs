@@ -47,12 +47,14 @@ pub fn write(directory: &Path) -> std::io::Result<usize> {
 
 /// The foot names the program; examples keep their lines, which the generator would run together.
 fn finish(name: &str, page: &str) -> String {
+    use std::fmt::Write as _;
+
     let mut finished = String::with_capacity(page.len());
     let mut keeps_lines = false;
     for line in page.lines() {
         if line.starts_with(".TH ") {
             let version = env!("CARGO_PKG_VERSION");
-            finished.push_str(&format!(".TH {name} 1 \"\" \"cbrowse {version}\" \"cbrowse manual\"\n"));
+            let _ = writeln!(finished, ".TH {name} 1 \"\" \"cbrowse {version}\" \"cbrowse manual\"");
             continue;
         }
         if line.starts_with(".SH") && keeps_lines {

@@ -40,7 +40,7 @@ impl World {
         Self { site, here, there, user }
     }
 
-    fn connect<'a>(&self, url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    fn connect<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         [&["connect", url, "--profile", "work", "--passphrase-fd", "0"][..], more].concat()
     }
 
@@ -48,7 +48,7 @@ impl World {
     async fn visit_on(&mut self, node: &str, page: u32) -> (Visit, Ended) {
         let url = self.site.url(page);
         let more = ["--node", node, "--view", "none", "--screenshot", "page.png", "--json"];
-        let ended = self.user.run(&self.connect(&url, &more)).await;
+        let ended = self.user.run(&Self::connect(&url, &more)).await;
         assert_eq!(ended.document()["node"], node, "{}", ended.stderr);
         (self.site.visit(page).await, ended)
     }
@@ -87,7 +87,7 @@ async fn ctrl_c_comes_back_within_a_second_and_the_next_command_takes_the_save_h
     let mut world = World::new().await;
     let url = world.site.url(1);
     let mut running =
-        world.user.start(&world.connect(&url, &["--view", "web", "--no-open", "--node", "here"])).await;
+        world.user.start(&World::connect(&url, &["--view", "web", "--no-open", "--node", "here"])).await;
     running.until("open this file in your browser").await;
     assert_eq!(world.site.visit(1).await, Visit::new(1, 1));
     running.signal(Signal::SIGINT);
@@ -112,7 +112,7 @@ async fn a_session_whose_node_dies_goes_on_at_the_next_with_profile_and_page() {
     let mut world = World::new().await;
     assert_eq!(world.visit_on("here", 1).await.0, Visit::new(1, 1));
     let url = world.site.url(2);
-    let mut running = world.user.start(&world.connect(&url, &["--view", "web", "--no-open"])).await;
+    let mut running = world.user.start(&World::connect(&url, &["--view", "web", "--no-open"])).await;
     let first = running.until("connected to ").await;
     assert_eq!(world.site.visit(2).await, Visit::new(2, 2));
     let (lost, next) = if first.starts_with("here ") {

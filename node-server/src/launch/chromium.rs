@@ -76,9 +76,15 @@ pub async fn find(named: Option<&Path>) -> Result<Binary, BrowserError> {
         .map_err(|_| broken(format!("no answer within {} s", VERSION_DEADLINE.as_secs())))?
         .map_err(|error| broken(error.to_string()))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let version = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
-    let version = version.ok_or_else(|| broken(format!("it printed {:?}", text.trim())))?.to_owned();
+    let version =
+        version_in(&text).ok_or_else(|| broken(format!("it printed {:?}", text.trim())))?.to_owned();
     Ok(Binary { path, version })
+}
+
+/// The version among the words of `--version`; browsers of Chromium's family are past 100, other programs are not.
+fn version_in(text: &str) -> Option<&str> {
+    let major = |word: &&str| word.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    text.split_whitespace().find(|word| word.contains('.') && major(word).is_some_and(|major| major >= 100))
 }
 
 /// Flags that every session gets. None comes from a caller.

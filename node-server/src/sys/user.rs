@@ -20,10 +20,12 @@ pub enum UserError {
     #[error("--user {0:?} is root; a browser node never runs as root")]
     Root(String),
     /// The kernel refused.
-    #[error("{step}: {source}")]
+    #[error("{step} {}", path.display())]
     System {
         /// A bare verb phrase.
         step: &'static str,
+        /// On what.
+        path: std::path::PathBuf,
         /// The kernel's answer.
         source: io::Error,
     },
@@ -32,18 +34,19 @@ pub enum UserError {
 /// Makes `directory` (0700) and, when started as root, hands it over and becomes `named` or the node's own user.
 /// Returns the user's number if it changed.
 pub fn become_ordinary(named: Option<&str>, directory: &Path) -> Result<Option<u32>, UserError> {
-    let system = |step| move |source: io::Error| UserError::System { step, source };
+    let system =
+        |step| move |source: io::Error| UserError::System { step, path: directory.to_owned(), source };
     make_private(directory).map_err(system("make the data directory"))?;
     if !geteuid().is_root() {
         return Ok(None);
     }
     let (uid, gid) = target(named)?;
-    hand_over(directory, uid, gid).map_err(system("hand the data directory over"))?;
-    setgroups(&[]).map_err(io::Error::from).map_err(system("drop groups"))?;
-    setgid(gid).map_err(io::Error::from).map_err(system("change the group"))?;
-    setuid(uid).map_err(io::Error::from).map_err(system("change the user"))?;
+    hand_over(directory, uid, gid).map_err(system("hand over"))?;
+    setgroups(&[]).map_err(io::Error::from).map_err(system("drop groups for"))?;
+    setgid(gid).map_err(io::Error::from).map_err(system("change the group for"))?;
+    setuid(uid).map_err(io::Error::from).map_err(system("change the user for"))?;
     // A changed user makes a process undumpable, and the kernel then hides its /proc entries from itself.
-    nix::sys::prctl::set_dumpable(true).map_err(io::Error::from).map_err(system("reopen /proc/self"))?;
+    nix::sys::prctl::set_dumpable(true).map_err(io::Error::from).map_err(system("reopen /proc/self for"))?;
     Ok(Some(uid.as_raw()))
 }
 

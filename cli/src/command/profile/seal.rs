@@ -192,7 +192,7 @@ fn is_bound_to_keyring(path: &Path) -> bool {
             fs::File::open(path.join(file)).and_then(|file| file.take(MAX_SEARCHED).read_to_end(&mut bytes));
         read.is_ok() && bytes.windows(OF_KEYRING.len()).any(|window| window == OF_KEYRING)
     };
-    ENCRYPTED.iter().any(|file| holds(file))
+    ENCRYPTED.iter().any(holds)
 }
 
 /// Empty where there is none.
