@@ -1,6 +1,9 @@
 //! `cbrowse man`: writes the manual pages, one a subcommand. Hidden; the installer calls it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use clap::{CommandFactory as _, ValueHint};
 
@@ -54,6 +57,7 @@ fn finish(name: &str, page: &str) -> String {
     for line in page.lines() {
         if line.starts_with(".TH ") {
             let version = env!("CARGO_PKG_VERSION");
+            // Writing to a string does not fail.
             let _ = writeln!(finished, ".TH {name} 1 \"\" \"cbrowse {version}\" \"cbrowse manual\"");
             continue;
         }

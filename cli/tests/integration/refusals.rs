@@ -59,7 +59,8 @@ async fn without_the_right_token_nobody_is_let_in() {
     let (fleet, node, _) = fleet_of_one().await;
     let unused = node.workers();
     let foreign = Fleet::new().unwrap().token("ada").unwrap();
-    for (token, code) in [("", "not_logged_in"), ("nonsense", "token_malformed"), (foreign.as_str(), "unauthenticated")]
+    for (token, code) in
+        [("", "not_logged_in"), ("nonsense", "token_malformed"), (foreign.as_str(), "unauthenticated")]
     {
         let user = User::of(&fleet).await.with_token(token).knowing(&[&node]);
         let (exit, got, error) = user.run(&connect(&[])).await.error();
