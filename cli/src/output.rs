@@ -158,7 +158,7 @@ impl Output {
             return Progress(None);
         }
         let bar = ProgressBar::new_spinner().with_message(message);
-        let style = ProgressStyle::with_template("{spinner} {msg} {bytes} ({elapsed})");
+        let style = ProgressStyle::with_template("{spinner} {msg} {decimal_bytes} ({elapsed})");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.enable_steady_tick(METER_TICK);
         Progress(Some(bar))

@@ -26,8 +26,8 @@ Examples:
   cbrowse profile sync work
   cbrowse connect --profile work
 
-A profile is sealed on this machine, with a key that stays in this machine's keyring. Nodes hold ciphertext; the one
-worker that runs a session opens it in memory, and seals it again.
+A profile is sealed on this machine, with a key that stays in this machine's keyring.
+Nodes hold ciphertext; the one worker that runs a session opens it in memory, and seals it again.
 ";
 
 /// Arguments of `cbrowse profile`.

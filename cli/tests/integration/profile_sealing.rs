@@ -5,7 +5,7 @@
 use std::{
     fs::{self, File},
     path::Path,
-    process::Stdio,
+    process::{Output, Stdio},
 };
 
 use serde_json::Value;
@@ -59,7 +59,12 @@ async fn profile_with(user: &User, passphrase: &str, arguments: &[&str]) -> Ende
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(passphrase.as_bytes()).await.unwrap();
-    child.wait_with_output().await.unwrap().into()
+    ended(child.wait_with_output().await.unwrap())
+}
+
+fn ended(output: Output) -> Ended {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 fn data(user: &User) -> std::path::PathBuf {
@@ -327,7 +332,7 @@ async fn the_desktops_keyring_keeps_the_key() {
         .output()
         .await
         .unwrap();
-    let ended = Ended::from(output);
+    let ended = ended(output);
     ended.succeeded();
     let lines: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((&lines[0]["key"]["made"], &lines[1]["key"]["made"]), (&true.into(), &false.into()));

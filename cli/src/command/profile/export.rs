@@ -28,8 +28,8 @@ Examples:
   cbrowse profile export work ./work-in-clear
   cbrowse profile export work ./as-it-was --at 3
 
-What is written is not sealed: cookies and saved logins can be read by whoever can read the directory (made for its owner
-alone). Use it with: chromium --user-data-dir=DIR
+What is written is not sealed: cookies and saved logins can be read by whoever can read the
+directory (made for its owner alone). Use it with: chromium --user-data-dir=DIR
 ";
 
 /// Arguments of `cbrowse profile export`.

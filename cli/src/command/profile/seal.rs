@@ -186,7 +186,7 @@ fn is_in_use(path: &Path) -> bool {
 
 /// Such values stay unreadable wherever else the profile is opened.
 fn is_bound_to_keyring(path: &Path) -> bool {
-    let holds = |file: &&str| {
+    let holds = |file: &&'static str| {
         let mut bytes = Vec::new();
         let read =
             fs::File::open(path.join(file)).and_then(|file| file.take(MAX_SEARCHED).read_to_end(&mut bytes));

@@ -44,8 +44,9 @@ Examples:
   cbrowse profile sync work --region eu-central --catalog consul://127.0.0.1:8500
   cbrowse profile sync work --dry-run
 
-A directory that was named once is looked at again by later syncs, as long as no session has changed the profile since.
-Without a catalog nothing has to travel: the private node of this machine reads the profile when it starts.
+A directory that was named once is looked at again by later syncs, as long as no session has
+changed the profile since. Without a catalog nothing travels now: connect sends the private node
+of this machine what it lacks.
 ";
 
 /// Arguments of `cbrowse profile sync`.
@@ -60,12 +61,12 @@ pub struct Args {
     /// Say what would be sealed and sent; change nothing here or anywhere.
     #[arg(long)]
     pub dry_run: bool,
-    /// Which nodes.
-    #[command(flatten)]
-    pub filter: Filter,
     /// Where the passphrase comes from when no keyring answers.
     #[command(flatten)]
     pub passphrase: PassphraseArgs,
+    /// Which nodes.
+    #[command(flatten)]
+    pub filter: Filter,
 }
 
 /// Everything one sync did.
