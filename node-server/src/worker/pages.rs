@@ -82,6 +82,10 @@ pub struct Pages {
     opening: Opening,
     /// A blank tab that waits for the first address.
     blank: Option<String>,
+    /// The tab that was ordered for the first address.
+    front: Option<String>,
+    /// Until when the profile's tabs come by themselves, behind the one that was ordered.
+    settles: Option<Instant>,
     /// Until when a page that has just come must have sent a picture by itself.
     unpictured: Option<Instant>,
     /// Until when restored tabs are waited for.
@@ -93,8 +97,8 @@ pub struct Pages {
     /// DevTools sessions whose page stands still until its dialog is answered, oldest first.
     dialogs: Vec<String>,
     tasks: JoinSet<()>,
-    /// Questions after titles.
-    titles: JoinSet<Value>,
+    /// Orders and questions whose answers change what is known of the tabs.
+    answers: JoinSet<Value>,
 }
 
 impl Pages {
@@ -108,6 +112,7 @@ impl Pages {
                 Opening::Asked(std::iter::once(front).chain(request.tabs.iter().cloned()).collect())
             }
         };
+        let settles = matches!(first, FirstTab::Restored).then(|| Instant::now() + tabs::RESTORE_PATIENCE);
         let blank = match first {
             FirstTab::Blank(target) => Some(target),
             FirstTab::Ordered | FirstTab::Restored => None,
@@ -129,7 +134,9 @@ impl Pages {
             revealed: false,
             dialogs: Vec::new(),
             tasks: JoinSet::new(),
-            titles: JoinSet::new(),
+            answers: JoinSet::new(),
+            front: None,
+            settles,
         }
     }
 
@@ -159,7 +166,7 @@ impl Pages {
                 },
                 Some(_) = self.tasks.join_next() => {}
                 _ = looks.tick() => self.ask_shown_title(),
-                Some(Ok(answer)) = self.titles.join_next() => self.on_title(&answer).await,
+                Some(Ok(answer)) = self.answers.join_next() => self.on_answer(&answer).await,
                 () = patience(self.restoring) => self.give_up_restoring(),
                 () = patience(self.unpictured) => {
                     self.unpictured = None;
@@ -177,6 +184,13 @@ impl Pages {
             Err(_) => "the pages made more events than can be read".into(),
         };
         End { reason, save: true, failed: true }
+    }
+
+    async fn on_answer(&mut self, answer: &Value) {
+        match answer["targetId"].as_str() {
+            Some(target) => self.on_ordered(target).await,
+            None => self.on_title(answer).await,
+        }
     }
 
     async fn say(&self, message: NodeMessage) {

@@ -46,9 +46,14 @@ impl Pages {
         // A page's main frame carries the target's own id.
         let Some(page) = page.filter(|page| event.params["frameId"] == page.target.as_str()) else { return };
         page.loading = loading;
-        let target = page.target.clone();
+        let (target, is_web) = (page.target.clone(), page.url.starts_with("http"));
         if target == self.active {
             self.tell_loading();
+            // A page can have come before anybody looked; then this is the first that is heard of it.
+            if !loading && is_web && !self.revealed {
+                self.revealed = true;
+                self.restart_stream();
+            }
         }
         if !loading {
             self.ask_title(target);

@@ -19,7 +19,7 @@ use crate::{launch::chromium::NEW_TAB, worker::link::Report};
 /// Tabs of one session; a page that opens more is refused them.
 const MAX_TABS: usize = 64;
 /// Restored tabs appear within half a second of the blank one; without them the start page is shown after this.
-const RESTORE_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const RESTORE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Pages {
     pub(super) async fn on_attached(&mut self, params: &Value) {
@@ -48,6 +48,11 @@ impl Pages {
             self.behind -= 1;
             return self.tell_tabs().await;
         }
+        // The profile's own tabs stay behind the one that was asked for.
+        let settles = self.front.is_some() && self.settles.is_some_and(|until| Instant::now() < until);
+        if settles && !is_popup {
+            return self.tell_tabs().await;
+        }
         self.activate(&target).await;
     }
 
@@ -58,10 +63,23 @@ impl Pages {
             Opening::Asked(_) if self.blank.is_some() => {}
             Opening::Asked(urls) => {
                 let first = urls.first().cloned().unwrap_or_else(home);
-                self.tools.post("", "Target.createTarget", &json!({ "url": first }));
+                let tools = self.tools.clone();
+                // Told from the profile's own tabs by its id, which only the answer names.
+                self.answers.spawn(async move {
+                    let order = json!({ "url": first });
+                    tools.call("", "Target.createTarget", order).await.unwrap_or_default()
+                });
             }
             Opening::Restored => self.restoring = Some(Instant::now() + RESTORE_PATIENCE),
             Opening::Over => {}
+        }
+    }
+
+    /// The first tab is made; its attachment may be known already.
+    pub(super) async fn on_ordered(&mut self, target: &str) {
+        self.front = Some(target.to_owned());
+        if self.opening != Opening::Over {
+            self.consider_first(target).await;
         }
     }
 
@@ -74,7 +92,7 @@ impl Pages {
         let is_waiting = self.blank.as_deref() == Some(target);
         let mut front = None;
         let others = match &self.opening {
-            Opening::Asked(urls) if is_waiting || (self.blank.is_none() && !is_new_tab(&page.url)) => {
+            Opening::Asked(urls) if is_waiting || self.front.as_deref() == Some(target) => {
                 front = urls.first().filter(|_| is_waiting).cloned();
                 urls.iter().skip(1).cloned().collect()
             }

@@ -18,18 +18,18 @@ const MAX_QUESTIONS: usize = 64;
 impl Pages {
     /// The shown tab's, while somebody looks.
     pub(super) fn ask_shown_title(&mut self) {
-        if !self.viewers.is_empty() && self.titles.is_empty() {
+        if !self.viewers.is_empty() && self.answers.is_empty() {
             self.ask_title(self.active.clone());
         }
     }
 
     /// A tab's, after it has loaded.
     pub(super) fn ask_title(&mut self, target: String) {
-        if self.titles.len() >= MAX_QUESTIONS {
+        if self.answers.len() >= MAX_QUESTIONS {
             return;
         }
         let tools = self.tools.clone();
-        self.titles.spawn(async move {
+        self.answers.spawn(async move {
             let answer = tools.call("", "Target.getTargetInfo", json!({ "targetId": target })).await;
             answer.unwrap_or_default()
         });
