@@ -26,6 +26,9 @@ enum Cli {
     Worker(worker::Options),
 }
 
+/// What keeps a node from serving is its settings or its machine, as exit code 3 of `cbrowse` says, too.
+const CONFIGURATION: u8 = 3;
+
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -45,7 +48,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(CONFIGURATION)
         }
     }
 }

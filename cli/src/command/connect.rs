@@ -411,6 +411,8 @@ fn picture_failure(error: &PictureError) -> Failure {
     match error {
         PictureError::Ended(_) => Failure::new(Exit::SessionLost, "session_ended", error.to_string()),
         PictureError::Write { .. } => Failure::new(Exit::Configuration, "screenshot", error.to_string()),
+        PictureError::NotLoaded(_) => Failure::new(Exit::Refused, "page_not_loaded", error.to_string())
+            .hint("check the address; a node lets pages reach public addresses only, unless its operator allows more"),
         _ => Failure::new(Exit::Refused, "screenshot", error.to_string()),
     }
 }

@@ -50,8 +50,6 @@ pub fn write(directory: &Path) -> std::io::Result<usize> {
 
 /// The foot names the program; examples keep their lines, which the generator would run together.
 fn finish(name: &str, page: &str) -> String {
-    use std::fmt::Write as _;
-
     let mut finished = String::with_capacity(page.len());
     let mut keeps_lines = false;
     for line in page.lines() {

@@ -19,6 +19,9 @@ const SCREENSHOT_DEADLINE: Duration = Duration::from_secs(30);
 /// The eight bytes that every PNG begins with (RFC 2083 section 3.1).
 const PNG_SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n'];
 
+/// Chromium's word for a navigation that something else took the place of, such as a download.
+const ABORTED: &str = "ERR_ABORTED";
+
 /// Why no picture was saved.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
@@ -28,6 +31,9 @@ pub enum PictureError {
     /// The node says no.
     #[error("the node could not take the picture: {0}")]
     Refused(String),
+    /// The page itself did not load.
+    #[error("the page was not loaded: {0}")]
+    NotLoaded(String),
     /// No picture came.
     #[error("no picture came within {deadline} s", deadline = SCREENSHOT_DEADLINE.as_secs())]
     Late,
@@ -57,9 +63,13 @@ pub struct Shot {
 pub async fn watch(hub: &Hub, viewport: Viewport, shot: Option<&Shot>) -> Result<(), PictureError> {
     let mut eyes = Eyes { hub, subscriber: hub.subscribe(), viewport, loaded: false, pictures: 0 };
     let Some(shot) = shot else {
-        return match eyes.until(|_, _| false).await {
-            Err(PictureError::Ended(_)) => Ok(()),
-            other => other.map(|_| ()),
+        return loop {
+            match eyes.until(|_, _| false).await {
+                Err(PictureError::Ended(_)) => break Ok(()),
+                // A program that looks on may go elsewhere.
+                Err(PictureError::NotLoaded(_)) => {}
+                other => break other.map(|_| ()),
+            }
         };
     };
     // A page that rests after its first picture has loaded; one that never does is pictured at the deadline.
@@ -136,6 +146,12 @@ impl Eyes<'_> {
                 return Err(PictureError::Refused(message));
             }
             Ok(NodeMessage::Bye { reason, .. }) => return Err(PictureError::Ended(reason)),
+            // What would be pictured is Chromium's own error page.
+            Ok(NodeMessage::Failed { request, message })
+                if request == "navigate" && !message.contains(ABORTED) =>
+            {
+                return Err(PictureError::NotLoaded(cbrowse_protocol::node::printable(&message, 500)));
+            }
             // One of the hub's own words; only the last one matters here.
             Err(_) if text.contains("\"link_ended\"") => {
                 return Err(PictureError::Ended("the link is gone".into()));
