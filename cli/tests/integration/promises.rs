@@ -56,8 +56,9 @@ async fn a_running_session_has_its_sandbox_on_no_debugging_port_and_no_network()
         .collect();
     let mains: Vec<i32> = browser
         .iter()
-        .filter(|(_, words)| !words.iter().any(|word| word.starts_with("--type=")))
+        // Renderers inherit some of its arguments.
         .filter(|(_, words)| words.iter().any(|word| word == "--remote-debugging-pipe"))
+        .filter(|(_, words)| !words.iter().any(|word| word.starts_with("--type=")))
         .map(|(pid, _)| *pid)
         .collect();
     assert!(!mains.is_empty(), "{browser:?}");

@@ -233,7 +233,7 @@ async fn the_bars_steer_tabs_history_and_address() {
             None => {
                 scene
                     .chromium
-                    .until("document.querySelector('.toasts').textContent.includes('not an')")
+                    .until("document.querySelector('.toasts').textContent.includes('Only web addresses')")
                     .await;
             }
         }
