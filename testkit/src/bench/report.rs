@@ -130,13 +130,25 @@ pub struct Results {
     pub steps: Vec<Steps>,
     /// And of [`Measure::FarPicture`].
     pub far_steps: Vec<Steps>,
+    /// First pictures that never came, and are in no sample.
+    pub missing_cbrowse: u32,
+    /// The same of the bare client.
+    pub missing_bare: u32,
 }
 
 impl Results {
     /// Nothing yet.
     pub fn new(runs: u32, chromium: String) -> Self {
         let pairs = Measure::ALL.into_iter().map(|measure| (measure, Pair::default())).collect();
-        Self { runs, chromium, pairs, steps: Vec::new(), far_steps: Vec::new() }
+        Self {
+            runs,
+            chromium,
+            pairs,
+            steps: Vec::new(),
+            far_steps: Vec::new(),
+            missing_cbrowse: 0,
+            missing_bare: 0,
+        }
     }
 
     fn pair(&mut self, measure: Measure) -> &mut Pair {
@@ -170,6 +182,11 @@ impl Results {
             }
         }
         write_rows(&mut text, &rows);
+        let (cbrowse, bare) = (self.missing_cbrowse, self.missing_bare);
+        let _ = writeln!(
+            text,
+            "\nFirst pictures that never came: {cbrowse} of cbrowse, {bare} of the bare client"
+        );
         text.push_str("\nWhere the time to a warm node's first picture goes (medians of each step, ms):\n\n");
         let mut rows = vec![["", "near", "50 ms away"].map(String::from)];
         let (near, far) = (medians(&self.steps), medians(&self.far_steps));
@@ -196,7 +213,8 @@ impl Results {
             STEPS.into_iter().zip(medians(steps)).map(|(name, ms)| json!([name, ms])).collect()
         };
         json!({ "runs": self.runs, "cores": cores(), "chromium": self.chromium, "measures": measures,
-            "steps_ms": steps(&self.steps), "far_steps_ms": steps(&self.far_steps) })
+            "steps_ms": steps(&self.steps), "far_steps_ms": steps(&self.far_steps),
+            "missing": { "cbrowse": self.missing_cbrowse, "bare": self.missing_bare } })
     }
 }
 

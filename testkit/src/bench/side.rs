@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 
 use super::{
     picture::{Colour, Picture},
@@ -14,11 +14,23 @@ pub const SIZE: (u32, u32) = (1280, 720);
 /// Without a picture for this long, a page rests. Shorter takes a late picture of the last press for the next one's.
 const QUIET: Duration = Duration::from_millis(100);
 /// A picture that has not come by then never will.
-const PICTURE_DEADLINE: Duration = Duration::from_secs(20);
+const PICTURE_DEADLINE: Duration = Duration::from_secs(10);
 /// Pictures before these are the start of the stream, not its rate.
 const RUN_UP: Duration = Duration::from_millis(700);
 /// How long pictures are counted. Shorter makes a tick more or less count.
 const COUNTED: Duration = Duration::from_secs(2);
+
+/// A picture did not come. Chromium's screencast follows changes, and can lose the last one of a page that rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing(pub Colour);
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "no picture of {:?} came within {} s", self.0, PICTURE_DEADLINE.as_secs())
+    }
+}
+
+impl std::error::Error for Missing {}
 
 /// What the hand does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +56,7 @@ pub trait Side {
     async fn round_trip(&mut self) -> anyhow::Result<Duration>;
 }
 
-/// The first picture whose middle has `colour`.
+/// The first picture whose middle has `colour`; the error is [`Missing`] where none comes.
 pub async fn first_of(side: &mut impl Side, colour: Colour) -> anyhow::Result<Picture> {
     let found = tokio::time::timeout(PICTURE_DEADLINE, async {
         loop {
@@ -54,7 +66,7 @@ pub async fn first_of(side: &mut impl Side, colour: Colour) -> anyhow::Result<Pi
             }
         }
     });
-    found.await.with_context(|| format!("no picture of {colour:?} came"))?
+    found.await.unwrap_or_else(|_| Err(Missing(colour).into()))
 }
 
 /// Waits until the page rests.
