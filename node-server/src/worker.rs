@@ -56,9 +56,9 @@ pub struct Options {
     /// The browser's binary.
     #[arg(long)]
     pub chromium: PathBuf,
-    /// Start the browser before there is a session.
+    /// Milliseconds after which the browser is started even without a session; never when absent.
     #[arg(long)]
-    pub warm: bool,
+    pub warm_after: Option<u64>,
 }
 
 /// The worker's whole life. Descriptor 0 is the link to the server, descriptor 1 the guard's channel.
@@ -169,9 +169,21 @@ impl Life<'_> {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         let proxy_port = listener.local_addr()?.port();
         self.tasks.spawn(proxy::run(listener, WorkerEnd::new(guard)?));
-        let warm = if self.options.warm { Some(self.warm_browser(proxy_port).await?) } else { None };
+        let mut orders = self.orders.take().expect("orders are read by one life only");
+        // The first worker of a node shows at once that Chromium starts; later ones leave the processors to the session
+        // that has just taken their predecessor.
+        let at_once = self.options.warm_after == Some(0);
+        let mut warm = if at_once { Some(self.warm_browser(proxy_port).await?) } else { None };
         self.outbox.send(&Report::Ready { session_key: public.to_vec() }, &[]).await;
-        let Some(start) = self.wait_for_start().await else { return Ok("never used".into()) };
+        let start = tokio::select! {
+            start = wait_for_start(&mut orders) => start,
+            browser = self.warm_later(proxy_port), if !at_once => {
+                warm = browser;
+                wait_for_start(&mut orders).await
+            }
+        };
+        self.orders = Some(orders);
+        let Some(start) = start else { return Ok("never used".into()) };
         // A profile is read when Chromium starts, so the one that waits cannot take it.
         let warm = if start.request.profile.is_some() { end_unused(warm).await } else { warm };
         let profile = self.open_profile(secret, &start).await?.map(Arc::new);
@@ -210,6 +222,13 @@ impl Life<'_> {
         Ok(Running { child: browser.child, tools, events, blank: None, _pump: pump })
     }
 
+    /// A browser for a session that may come. Without one the session starts its own, and says what is wrong.
+    async fn warm_later(&self, proxy_port: u16) -> Option<Running> {
+        let Some(pause) = self.options.warm_after else { return std::future::pending().await };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        self.warm_browser(proxy_port).await.inspect_err(|error| tracing::warn!("{error:#}")).ok()
+    }
+
     /// With a window and a blank tab: making the first window is most of what is left of a start.
     async fn warm_browser(&self, proxy_port: u16) -> anyhow::Result<Running> {
         let mut browser = self.start_browser(proxy_port, false).await?;
@@ -242,14 +261,14 @@ impl Life<'_> {
         self.outbox.send(&Report::State(SessionState::Starting, reason), &[]).await;
         Ok(Some(profile))
     }
+}
 
-    async fn wait_for_start(&mut self) -> Option<Start> {
-        loop {
-            match self.orders.as_mut()?.recv().await? {
-                Order::Start(start) => return Some(*start),
-                Order::Close { .. } => return None,
-                _ => {}
-            }
+async fn wait_for_start(orders: &mut mpsc::Receiver<Order>) -> Option<Start> {
+    loop {
+        match orders.recv().await? {
+            Order::Start(start) => return Some(*start),
+            Order::Close { .. } => return None,
+            _ => {}
         }
     }
 }

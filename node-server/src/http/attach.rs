@@ -1,6 +1,9 @@
 //! `GET /ws/{id}` and `GET /ws/new`: a WebSocket of subprotocol `cbrowse.v1` between a client and a session.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     extract::{Path, Request, State},
@@ -59,6 +62,7 @@ pub async fn attach(
         NEW => sessions::start(&app, &caller, requested(request.headers())?).await?,
         _ => existing(&app, &caller, &id)?,
     };
+    let begins = id == NEW;
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrade.await {
@@ -68,7 +72,7 @@ pub async fn attach(
                 .write_buffer_size(WRITE_BUFFER);
             let io = TokioIo::new(upgraded);
             let socket = WebSocketStream::from_raw_socket(io, SocketRole::Server, Some(config)).await;
-            serve(&app, &session, role, socket).await;
+            serve(&app, &session, role, begins, socket).await;
         }
     });
     let headers = [
@@ -135,7 +139,7 @@ fn existing(app: &App, caller: &Authenticated, id: &str) -> Result<Arc<Session>,
 }
 
 /// One attached client, from welcome to bye.
-async fn serve(app: &App, session: &Session, role: Role, mut socket: Socket) {
+async fn serve(app: &App, session: &Session, role: Role, begins: bool, mut socket: Socket) {
     let (viewer, feed) = session.attach(role);
     let welcome = NodeMessage::Welcome {
         session: session.id.clone(),
@@ -145,6 +149,10 @@ async fn serve(app: &App, session: &Session, role: Role, mut socket: Socket) {
         role,
     };
     if send(&mut socket, text(&welcome)).await {
+        if begins {
+            // The request has named the size, so pictures need not wait a round trip for the first hello.
+            session.want_pictures(viewer).await;
+        }
         Attachment { app, session, viewer, role, flight: Flight::default(), quiet_pings: 0 }
             .relay(&mut socket, feed)
             .await;
@@ -198,7 +206,7 @@ impl Attachment<'_> {
     }
 
     async fn show(&mut self, socket: &mut Socket, picture: Picture) -> bool {
-        self.flight.departed(picture.sequence);
+        self.flight.departed(picture.sequence, Instant::now());
         self.session.taken(picture.sequence);
         self.app.metrics.frame_sent(picture.message.len() as u64);
         send(socket, Message::Binary(picture.message)).await
@@ -218,7 +226,7 @@ impl Attachment<'_> {
 
     async fn on_control(&mut self, socket: &mut Socket, message: ClientMessage) -> bool {
         match message {
-            ClientMessage::Shown { sequence } => self.flight.shown(sequence),
+            ClientMessage::Shown { sequence } => self.flight.shown(sequence, Instant::now()),
             ClientMessage::Ping { token } => return send(socket, text(&NodeMessage::Pong { token })).await,
             ClientMessage::Unknown => {}
             // Who only looks gets the pictures at the size that is there.

@@ -109,7 +109,8 @@ fn flags(proxy_port: u16) -> Vec<String> {
         "--no-pings",
         "--disable-gpu",
         "--hide-crash-restore-bubble",
-        "--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider,AsyncDns,GlobalMediaControls",
+        // The last two load hidden pages of the address bar, which nobody sees here, at every start.
+        "--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider,AsyncDns,GlobalMediaControls,WebUIOmniboxPopup,WebUIOmniboxAimPopup",
         "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
         // Without this Chromium sends loopback and link-local around its proxy.
         "--proxy-bypass-list=<-loopback>",

@@ -72,12 +72,12 @@ pub enum ProcessError {
     Silent,
 }
 
-/// Starts a worker and waits until its room stands.
-pub async fn spawn(template: &Template) -> Result<Waiting, ProcessError> {
+/// Starts a worker and waits until its room stands; with `warm_after`, its browser is started that much later.
+pub async fn spawn(template: &Template, warm_after: Option<Duration>) -> Result<Waiting, ProcessError> {
     let (ours, theirs) = StdUnixStream::pair()?;
     let (guard_ours, guard_theirs) = channel::pair()?;
     let guard = ServerEnd::new(guard_ours)?;
-    let child = command(template, theirs.into(), guard_theirs).spawn()?;
+    let child = command(template, warm_after, theirs.into(), guard_theirs).spawn()?;
     ours.set_nonblocking(true)?;
     let (mut reader, writer) = UnixStream::from_std(ours)?.into_split();
     let first = tokio::time::timeout(READY_DEADLINE, link::read::<Report>(&mut reader));
@@ -90,7 +90,7 @@ pub async fn spawn(template: &Template) -> Result<Waiting, ProcessError> {
     }
 }
 
-fn command(template: &Template, link: OwnedFd, guard: OwnedFd) -> Command {
+fn command(template: &Template, warm_after: Option<Duration>, link: OwnedFd, guard: OwnedFd) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command
         .arg("worker")
@@ -98,7 +98,7 @@ fn command(template: &Template, link: OwnedFd, guard: OwnedFd) -> Command {
         .arg(template.disk.to_string())
         .arg("--chromium")
         .arg(&template.chromium)
-        .args(template.warm.then_some("--warm"))
+        .args(warm_after.map(|pause| format!("--warm-after={}", pause.as_millis())))
         .env_clear()
         .envs(std::env::var_os("RUST_LOG").map(|filter| ("RUST_LOG", filter)))
         .current_dir("/")

@@ -28,6 +28,9 @@ use crate::{
 const REMEMBER_FINISHED: Duration = Duration::from_secs(600);
 /// How often the waiting worker is looked at; until then a client may be given the key of one that is gone.
 const LOOK_AT_WORKER: Duration = Duration::from_secs(1);
+/// The next worker's browser starts this long after its predecessor was taken: sooner, it would compete with the first
+/// picture of the session that took it.
+const REFILL_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before another try after a worker could not be made.
 const RETRY_WORKER: Duration = Duration::from_secs(2);
 
@@ -110,9 +113,13 @@ impl Table {
         }
     }
 
+    fn warm_after(&self, pause: Duration) -> Option<Duration> {
+        self.template.warm.then_some(pause)
+    }
+
     /// Makes the first worker, so that a node that cannot serve says so at its start.
     pub async fn prepare(&self) -> Result<(), ProcessError> {
-        let worker = process::spawn(&self.template).await?;
+        let worker = process::spawn(&self.template, self.warm_after(Duration::ZERO)).await?;
         self.offer(worker).await;
         Ok(())
     }
@@ -131,7 +138,7 @@ impl Table {
             let _ = tokio::time::timeout(LOOK_AT_WORKER, self.refill.notified()).await;
             self.let_go_of_dead(&mut *self.waiting.lock().await);
             while self.waiting.lock().await.is_none() && !self.is_draining() {
-                match process::spawn(&self.template).await {
+                match process::spawn(&self.template, self.warm_after(REFILL_PAUSE)).await {
                     Ok(worker) => self.offer(worker).await,
                     Err(error) => {
                         tracing::error!("make the next worker: {error}");
@@ -230,7 +237,7 @@ impl Table {
         self.refill.notify_one();
         match taken {
             Some(worker) => Ok(worker),
-            None => Ok(process::spawn(&self.template).await?),
+            None => Ok(process::spawn(&self.template, None).await?),
         }
     }
 

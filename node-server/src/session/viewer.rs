@@ -1,8 +1,12 @@
 //! One attached client: what waits for it, and how far it is behind.
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use cbrowse_protocol::wire::{MAX_FRAMES_IN_FLIGHT, NodeMessage, Role};
+use cbrowse_protocol::wire::{MAX_FRAMES_IN_FLIGHT, MAX_FRAMES_ON_A_LONG_ROAD, NodeMessage, Role};
 use tokio::sync::{mpsc, watch};
 
 /// Control messages that may wait for one client; one that does not read them is cut off.
@@ -67,26 +71,47 @@ impl ViewerPort {
 }
 
 /// Frames sent and not yet shown by one client.
+///
+/// As many may be on the way as the road is long at 60 a second; more would only queue. The length is the shortest time that a
+/// frame took lately from here to "shown", because a queue makes the others longer.
 #[derive(Debug, Default)]
 pub struct Flight {
-    sent: Vec<u32>,
+    sent: Vec<(u32, Instant)>,
+    /// The last [`REMEMBERED`] times, newest last.
+    took: VecDeque<Duration>,
 }
+
+/// Frames whose time is remembered: about a second's worth, so that a road that becomes longer is noticed soon.
+const REMEMBERED: usize = 64;
+/// Chromium draws at most this often.
+const FRAME_INTERVAL: Duration = Duration::from_micros(16_667);
 
 impl Flight {
     /// Whether another frame may leave.
     pub fn has_room(&self) -> bool {
-        self.sent.len() < MAX_FRAMES_IN_FLIGHT as usize
+        self.sent.len() < self.limit()
+    }
+
+    fn limit(&self) -> usize {
+        let shortest = self.took.iter().min().copied().unwrap_or_default();
+        let on_the_way = shortest.as_micros().div_ceil(FRAME_INTERVAL.as_micros());
+        let limit = usize::try_from(on_the_way).unwrap_or(usize::MAX).saturating_add(1);
+        limit.clamp(MAX_FRAMES_IN_FLIGHT as usize, MAX_FRAMES_ON_A_LONG_ROAD as usize)
     }
 
     /// A frame left.
-    pub fn departed(&mut self, sequence: u32) {
-        self.sent.push(sequence);
+    pub fn departed(&mut self, sequence: u32, now: Instant) {
+        self.sent.push((sequence, now));
     }
 
     /// The client showed this frame, and with it all before it. A number that was never sent changes nothing.
-    pub fn shown(&mut self, sequence: u32) {
-        if let Some(index) = self.sent.iter().position(|sent| *sent == sequence) {
-            self.sent.drain(..=index);
+    pub fn shown(&mut self, sequence: u32, now: Instant) {
+        let Some(index) = self.sent.iter().position(|(sent, _)| *sent == sequence) else { return };
+        let (_, departed) = self.sent[index];
+        self.sent.drain(..=index);
+        self.took.push_back(now.saturating_duration_since(departed));
+        if self.took.len() > REMEMBERED {
+            self.took.pop_front();
         }
     }
 }
@@ -97,16 +122,40 @@ mod tests {
 
     #[test]
     fn flight_is_bounded_by_what_was_shown() {
-        let mut flight = Flight::default();
+        let (mut flight, now) = (Flight::default(), Instant::now());
         for sequence in 1..=MAX_FRAMES_IN_FLIGHT {
             assert!(flight.has_room());
-            flight.departed(sequence);
+            flight.departed(sequence, now);
         }
         assert!(!flight.has_room());
-        flight.shown(999);
+        flight.shown(999, now);
         assert!(!flight.has_room(), "a number that was never sent frees nothing");
-        flight.shown(MAX_FRAMES_IN_FLIGHT);
+        flight.shown(MAX_FRAMES_IN_FLIGHT, now);
         assert!(flight.has_room());
+    }
+
+    #[test]
+    fn a_long_road_holds_more_frames_and_a_queue_does_not() {
+        let (mut flight, start) = (Flight::default(), Instant::now());
+        let fill = |flight: &mut Flight| {
+            let mut sequence = 1000;
+            while flight.has_room() {
+                flight.departed(sequence, start);
+                sequence += 1;
+            }
+            flight.sent.drain(..).count()
+        };
+        flight.departed(1, start);
+        flight.shown(1, start + Duration::from_millis(100));
+        assert_eq!(fill(&mut flight), 7);
+        // Later frames waited in a queue; the road is no longer for it.
+        flight.departed(2, start);
+        flight.shown(2, start + Duration::from_secs(2));
+        assert_eq!(fill(&mut flight), 7);
+        let mut far = Flight::default();
+        far.departed(1, start);
+        far.shown(1, start + Duration::from_secs(2));
+        assert_eq!(fill(&mut far), MAX_FRAMES_ON_A_LONG_ROAD as usize);
     }
 
     #[test]

@@ -33,8 +33,11 @@ pub const MAX_VIEWPORT: u32 = 8192;
 pub const MAX_VIEWPORT_PIXELS: f64 = 4096.0 * 4096.0;
 /// Smallest viewport side in CSS pixels.
 pub const MIN_VIEWPORT: u32 = 16;
-/// Frames sent and not yet shown, at most. Chromium keeps up to three unacknowledged frames itself.
+/// Frames sent and not yet shown, at most, on a road whose length is not known. Chromium keeps up to three
+/// unacknowledged frames itself.
 pub const MAX_FRAMES_IN_FLIGHT: u32 = 2;
+/// The same on a road that is known to be long: 200 ms at 60 frames a second. More would be a queue.
+pub const MAX_FRAMES_ON_A_LONG_ROAD: u32 = 12;
 /// The header that carries a [`crate::api::SessionRequest`] (base64url JSON) on `GET /ws/new`.
 pub const CREATE_HEADER: &str = "cbrowse-create";
 
@@ -110,7 +113,8 @@ pub type Modifiers = u8;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ClientMessage {
-    /// First message: start sending pictures of this size. Without it no frame flows.
+    /// First message: start sending pictures of this size. Without it no frame flows, but to a client whose attachment
+    /// began the session: its request has named the size.
     Hello {
         /// The viewer's page area.
         viewport: Viewport,

@@ -51,7 +51,7 @@ const FLAGS: [&str; 22] = [
     "--no-pings",
     "--disable-gpu",
     "--hide-crash-restore-bubble",
-    "--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider,AsyncDns,GlobalMediaControls",
+    "--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider,AsyncDns,GlobalMediaControls,WebUIOmniboxPopup,WebUIOmniboxAimPopup",
     "--window-size=1280,807",
     "--lang=en-US",
 ];

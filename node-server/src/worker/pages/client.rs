@@ -21,8 +21,9 @@ impl Pages {
     pub(super) async fn on_order(&mut self, order: Order) {
         match order {
             Order::Attach(viewer) => {
-                self.viewers.insert(viewer);
-                self.restart_stream();
+                if self.viewers.insert(viewer) {
+                    self.restart_stream();
+                }
                 self.tell_tabs().await;
             }
             Order::Detach(viewer) => {

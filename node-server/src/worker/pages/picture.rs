@@ -11,6 +11,8 @@ use crate::{launch::devtools::Event, stream::frame, worker::link::Report};
 
 /// JPEG quality of the stream: text stays readable, a scrolling page costs about 90 KB a frame.
 const FRAME_QUALITY: u8 = 80;
+/// Chromium draws nothing more while this many frames are unacknowledged.
+const CHROMIUM_WAITS_AT: usize = 3;
 /// A page that came and drew nothing new within this time is asked for its picture: Chromium's stream follows changes, and
 /// the one change of a page that rests can fall between two processes.
 pub(super) const PICTURE_PATIENCE: Duration = Duration::from_millis(250);
@@ -28,6 +30,10 @@ impl Pages {
         self.sequence = next;
         self.unpictured = None;
         self.untaken.push((next, event.session.clone(), frame.acknowledge));
+        if self.untaken.len() >= CHROMIUM_WAITS_AT {
+            // What changes now is dropped and never sent again; a page that comes to rest meanwhile would stay as it was.
+            self.unpictured = Some(Instant::now() + PICTURE_PATIENCE);
+        }
     }
 
     pub(super) fn on_navigated(&mut self, event: &Event) {
@@ -77,7 +83,14 @@ impl Pages {
     }
 
     pub(super) fn resize(&mut self, viewport: Viewport) {
-        self.viewport = viewport.clamped();
+        let viewport = viewport.clamped();
+        if viewport != self.viewport {
+            self.viewport = viewport;
+            self.apply_viewport();
+        }
+    }
+
+    pub(super) fn apply_viewport(&mut self) {
         let Viewport { width, height, scale } = self.viewport;
         let metrics =
             json!({ "width": width, "height": height, "deviceScaleFactor": scale, "mobile": false });

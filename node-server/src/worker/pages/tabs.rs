@@ -177,7 +177,7 @@ impl Pages {
             self.active = target.to_owned();
         }
         self.tools.post("", "Target.activateTarget", &json!({ "targetId": target }));
-        self.resize(self.viewport);
+        self.apply_viewport();
         self.tell_loading();
         self.tell_tabs().await;
     }
