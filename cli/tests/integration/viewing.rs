@@ -40,6 +40,8 @@ async fn the_local_viewer_shows_the_remote_page_and_clicks_and_keys_reach_it() {
         document.querySelector('.address').requestSubmit(); 1";
     viewer.evaluate(go).await;
     viewer.until("document.title === 'echo - cbrowse'").await;
+    // Chromium drops input for a page that it has not painted yet.
+    viewer.until(&format!("!{SHOWS_COLOURS}")).await;
 
     // The remote page has its form in the middle: the text field left of it, the button right of it.
     let place = "(() => { const place = document.querySelector('canvas').getBoundingClientRect(); \
