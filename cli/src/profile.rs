@@ -65,6 +65,17 @@ pub enum CarryError {
     Note(#[from] FileError),
 }
 
+impl CarryError {
+    /// Whether the worker that the grant was for is taken, or the next one not there yet.
+    pub fn is_about_the_key(&self) -> bool {
+        match self {
+            Self::NoSessionKey => true,
+            Self::Node(ConnectionError::Refused { problem, .. }) => problem.code == "session_key_used",
+            _ => false,
+        }
+    }
+}
+
 impl From<CarryError> for Failure {
     fn from(error: CarryError) -> Self {
         match error {

@@ -39,6 +39,10 @@ const RESUME_FOR: Duration = Duration::from_secs(8);
 const REFUSED_FOR: Duration = Duration::from_millis(600);
 /// Between two tries.
 const RESUME_PAUSE: Duration = Duration::from_millis(200);
+/// A grant is sealed to the one worker that waits. It may be taken meanwhile, and the next one needs a moment.
+const KEY_TRIES: u32 = 5;
+/// A worker's room stands after some 50 ms.
+const KEY_PAUSE: Duration = Duration::from_millis(150);
 /// Nodes that may die under one session before something else is wrong.
 const MAX_MOVES: usize = 5;
 
@@ -155,7 +159,22 @@ impl<'a> Journey<'a> {
         }
     }
 
-    async fn attach_to(&mut self, finalist: Finalist, node: &Probed) -> Result<Attachment, Failure> {
+    /// Attaches, and asks again where somebody else was faster to take the worker that the profile is sealed for.
+    async fn attach_to(&mut self, mut finalist: Finalist, node: &Probed) -> Result<Attachment, Failure> {
+        let mut tries = KEY_TRIES;
+        loop {
+            tries -= 1;
+            match self.try_to_attach(finalist, node).await {
+                Err(error) if error.is_about_the_key() && tries > 0 => {
+                    tokio::time::sleep(KEY_PAUSE).await;
+                    finalist = self.finalist(node, None).await?;
+                }
+                outcome => return Ok(outcome?),
+            }
+        }
+    }
+
+    async fn try_to_attach(&mut self, finalist: Finalist, node: &Probed) -> Result<Attachment, CarryError> {
         let Finalist { mut status, mut connection, .. } = finalist;
         let identity = *connection.identity();
         let mut request = self.plan.request.clone();
