@@ -16,7 +16,7 @@ Usage: ./test.sh [--quick | --long]
 Installs what the tests need from Debian, then runs the checks and the tests, one after the other.
 
   --quick   formatting, lints, scripts and unit tests: no server, no browser, nothing installed
-  --long    also the tests marked as ignored, which take longer
+  --long    also the tests marked as ignored, which take longer, and the benchmarks
   --help    print this
 TEXT
 }
@@ -58,6 +58,7 @@ main() {
     fi
     if [[ $extent == long ]]; then
         step 'ignored tests' run_tests ignored
+        step 'benchmarks' run_benchmarks
     fi
     summary
 }
@@ -130,6 +131,12 @@ run_tests() {
     plain-all) "${plain[@]}" --lib --bins --tests ;;
     plain-ignored) "${plain[@]}" --lib --bins --tests -- --ignored ;;
     esac
+}
+
+# Prints its figures beside those of a bare DevTools client; they are for reading, no number fails.
+run_benchmarks() {
+    cargo build --release --locked -p cbrowse-node -p cbrowse-testkit
+    target/release/bench --runs 5
 }
 
 check_dependencies() {
