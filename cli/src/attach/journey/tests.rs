@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cbrowse_node::tls;
+use cbrowse_profile::{authority::Authority, keys::AccountKey, secret::SystemRandom};
 use cbrowse_protocol::{
     identity::SigningKey,
     token::{Claims, Credential, Scopes},
@@ -41,6 +42,9 @@ impl Node {
                 "sessions": 0, "capacity": 9, "load": 0.0, "cpu": 0.0, "memory": 0.0, "draining": false, "age_ms": 0,
             });
             return Response::new(Full::new(status.to_string().into()));
+        }
+        if request.uri().path().ends_with("/proposals") {
+            return Response::new(Full::new(r#"{"proposals":[],"closing":0,"running":0}"#.into()));
         }
         let key = request.headers()[header::SEC_WEBSOCKET_KEY].as_bytes().to_vec();
         let (node, upgrade) = (Arc::clone(self), hyper::upgrade::on(&mut request));
@@ -145,4 +149,27 @@ async fn a_welcome_in_another_nodes_name_is_refused() {
     let Err(failure) = journey.begin().await else { panic!("it is not who it says") };
     assert!(failure.message.contains("names another node"), "{failure}");
     assert!(journey.node().is_none());
+}
+
+#[tokio::test]
+async fn after_a_move_the_save_of_the_present_session_is_taken_home_and_the_lost_one_still_waits() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let globals = globals(directory.path());
+    let account = AccountKey::generate(&mut SystemRandom);
+    let (root, name) = (globals.paths.profiles(), "work".parse().expect("name"));
+    Authority::create(&root, &name, &account, 1, &mut SystemRandom).expect("created");
+    let profile = Arc::new(OpenProfile::open(&root, "work", &account).expect("opened"));
+    let (_node, record) = start("eu-1").await;
+    let mut plan = plan(&globals, record.clone());
+    plan.profile = Some(profile.clone());
+    let mut journey = Journey::new(plan, &globals.paths, &globals.output);
+    for session in ["lost", "present"] {
+        let session: SessionId = session.parse().expect("id");
+        journey.note(&session, &record);
+        (journey.session, journey.at) = (Some(session), Some(record.clone()));
+    }
+    let settled = journey.settle(Duration::ZERO).await.map_err(|failure| failure.message);
+    assert!(settled.expect("answered").is_some());
+    let waiting = pending::of_profile(&globals.paths, profile.id());
+    assert_eq!(waiting.iter().map(|one| one.session.as_str()).collect::<Vec<_>>(), ["lost"]);
 }
