@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use cbrowse_protocol::node::is_unprintable;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -136,6 +137,7 @@ impl Output {
     /// A warning on standard error; silent with `--quiet` only.
     pub fn warn(&self, text: impl Display) {
         if !self.quiet {
+            let text = clean(&text.to_string());
             write_error(&format!("{} {text}\n", self.styled_error(Style::Warning, "warning:")));
         }
     }
@@ -179,8 +181,8 @@ impl Output {
     }
 
     fn failure_text(&self, failure: &Failure) -> String {
-        let head = format!("{} {}\n", self.styled_error(Style::Bad, "error:"), failure.message);
-        match &failure.hint {
+        let head = format!("{} {}\n", self.styled_error(Style::Bad, "error:"), clean(&failure.message));
+        match failure.hint.as_deref().map(clean) {
             Some(hint) if failure.exit == Exit::Usage => format!("{head}\n{hint}\n"),
             Some(hint) => format!("{head}{} {hint}\n", self.styled_error(Style::Strong, "try:")),
             None => head,
@@ -195,6 +197,12 @@ fn write_out(bytes: &[u8]) -> Result<(), Failure> {
         io::ErrorKind::BrokenPipe => Failure::new(Exit::Bug, CLOSED_OUTPUT, "standard output was closed"),
         _ => Failure::new(Exit::Bug, "output", format!("cannot write to standard output: {error}")),
     })
+}
+
+/// Errors quote what strangers sent. Whoever made the text has cleaned it; what slipped through ends here.
+fn clean(text: &str) -> String {
+    let is_safe = |character: char| character == '\n' || !is_unprintable(character);
+    text.chars().map(|character| if is_safe(character) { character } else { '\u{fffd}' }).collect()
 }
 
 /// Nobody can be told when even standard error fails.
@@ -250,5 +258,20 @@ impl<T: Display> Display for Styled<T> {
         write!(formatter, "\u{1b}[{code}m")?;
         self.text.fmt(formatter)?;
         formatter.write_str("\u{1b}[0m")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_slipped_through_is_no_terminal_escape() {
+        let output = Output { format: Format::Human, quiet: false, color_out: false, color_error: false };
+        let failure = Failure::new(Exit::Refused, "x", "no\n  \u{1b}[2J\u{9b}31m\u{202e}").hint("try\u{7}");
+        assert_eq!(
+            output.failure_text(&failure),
+            "error: no\n  \u{fffd}[2J\u{fffd}31m\u{fffd}\ntry: try\u{fffd}\n"
+        );
     }
 }

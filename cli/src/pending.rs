@@ -1,6 +1,10 @@
 //! Sessions whose saves may still wait on a node: one small file each, so that the next command can take them home.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs::{self, DirBuilder},
+    os::unix::fs::DirBuilderExt as _,
+    path::PathBuf,
+};
 
 use cbrowse_protocol::{
     id::{ProfileId, SessionId},
@@ -8,7 +12,10 @@ use cbrowse_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::context::Paths;
+use crate::{
+    context::Paths,
+    private_file::{self, FileError},
+};
 
 /// Longest file in bytes; a record with all its metadata fits.
 const MAX_LENGTH: u64 = 256 * 1024;
@@ -35,24 +42,22 @@ fn file(paths: &Paths, session: &SessionId) -> PathBuf {
 }
 
 /// Notes a session, before it can make a save.
-pub fn note(paths: &Paths, pending: &Pending) -> io::Result<()> {
-    let directory = directory(paths);
-    fs::create_dir_all(&directory)?;
-    let mut draft = tempfile::NamedTempFile::new_in(&directory)?;
-    serde_json::to_writer(&mut draft, pending)?;
-    draft.as_file().sync_all()?;
-    draft.persist(file(paths, &pending.session))?;
-    Ok(())
+pub fn note(paths: &Paths, pending: &Pending) -> Result<(), FileError> {
+    let path = directory(paths);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+    made.map_err(|source| FileError::Io { verb: "create", path, source })?;
+    let bytes = serde_json::to_vec(pending).expect("plain data serializes");
+    private_file::replace(&file(paths, &pending.session), &bytes)
 }
 
 /// Sessions of a profile, oldest first. A file that cannot be read is passed over: it names no save that is known.
 pub fn of_profile(paths: &Paths, profile: &ProfileId) -> Vec<Pending> {
     let Ok(entries) = fs::read_dir(directory(paths)) else { return Vec::new() };
     let read = |entry: fs::DirEntry| -> Option<Pending> {
-        if entry.metadata().ok()?.len() > MAX_LENGTH {
-            return None;
-        }
-        serde_json::from_slice(&fs::read(entry.path()).ok()?).ok()
+        let bytes = private_file::read(&entry.path(), MAX_LENGTH).ok().flatten()?;
+        let pending: Pending = serde_json::from_slice(&bytes).ok()?;
+        // A draft that a killed process left would be found for ever: nobody forgets it.
+        (entry.path() == file(paths, &pending.session)).then_some(pending)
     };
     let mut found: Vec<Pending> =
         entries.flatten().filter_map(read).filter(|one| one.profile == *profile).collect();
@@ -67,6 +72,8 @@ pub fn forget(paths: &Paths, session: &SessionId) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -81,6 +88,12 @@ mod tests {
         let found: Vec<_> = of_profile(&paths, &pending.profile).into_iter().map(|one| one.session).collect();
         assert_eq!(found, ["s2".parse().unwrap(), "s1".parse().unwrap()]);
         assert!(of_profile(&paths, &"other".parse().unwrap()).is_empty());
+        // What a process that was killed while writing leaves behind.
+        let notes = directory.path().join("data/pending");
+        fs::copy(notes.join("s1.json"), notes.join(".tmpXyZ")).unwrap();
+        assert_eq!(of_profile(&paths, &pending.profile).len(), 2);
+        let mode = |name: &str| fs::metadata(notes.join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("."), mode("s1.json")), (0o700, 0o600));
         forget(&paths, &pending.session);
         assert_eq!(of_profile(&paths, &pending.profile).len(), 1);
     }

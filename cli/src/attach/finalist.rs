@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cbrowse_protocol::{api::Status, identity::IdentityKey};
+use cbrowse_protocol::{api::Status, id::NodeId, identity::IdentityKey};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::Instant;
 
@@ -83,6 +83,8 @@ pub struct Finalist {
 pub struct Stranger {
     /// What it said of itself.
     pub status: Status,
+    /// The name under which it was judged; its own word may be that of a node that is known.
+    id: NodeId,
     connection: NodeConnection,
     endpoint: String,
     listed: Option<IdentityKey>,
@@ -142,7 +144,8 @@ pub async fn interview(node: &Probed, judge: &Judge) -> Interview {
     match judge.judge(&seen) {
         Decision::Trusted(trusted) => finalist(connection, status, &trusted),
         Decision::FirstUse => {
-            Interview::FirstUse(Box::new(Stranger { status, connection, endpoint, listed }))
+            let id = seen.id.clone();
+            Interview::FirstUse(Box::new(Stranger { status, id, connection, endpoint, listed }))
         }
         Decision::Refused(reasons) => Interview::Refused(Box::new(trust::ask::refused(&seen, &reasons))),
     }
@@ -206,20 +209,27 @@ impl Interview {
 
 impl Stranger {
     /// Asks the person at the terminal; refuses where there is none. A yes is remembered.
-    pub fn introduce(self, paths: &Paths) -> Result<Finalist, Failure> {
-        let now = seconds(std::time::SystemTime::now());
-        let seen = Seen {
-            id: &self.status.id,
-            endpoint: &self.endpoint,
-            region: &self.status.region,
-            identity: self.connection.identity(),
-            statement: self.status.statement.as_ref(),
-            listed: self.listed.as_ref().map(Listed::Hint),
-        };
-        trust::ask::ask(&seen)?;
-        let trusted = TrustStore::update(paths, |store| trust::accept(store, &seen, now))?;
-        let status = self.status.clone();
-        match finalist(self.connection, status, &trusted) {
+    pub async fn introduce(self, paths: &Paths) -> Result<Finalist, Failure> {
+        let Self { status, id, connection, endpoint, listed } = self;
+        let (told, identity, paths) = (status.clone(), *connection.identity(), paths.clone());
+        // A person takes time to compare, and Ctrl-C has to be heard meanwhile.
+        let asked = tokio::task::spawn_blocking(move || {
+            let seen = Seen {
+                id: &id,
+                endpoint: &endpoint,
+                region: &told.region,
+                identity: &identity,
+                statement: told.statement.as_ref(),
+                listed: listed.as_ref().map(Listed::Hint),
+            };
+            trust::ask::ask(&seen)?;
+            let now = seconds(std::time::SystemTime::now());
+            Ok(TrustStore::update(&paths, |store| trust::accept(store, &seen, now))?)
+        });
+        let trusted = asked.await.unwrap_or_else(|error| {
+            Err(Failure::new(Exit::Bug, "panic", format!("a task ended early: {error}")))
+        })?;
+        match finalist(connection, status, &trusted) {
             Interview::Trusted(finalist) => Ok(*finalist),
             Interview::Failed(reason) => Err(Failure::new(Exit::SessionLost, "connection", reason)),
             Interview::FirstUse(_) | Interview::Refused(_) => unreachable!("finalist() only trusts or fails"),

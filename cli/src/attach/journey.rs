@@ -4,17 +4,26 @@
 //! survey -> seat on the best node that takes it -> relay -> link lost? the same session again -> node gone? the next best node
 //! ```
 
+mod refusals;
+mod tabs;
+#[cfg(test)]
+mod tests;
+
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use cbrowse_protocol::{
-    api::SessionRequest,
+    api::{SessionRequest, Status},
     id::{NodeId, SessionId},
     node::NodeRecord,
 };
 use cbrowse_registry::Listing;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use self::{
+    refusals::{all_refused, ends_the_search},
+    tabs::tabs_to_carry,
+};
 use super::{
     connection::{ConnectionError, TrustedConnection},
     finalist::{Finalist, Interview, Judge, interview},
@@ -45,7 +54,10 @@ const KEY_TRIES: u32 = 5;
 const KEY_PAUSE: Duration = Duration::from_millis(150);
 /// Nodes that may die under one session before something else is wrong.
 const MAX_MOVES: usize = 5;
-
+/// A link that held this long was a good one, and is mended at once.
+const STEADY: Duration = Duration::from_secs(10);
+/// Links in a row that broke sooner before their node counts as gone: it takes the session back and drops it again.
+const MAX_FLAPS: u32 = 8;
 /// What a journey needs.
 pub struct Plan {
     /// Nodes to choose from.
@@ -69,9 +81,16 @@ pub struct Journey<'a> {
     plan: Plan,
     paths: &'a Paths,
     output: &'a Output,
+    /// Nodes that were lost, as the listing calls them.
     gone: Vec<NodeId>,
     /// The node of the present attachment.
     at: Option<NodeRecord>,
+    /// What the listing calls it.
+    listed: Option<NodeId>,
+    /// The present session; another one after each move.
+    session: Option<SessionId>,
+    /// Links in a row that did not hold for [`STEADY`].
+    flaps: u32,
     /// What the last survey found, for reports.
     pub surveyed: Option<Surveyed>,
     /// What went up to the present node.
@@ -98,12 +117,28 @@ pub struct Arrival {
 impl<'a> Journey<'a> {
     /// Nothing is asked of any node yet.
     pub fn new(plan: Plan, paths: &'a Paths, output: &'a Output) -> Self {
-        Self { plan, paths, output, gone: Vec::new(), at: None, surveyed: None, uploaded: None }
+        Self {
+            plan,
+            paths,
+            output,
+            gone: Vec::new(),
+            at: None,
+            listed: None,
+            session: None,
+            flaps: 0,
+            surveyed: None,
+            uploaded: None,
+        }
     }
 
     /// The node of the present, or last, attachment.
     pub fn node(&self) -> Option<&NodeRecord> {
         self.at.as_ref()
+    }
+
+    /// The present, or last, session.
+    pub fn session(&self) -> Option<&SessionId> {
+        self.session.as_ref()
     }
 
     /// Surveys, and attaches to the best node that takes the session.
@@ -138,8 +173,7 @@ impl<'a> Journey<'a> {
                     self.surveyed = Some(Surveyed { report, choice });
                     return Ok(attachment);
                 }
-                // The same token is no better elsewhere.
-                Err(failure) if failure.exit == Exit::Authentication => return Err(failure),
+                Err(failure) if ends_the_search(&failure, refusals.len()) => return Err(failure),
                 Err(failure) => refusals.push((record.id, failure)),
             }
         }
@@ -153,7 +187,7 @@ impl<'a> Journey<'a> {
         };
         match outcome {
             Interview::Trusted(finalist) => Ok(*finalist),
-            Interview::FirstUse(stranger) => stranger.introduce(self.paths),
+            Interview::FirstUse(stranger) => stranger.introduce(self.paths).await,
             Interview::Refused(failure) => Err(*failure),
             Interview::Failed(reason) => Err(Failure::new(Exit::SessionLost, "connection", reason)),
         }
@@ -187,6 +221,7 @@ impl<'a> Journey<'a> {
             request.profile = Some(profile.grant(&status, &identity)?);
         }
         let attachment = attach(connection, &self.plan.credentials, Target::New(Box::new(request))).await?;
+        check_welcome(&attachment, &status)?;
         let mut record = node.record.clone();
         if let Some(address) = node.address {
             (record.address, record.port) = (address.ip().to_string(), address.port());
@@ -195,6 +230,8 @@ impl<'a> Journey<'a> {
         record.identity = Some(identity);
         self.note(&attachment.session, &record);
         self.at = Some(record);
+        self.listed = Some(node.record.id.clone());
+        self.session = Some(attachment.session.clone());
         Ok(attachment)
     }
 
@@ -223,7 +260,8 @@ impl<'a> Journey<'a> {
         };
         if let Err(error) = pending::note(self.paths, &pending) {
             self.output.warn(format_args!(
-                "cannot note where this session runs ({error}); its save is found by cbrowse profile sync"
+                "cannot note where this session runs ({error}); a save that does not come home at its end stays on {}",
+                node.id
             ));
         }
     }
@@ -238,10 +276,10 @@ impl<'a> Journey<'a> {
         stop: &CancellationToken,
     ) -> Result<Arrival, Failure> {
         loop {
-            let (session, saved) = (attachment.session.clone(), seen.saved.clone());
+            let (began, saved) = (Instant::now(), seen.saved.clone());
             let end = tokio::select! {
                 end = attachment.relay(hub, inputs, seen, stop) => end,
-                never = self.take_home(&session, &saved) => match never {},
+                never = self.take_home(&saved) => match never {},
             };
             let reason = match end {
                 End::Over { reason, saving } => return Ok(Arrival { reason, saving }),
@@ -252,7 +290,8 @@ impl<'a> Journey<'a> {
                 }
                 End::Lost { reason } => reason,
             };
-            let _only_media_is_refused = hub.publish(Event::Lost { reason: reason.clone() });
+            self.flaps = flaps(self.flaps, began.elapsed());
+            let _only_media_is_refused = hub.publish(Event::Lost { reason });
             let mended = tokio::select! {
                 mended = self.mend(&attachment, seen) => mended?,
                 () = stop.cancelled() => {
@@ -264,10 +303,10 @@ impl<'a> Journey<'a> {
     }
 
     /// Takes every autosave home as it is told of, so that a node that dies takes little with it.
-    async fn take_home(&self, session: &SessionId, saved: &Notify) -> Infallible {
+    async fn take_home(&self, saved: &Notify) -> Infallible {
         loop {
             saved.notified().await;
-            match self.settle(session, Duration::ZERO).await {
+            match self.settle(Duration::ZERO).await {
                 Ok(settled) => {
                     for refused in settled.iter().flat_map(|settled| &settled.refused) {
                         self.output.warn(format_args!("an autosave was refused: {}", chain(refused)));
@@ -282,21 +321,21 @@ impl<'a> Journey<'a> {
 
     /// The same session again, or the next best node with the profile's last save and the open tabs.
     async fn mend(&mut self, attachment: &Attachment, seen: &Seen) -> Result<Attachment, Failure> {
-        if let Some(resumed) = self.resume(&attachment.session).await {
-            return Ok(resumed);
+        if self.flaps <= MAX_FLAPS {
+            tokio::time::sleep(RESUME_PAUSE * self.flaps).await;
+            if let Some(resumed) = self.resume(&attachment.session).await {
+                return Ok(resumed);
+            }
         }
         let left = attachment.node.clone();
-        self.gone.push(left.clone());
+        self.gone.push(self.listed.take().unwrap_or_else(|| left.clone()));
+        self.flaps = 0;
         if self.gone.len() > MAX_MOVES {
             return Err(lost(&format!("{MAX_MOVES} nodes were lost one after another; the last was {left}")));
         }
-        let mut tabs: Vec<String> =
-            seen.tabs.iter().filter(|tab| is_web(&tab.url)).map(|tab| tab.url.clone()).collect();
-        if let Some(active) = seen.tabs.iter().find(|tab| tab.active && is_web(&tab.url)) {
-            tabs.retain(|url| *url != active.url);
-            self.plan.request.url = Some(active.url.clone());
-        }
-        self.plan.request.tabs = tabs;
+        let (active, others) = tabs_to_carry(&seen.tabs);
+        self.plan.request.url = active.or(self.plan.request.url.take());
+        self.plan.request.tabs = others;
         self.plan.request.replace_tabs = true;
         self.output.warn(format_args!("{left} is gone; looking for the next best node"));
         let moved = self.begin().await.map_err(|failure| {
@@ -317,15 +356,20 @@ impl<'a> Journey<'a> {
 
     async fn resume(&self, session: &SessionId) -> Option<Attachment> {
         let record = self.at.clone()?;
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         let (node, judge) = (Probed::unprobed(record), self.plan.judge.of_own_record());
         while started.elapsed() < RESUME_FOR {
             match interview(&node, &judge).await {
                 Interview::Trusted(finalist) => {
                     let target = Target::Running(session.clone());
                     match attach(finalist.connection, &self.plan.credentials, target).await {
-                        Ok(attachment) => return Some(attachment),
-                        Err(ConnectionError::Refused { .. }) => return None,
+                        Ok(attachment) => {
+                            let is_same = attachment.session == *session;
+                            return (is_same && check_welcome(&attachment, &finalist.status).is_ok())
+                                .then_some(attachment);
+                        }
+                        // A server that was just replaced may not have its workers back yet.
+                        Err(error @ ConnectionError::Refused { .. }) if !error.is_retryable() => return None,
                         Err(_) => {}
                     }
                 }
@@ -342,13 +386,14 @@ impl<'a> Journey<'a> {
         None
     }
 
-    /// Takes the session's save home. `wait`: how long the worker may still need.
-    pub async fn settle(&self, session: &SessionId, wait: Duration) -> Result<Option<Settled>, Failure> {
-        let (Some(profile), Some(record)) = (self.plan.profile.clone(), self.at.clone()) else {
+    /// Takes the present session's save home. `wait`: how long the worker may still need.
+    pub async fn settle(&self, wait: Duration) -> Result<Option<Settled>, Failure> {
+        let (Some(profile), Some(node), Some(session)) =
+            (self.plan.profile.clone(), self.at.clone(), self.session.clone())
+        else {
             return Ok(None);
         };
-        let pending =
-            Pending { session: session.clone(), profile: profile.id().clone(), node: record, started: 0 };
+        let pending = Pending { session, profile: profile.id().clone(), node, started: 0 };
         settle_one(self.paths, &self.plan.judge, profile, &self.plan.credentials, &pending, wait)
             .await
             .map(Some)
@@ -381,24 +426,20 @@ pub async fn settle_one(
     }
 }
 
-fn is_web(url: &str) -> bool {
-    url.starts_with("http://") || url.starts_with("https://")
+/// The welcome speaks for the node that was judged: under another name it would keep itself in, and others out, when it
+/// is left.
+fn check_welcome(attachment: &Attachment, status: &Status) -> Result<(), ConnectionError> {
+    if attachment.node == status.id && attachment.region == status.region {
+        return Ok(());
+    }
+    let reason = "its welcome names another node or region than its status".into();
+    Err(ConnectionError::Protocol { endpoint: status.id.to_string(), reason })
+}
+
+fn flaps(before: u32, lasted: Duration) -> u32 {
+    if lasted < STEADY { before + 1 } else { 0 }
 }
 
 fn lost(message: &str) -> Failure {
     Failure::new(Exit::SessionLost, "session_lost", message)
-}
-
-/// One refusal speaks for itself; several are listed, under the exit code of the first.
-fn all_refused(mut refusals: Vec<(NodeId, Failure)>) -> Failure {
-    if refusals.len() == 1 {
-        return refusals.remove(0).1;
-    }
-    let exit = refusals.first().map_or(Exit::Refused, |(_, failure)| failure.exit);
-    let lines: Vec<_> = refusals.iter().map(|(id, failure)| format!("  {id}: {}", failure.message)).collect();
-    let details: Vec<_> =
-        refusals.iter().map(|(id, failure)| serde_json::json!({ "node": id, "code": failure.code, "message": failure.message })).collect();
-    Failure::new(exit, "all_refused", format!("no node took the session:\n{}", lines.join("\n")))
-        .hint("try again in a few seconds, or look with cbrowse nodes probe")
-        .details(serde_json::json!({ "nodes": details }))
 }

@@ -10,6 +10,7 @@ use cbrowse_protocol::{
     api::SessionRequest,
     encoding,
     id::{NodeId, SessionId},
+    node::{MAX_FIELD_LENGTH, printable},
     wire::{CREATE_HEADER, ClientMessage, MAX_CONTROL_LENGTH, NodeMessage, SUBPROTOCOL, Tab, Viewport},
 };
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -133,6 +134,7 @@ impl Attachment {
         let NodeMessage::Welcome { session, node, region, browser_version, .. } = welcome.clone() else {
             unreachable!("the caller matched a welcome");
         };
+        let browser_version = printable(&browser_version, MAX_FIELD_LENGTH);
         Self { socket, session, node, region, browser_version, welcome }
     }
 

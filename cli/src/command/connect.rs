@@ -338,7 +338,6 @@ async fn stay(
     let (hub, mut inputs) = Hub::new();
     let is_web = args.view == View::Web || (args.view == View::Auto && args.screenshot.is_none());
     let mut seen = Seen { greeting: is_web.then(|| args.size.unwrap_or_default()), ..Seen::default() };
-    let session = attachment.session.clone();
     let (end, over) = (stop.child_token(), CancellationToken::new());
     let relayed = async {
         let arrival = journey.travel(attachment, &hub, &mut inputs, &mut seen, &end).await;
@@ -356,18 +355,27 @@ async fn stay(
         viewed
     };
     let (arrival, viewed) = tokio::join!(relayed, viewed);
-    let arrival = arrival?;
+    let mut arrival = arrival?;
     if !stop.is_cancelled() && arrival.saving {
-        match journey.settle(&session, SAVE_PATIENCE).await {
-            Ok(Some(settled)) => tell_settled(globals, &settled),
-            Ok(None) => {}
-            Err(failure) => {
-                globals.output.warn(format_args!("the save is not home yet: {}", failure.message));
-            }
-        }
+        arrival.saving = !take_save_home(globals, journey).await;
     }
     viewed?;
-    finish(args, globals, journey, &session, &seen, &arrival, started, stop)
+    finish(args, globals, journey, &seen, &arrival, started, stop)
+}
+
+/// Whether all of it is home.
+async fn take_save_home(globals: &Globals, journey: &Journey<'_>) -> bool {
+    match journey.settle(SAVE_PATIENCE).await {
+        Ok(settled) => {
+            let settled = settled.unwrap_or_default();
+            tell_settled(globals, &settled);
+            settled.refused.is_empty() && settled.closing == 0
+        }
+        Err(failure) => {
+            globals.output.warn(format_args!("the save is not home yet: {}", failure.message));
+            false
+        }
+    }
 }
 
 /// Shows the session until it ends, or the picture is taken. `end` asks for the end; `over` says that the viewers were
@@ -438,12 +446,10 @@ async fn open_viewer(args: &Args, globals: &Globals, hub: &Hub) -> Result<WebVie
     Ok(viewer)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the facts of one finished session, gathered in one place")]
 fn finish(
     args: &Args,
     globals: &Globals,
     journey: &Journey<'_>,
-    session: &cbrowse_protocol::id::SessionId,
     seen: &Seen,
     arrival: &Arrival,
     started: Instant,
@@ -453,13 +459,13 @@ fn finish(
     let node = journey.node();
     if globals.output.is_json() {
         let document = json!({
-            "session": session,
+            "session": journey.session(),
             "node": node.map(|node| &node.id),
             "region": node.map(|node| &node.region),
             "first_picture_ms": first_picture.map(|ms| (ms * 10.0).round() / 10.0),
             "screenshot": args.screenshot,
             "profile": args.profile,
-            "saving": arrival.saving && stop.is_cancelled(),
+            "saving": arrival.saving,
             "reason": cbrowse_protocol::node::printable(&arrival.reason, 500),
             "choice": args.explain.then(|| explained(journey)),
         });
@@ -476,11 +482,8 @@ fn finish(
         if let Some(path) = args.screenshot.as_ref().filter(|_| !stop.is_cancelled()) {
             globals.output.note(format_args!("picture saved: {}", path.display()));
         }
-        let after = if stop.is_cancelled() && arrival.saving {
-            "; the node saves the profile, the next command takes it home"
-        } else {
-            ""
-        };
+        let after =
+            if arrival.saving { "; the node saves the profile, the next command takes it home" } else { "" };
         // What this side ended needs no reason.
         let ours = stop.is_cancelled() || args.screenshot.is_some();
         let reason = cbrowse_protocol::node::printable(&arrival.reason, 500);

@@ -187,7 +187,7 @@ impl<'a> Stage<'a> {
         let mut journey = self.journey().await?;
         let attachment = journey.begin().await?;
         self.show_choice(&journey)?;
-        let (session, node) = (attachment.session.clone(), attachment.node.clone());
+        let node = attachment.node.clone();
         self.print(format_args!(
             "3. Session: Chromium {} on {node}, in its own namespaces",
             attachment.browser_version
@@ -206,7 +206,7 @@ impl<'a> Stage<'a> {
         shown.map_err(|error| failed("take the first picture", &error))?;
         let first = seen.first_picture.map_or(Duration::ZERO, |at| at.duration_since(started));
         self.print(format_args!("   first picture after {} ms: {}", first.as_millis(), picture.display()))?;
-        let settled = journey.settle(&session, SAVE_PATIENCE).await?;
+        let settled = journey.settle(SAVE_PATIENCE).await?;
         if let Some(refused) = settled.as_ref().and_then(|settled| settled.refused.first()) {
             return Err(failed("take the profile home", &chain(refused)));
         }
@@ -221,7 +221,7 @@ impl<'a> Stage<'a> {
     async fn second_visit(&self, pictures: &Path) -> Result<(Duration, NodeId, u64), Failure> {
         let mut journey = self.journey().await?;
         let attachment = journey.begin().await?;
-        let (session, node) = (attachment.session.clone(), attachment.node.clone());
+        let node = attachment.node.clone();
         let sent = journey.uploaded.unwrap_or_default();
         self.print(format_args!(
             "5. Return: profile sealed for {node} alone; {}, {} sent",
@@ -240,7 +240,7 @@ impl<'a> Stage<'a> {
         arrival?;
         let (moved_in, moved_to) = moved?;
         // The save of the second visit is real, and is taken home like any other.
-        let _already_reported = journey.settle(&session, SAVE_PATIENCE).await;
+        let _already_reported = journey.settle(SAVE_PATIENCE).await;
         Ok((moved_in, moved_to, sent.bytes))
     }
 

@@ -6,7 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use cbrowse_protocol::wire::{ClientMessage, MediaHeader, NodeMessage, Viewport};
+use cbrowse_protocol::{
+    node::printable,
+    wire::{ClientMessage, MediaHeader, NodeMessage, Viewport},
+};
 
 use super::{Delivery, Hub, Left};
 
@@ -18,6 +21,9 @@ const LOAD_DEADLINE: Duration = Duration::from_secs(30);
 const SCREENSHOT_DEADLINE: Duration = Duration::from_secs(30);
 /// The eight bytes that every PNG begins with (RFC 2083 section 3.1).
 const PNG_SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n'];
+
+/// Most characters of a node's own words in an error: an explanation fits, a flood does not.
+const MAX_WORDS: usize = 500;
 
 /// Chromium's word for a navigation that something else took the place of, such as a download.
 const ABORTED: &str = "ERR_ABORTED";
@@ -143,14 +149,16 @@ impl Eyes<'_> {
                 let _ = self.hub.send(answer).await;
             }
             Ok(NodeMessage::Failed { request, message }) if request == "screenshot" => {
-                return Err(PictureError::Refused(message));
+                return Err(PictureError::Refused(printable(&message, MAX_WORDS)));
             }
-            Ok(NodeMessage::Bye { reason, .. }) => return Err(PictureError::Ended(reason)),
+            Ok(NodeMessage::Bye { reason, .. }) => {
+                return Err(PictureError::Ended(printable(&reason, MAX_WORDS)));
+            }
             // What would be pictured is Chromium's own error page.
             Ok(NodeMessage::Failed { request, message })
                 if request == "navigate" && !message.contains(ABORTED) =>
             {
-                return Err(PictureError::NotLoaded(cbrowse_protocol::node::printable(&message, 500)));
+                return Err(PictureError::NotLoaded(printable(&message, MAX_WORDS)));
             }
             // One of the hub's own words; only the last one matters here.
             Err(_) if text.contains("\"link_ended\"") => {
@@ -225,6 +233,17 @@ mod tests {
         let (result, ()) = tokio::join!(watch(&hub, Viewport::default(), Some(&shot)), node);
         result.unwrap();
         assert_eq!(std::fs::read(&shot.path).unwrap(), [&PNG_SIGNATURE[..], b"rest"].concat());
+    }
+
+    #[tokio::test]
+    async fn a_nodes_words_reach_no_terminal_as_they_are() {
+        let (hub, _inputs) = Hub::new();
+        let shot = Shot { path: "unused.png".into(), full_page: false };
+        let reason = format!("\u{1b}]0;owned\u{7}{}", "x".repeat(100_000));
+        hub.publish(Event::Control(NodeMessage::Bye { reason, saving: false })).unwrap();
+        let Err(error) = watch(&hub, Viewport::default(), Some(&shot)).await else { panic!("it ended") };
+        let told = error.to_string();
+        assert!(told.len() < 1000 && !told.contains('\u{1b}'), "{told:?}");
     }
 
     #[test]

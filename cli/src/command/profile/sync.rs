@@ -257,7 +257,7 @@ async fn best(
         };
         let opened = match outcome {
             Interview::Trusted(finalist) => Ok(*finalist),
-            Interview::FirstUse(stranger) => stranger.introduce(&globals.paths),
+            Interview::FirstUse(stranger) => stranger.introduce(&globals.paths).await,
             Interview::Refused(failure) => Err(*failure),
             Interview::Failed(reason) => Err(Failure::new(Exit::SessionLost, "connection", reason)),
         };

@@ -2,10 +2,10 @@
 
 use cbrowse_protocol::id::SessionId;
 
-use super::{Authority, AuthorityError, HeadRecord, HeadRef};
+use super::{Authority, AuthorityError, HeadRecord, HeadRef, lock, state};
 use crate::{
     examine::{ExamineError, examine},
-    head::Head,
+    head::{Closing, Head},
     keys::ProfileKeys,
     object::ObjectStore,
     proposal::{Proposal, ReadProposalError},
@@ -60,32 +60,29 @@ impl Authority {
         random: &mut dyn Randomness,
     ) -> Result<Accepted, AcceptError> {
         let proposal = Proposal::read(proposal, keys)?;
-        let history = self.history()?;
-        if let Some(record) = history.iter().find(|record| record.proposed == Some(proposal.head)) {
-            return Ok(already(record));
-        }
-        let upon = match place(&proposal, &history)? {
-            Place::Upon(upon) => upon,
-            Place::Superseded(newer) => return Ok(Accepted::Already(newer)),
-        };
-        if proposal.base == Some(proposal.head) {
-            let base = HeadRef { generation: proposal.base_generation, name: proposal.head };
-            return Ok(Accepted::Unchanged(upon.unwrap_or(base)));
+        if let Judged::Done(accepted) = judge(&proposal, &self.history()?)? {
+            return Ok(accepted);
         }
         let base = proposal.base.map(|name| self.snapshot_at(&name, keys)).transpose()?;
         let proposed = examine(&proposal, keys, base.as_ref(), from, self.store())
             .map_err(|source| AcceptError::Examine { session: proposal.session.clone(), source })?;
+        // Fetching took its time. What another process took over meanwhile, this proposal perhaps, counts from here on.
+        let _held = lock::hold(&self.directory)?;
+        let upon = match judge(&proposal, &self.history()?)? {
+            Judged::Done(accepted) => return Ok(accepted),
+            Judged::Next(upon) => upon,
+        };
         if let Some(upon) = &upon
             && self.snapshot_at(&upon.name, keys)?.manifest().has_same_files(proposed.manifest())
         {
             return Ok(Accepted::Unchanged(upon.clone()));
         }
         let next = self.sign_again(&proposed, &proposal, upon.as_ref(), keys, random)?;
-        match self.adopt(upon.as_ref(), &next) {
-            Ok(head) => Ok(Accepted::Current(head)),
-            Err(AuthorityError::Conflict { kept_as }) => Ok(Accepted::KeptAs(kept_as)),
-            Err(error) => Err(error.into()),
+        if state::current(&self.directory)? != upon {
+            return Ok(Accepted::KeptAs(state::keep_beside(&self.directory, &next)?));
         }
+        state::advance(&self.directory, &next)?;
+        Ok(Accepted::Current(next.head))
     }
 
     /// The same contents under the user's own signature and a fresh head key.
@@ -126,6 +123,29 @@ impl Authority {
     }
 }
 
+/// What the history alone says about a proposal.
+enum Judged {
+    /// Nothing is left to do.
+    Done(Accepted),
+    /// It belongs after this head; beside it, where that is not the current one.
+    Next(Option<HeadRef>),
+}
+
+fn judge(proposal: &Proposal, history: &[HeadRecord]) -> Result<Judged, AcceptError> {
+    if let Some(record) = history.iter().find(|record| record.proposed == Some(proposal.head)) {
+        return Ok(Judged::Done(already(record)));
+    }
+    let upon = match place(proposal, history)? {
+        Place::Upon(upon) => upon,
+        Place::Superseded(newer) => return Ok(Judged::Done(Accepted::Already(newer))),
+    };
+    if proposal.base == Some(proposal.head) {
+        let base = HeadRef { generation: proposal.base_generation, name: proposal.head };
+        return Ok(Judged::Done(Accepted::Unchanged(upon.unwrap_or(base))));
+    }
+    Ok(Judged::Next(upon))
+}
+
 /// Where a proposal belongs in the history.
 enum Place {
     /// After this head, if it is still current.
@@ -146,12 +166,18 @@ fn place(proposal: &Proposal, history: &[HeadRecord]) -> Result<Place, AcceptErr
     let before = line.find(|record| record.session.as_ref() != Some(&proposal.session));
     let follows = before.map(|record| &record.head) == base.as_ref();
     Ok(match newest.filter(|_| follows) {
-        Some(newest) if newest.time > proposal.time && newest.session.as_ref() == Some(&proposal.session) => {
+        Some(newest) if newest.session.as_ref() == Some(&proposal.session) && is_later(newest, proposal) => {
             Place::Superseded(newest.head.clone())
         }
         Some(newest) => Place::Upon(Some(newest.head.clone())),
         None => Place::Upon(base),
     })
+}
+
+/// Of two saves of one session. A clean close comes last, whatever the node's clock said: it may have been set back.
+fn is_later(taken: &HeadRecord, proposal: &Proposal) -> bool {
+    let closes = |closing| closing == Closing::Clean;
+    taken.time > proposal.time && (closes(taken.closing) || !closes(proposal.closing))
 }
 
 fn already(record: &HeadRecord) -> Accepted {

@@ -1,13 +1,21 @@
 //! A profile's whole journey: saved, granted, restored, changed, proposed, taken over, and again.
 
-use std::fs;
+use std::{
+    fs,
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use cbrowse_profile::{
     authority::{Accepted, Authority, AuthorityError, list},
+    head::Closing,
     keys::AccountKey,
-    object::copy_objects,
+    object::{ObjectName, ObjectStore, StoreError, copy_objects},
     proposal::propose,
     restore::restore,
+    save::SaveMeta,
     scan::Reason,
     secret::SystemRandom,
 };
@@ -97,6 +105,73 @@ fn two_sessions_from_one_head_are_both_kept() {
     restore(&snapshot, world.authority.store(), &world.path("kept")).unwrap();
     assert_eq!(fs::read(world.path("kept/Default/History")).unwrap(), b"two");
     assert_eq!(world.authority.head().unwrap().unwrap().generation, 2);
+}
+
+/// The node's store, whose first object everybody waits for: by then each has looked at the history.
+struct Starter<'a> {
+    store: &'a dyn ObjectStore,
+    line: &'a Barrier,
+    waits: AtomicBool,
+}
+
+impl ObjectStore for Starter<'_> {
+    fn missing(&self, names: &[ObjectName]) -> Result<Vec<ObjectName>, StoreError> {
+        self.store.missing(names)
+    }
+
+    fn get(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
+        if self.waits.swap(false, Ordering::Relaxed) {
+            self.line.wait();
+        }
+        self.store.get(name)
+    }
+
+    fn put(&self, name: &ObjectName, object: &[u8]) -> Result<(), StoreError> {
+        self.store.put(name, object)
+    }
+}
+
+#[test]
+fn processes_that_take_the_same_proposal_at_once_make_one_generation() {
+    let world = World::new();
+    world.authority.sync(&world.browser("browser"), &world.keys(), &meta(10), &mut SystemRandom).unwrap();
+    let proposal = world.session("s1", |data| plant(data, "Default/History", b"one"));
+    let line = Barrier::new(4);
+    let take = || {
+        let authority = Authority::open(&world.path("profiles"), "work").unwrap();
+        let node = Starter { store: &world.node, line: &line, waits: AtomicBool::new(true) };
+        authority.accept(&proposal, &world.keys(), &node, &mut SystemRandom).unwrap()
+    };
+    let taken: Vec<Accepted> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let head = world.authority.head().unwrap().unwrap();
+    assert_eq!(head.generation, 2);
+    let current = taken.iter().filter(|one| **one == Accepted::Current(head.clone())).count();
+    let already = taken.iter().filter(|one| **one == Accepted::Already(head.clone())).count();
+    assert_eq!((current, already), (1, 3), "{taken:?}");
+    assert_eq!(world.authority.history().unwrap().len(), 2, "nothing is kept beside");
+}
+
+#[test]
+fn a_clean_close_is_taken_though_the_nodes_clock_was_set_back() {
+    let world = World::new();
+    let keys = world.keys();
+    let data = world.browser("browser");
+    world.authority.sync(&data, &keys, &meta(10), &mut SystemRandom).unwrap();
+    let base = world.authority.snapshot(&keys).unwrap();
+    copy_objects(&base.as_ref().unwrap().objects(), world.authority.store(), &world.node).unwrap();
+    let session = world.granted(base.as_ref());
+    let save = |text: &str, now, closing| {
+        plant(&data, "Default/History", text.as_bytes());
+        let meta = SaveMeta { closing, ..meta(now) };
+        propose(&data, &session, base.as_ref(), &world.node, &meta, &mut SystemRandom).unwrap().0
+    };
+    let autosave = save("1", 5000, Closing::Crash);
+    let last = save("2", 1400, Closing::Clean);
+    assert!(matches!(world.accept(&autosave), Accepted::Current(head) if head.generation == 2));
+    assert!(matches!(world.accept(&last), Accepted::Current(head) if head.generation == 3));
 }
 
 #[test]

@@ -1,0 +1,175 @@
+//! Journeys to a node that means no good: real TLS on loopback, and whatever welcome it likes.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cbrowse_node::tls;
+use cbrowse_profile::{authority::Authority, keys::AccountKey, secret::SystemRandom};
+use cbrowse_protocol::{
+    identity::SigningKey,
+    token::{Claims, Credential, Scopes},
+    wire::{NodeMessage, Role, SUBPROTOCOL},
+};
+use futures_util::SinkExt as _;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, handshake::derive_accept_key, protocol},
+};
+
+use super::*;
+use crate::{
+    context::Globals,
+    settings::{Flags, Settings},
+};
+
+/// Drops every link right after its welcome, and takes the session back each time.
+struct Node {
+    identity: SigningKey,
+    welcomes_as: &'static str,
+    links: AtomicUsize,
+}
+
+impl Node {
+    fn answer(self: &Arc<Self>, mut request: Request<Incoming>) -> Response<Full<bytes::Bytes>> {
+        if request.uri().path() == "/status" {
+            let status = serde_json::json!({
+                "id": "eu-1", "region": "eu", "identity": self.identity.public(), "version": "1", "browser_version": "156",
+                "sessions": 0, "capacity": 9, "load": 0.0, "cpu": 0.0, "memory": 0.0, "draining": false, "age_ms": 0,
+            });
+            return Response::new(Full::new(status.to_string().into()));
+        }
+        if request.uri().path().ends_with("/proposals") {
+            return Response::new(Full::new(r#"{"proposals":[],"closing":0,"running":0}"#.into()));
+        }
+        let key = request.headers()[header::SEC_WEBSOCKET_KEY].as_bytes().to_vec();
+        let (node, upgrade) = (Arc::clone(self), hyper::upgrade::on(&mut request));
+        tokio::spawn(async move {
+            let io = TokioIo::new(upgrade.await.expect("upgraded"));
+            let mut socket = WebSocketStream::from_raw_socket(io, protocol::Role::Server, None).await;
+            node.links.fetch_add(1, Ordering::SeqCst);
+            let welcome = NodeMessage::Welcome {
+                session: "s1".parse().expect("id"),
+                node: node.welcomes_as.parse().expect("id"),
+                region: "eu".into(),
+                browser_version: "156".into(),
+                role: Role::Control,
+            };
+            let _ = socket.send(Message::text(serde_json::to_string(&welcome).expect("JSON"))).await;
+        });
+        Response::builder()
+            .status(StatusCode::SWITCHING_PROTOCOLS)
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(&key))
+            .header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL)
+            .body(Full::default())
+            .expect("response")
+    }
+}
+
+async fn start(welcomes_as: &'static str) -> (Arc<Node>, NodeRecord) {
+    let identity = SigningKey::generate();
+    let acceptor = TlsAcceptor::from(tls::server_config(&identity).expect("TLS"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    let record = serde_json::json!({
+        "id": "eu-1", "address": address.ip(), "port": address.port(), "region": "eu", "identity": identity.public(),
+    });
+    let node = Arc::new(Node { identity, welcomes_as, links: AtomicUsize::new(0) });
+    let served = Arc::clone(&node);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, node) = (acceptor.clone(), Arc::clone(&served));
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let service = service_fn(move |request| {
+                    let answer = node.answer(request);
+                    async move { Ok::<_, std::convert::Infallible>(answer) }
+                });
+                let server = hyper::server::conn::http1::Builder::new();
+                let _ = server.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+            });
+        }
+    });
+    (node, serde_json::from_value(record).expect("record"))
+}
+
+fn globals(directory: &std::path::Path) -> Globals {
+    let paths = Paths::below(directory);
+    let flags = Flags { catalogs: vec!["file:nodes.json".into()], ..Flags::default() };
+    let settings = Settings::resolve(&flags, &|_| None, &paths.settings()).expect("settings");
+    Globals::new(Output::new(false, true, true), paths, settings)
+}
+
+fn plan(globals: &Globals, record: NodeRecord) -> Plan {
+    let (issuer, seed) = (SigningKey::generate(), Credential::fresh_seed());
+    let client = SigningKey::from_seed(&seed).public();
+    let now = std::time::SystemTime::now();
+    let claims = Claims::new(&issuer.public(), "u", &client, Scopes::of_a_user(), seconds(now), 3600);
+    let credential = Credential::with_seed(claims.sign(&issuer), *seed);
+    Plan {
+        listing: Listing { nodes: vec![record], ..Listing::default() },
+        judge: Judge::of(globals).expect("judge").of_own_record(),
+        constraints: Constraints::default(),
+        strategy: Strategy::default(),
+        request: SessionRequest::default(),
+        profile: None,
+        credentials: Arc::new(Credentials::new(&credential, None, now).expect("credentials")),
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_takes_the_session_back_and_drops_it_again_is_left() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let globals = globals(directory.path());
+    let (node, record) = start("eu-1").await;
+    let mut journey = Journey::new(plan(&globals, record), &globals.paths, &globals.output);
+    let attachment = journey.begin().await.map_err(|failure| failure.message).expect("attached");
+    assert_eq!(journey.session().map(SessionId::as_str), Some("s1"));
+    let (hub, mut inputs) = Hub::new();
+    let (mut seen, stop) = (Seen::default(), CancellationToken::new());
+    let travelled = journey.travel(attachment, &hub, &mut inputs, &mut seen, &stop);
+    let ended =
+        tokio::time::timeout(Duration::from_secs(60), travelled).await.expect("it gives up by itself");
+    assert_eq!(ended.expect_err("no other node is there").exit, Exit::SessionLost);
+    assert_eq!(node.links.load(Ordering::SeqCst), 1 + MAX_FLAPS as usize);
+}
+
+#[tokio::test]
+async fn a_welcome_in_another_nodes_name_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let globals = globals(directory.path());
+    let (_node, record) = start("us-1").await;
+    let mut journey = Journey::new(plan(&globals, record), &globals.paths, &globals.output);
+    let Err(failure) = journey.begin().await else { panic!("it is not who it says") };
+    assert!(failure.message.contains("names another node"), "{failure}");
+    assert!(journey.node().is_none());
+}
+
+#[tokio::test]
+async fn after_a_move_the_save_of_the_present_session_is_taken_home_and_the_lost_one_still_waits() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let globals = globals(directory.path());
+    let account = AccountKey::generate(&mut SystemRandom);
+    let (root, name) = (globals.paths.profiles(), "work".parse().expect("name"));
+    Authority::create(&root, &name, &account, 1, &mut SystemRandom).expect("created");
+    let profile = Arc::new(OpenProfile::open(&root, "work", &account).expect("opened"));
+    let (_node, record) = start("eu-1").await;
+    let mut plan = plan(&globals, record.clone());
+    plan.profile = Some(profile.clone());
+    let mut journey = Journey::new(plan, &globals.paths, &globals.output);
+    for session in ["lost", "present"] {
+        let session: SessionId = session.parse().expect("id");
+        journey.note(&session, &record);
+        (journey.session, journey.at) = (Some(session), Some(record.clone()));
+    }
+    let settled = journey.settle(Duration::ZERO).await.map_err(|failure| failure.message);
+    assert!(settled.expect("answered").is_some());
+    let waiting = pending::of_profile(&globals.paths, profile.id());
+    assert_eq!(waiting.iter().map(|one| one.session.as_str()).collect::<Vec<_>>(), ["lost"]);
+}
