@@ -77,12 +77,20 @@ async fn a_node_that_is_not_known_is_refused_until_somebody_vouches_for_it() {
     let mut record = node.record();
     record.as_object_mut().unwrap().remove("identity");
     let user = User::new().with_token(node.token("ada").unwrap()).with_catalog("file:nodes.json");
-    user.write_catalog(&[record]);
+    user.write_catalog(std::slice::from_ref(&record));
     let (exit, code, error) = user.run(&connect(&[])).await.error();
     assert_eq!((exit, code.as_str()), (7, "unknown_identity"), "{error}");
     assert_eq!(error["details"]["identity"], node.identity());
     assert!(error["hint"].as_str().unwrap().contains("cbrowse trust add --node"), "{error}");
     assert_eq!(node.workers(), unused);
+
+    // Named as the catalog names it, as which it was judged: its own word may be the name of a node that is known.
+    let mut renamed = record.clone();
+    renamed["id"] = "listed-as".into();
+    user.write_catalog(&[renamed]);
+    let (_, _, error) = user.run(&connect(&[])).await.error();
+    assert_eq!(error["details"]["node"], "listed-as", "{error}");
+    user.write_catalog(&[record]);
 
     user.run(&["trust", "add", "--node", node.id(), node.identity()]).await.succeeded();
     assert_eq!(user.run(&connect(&[])).await.document()["node"], node.id());
