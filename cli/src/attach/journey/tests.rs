@@ -1,6 +1,6 @@
 //! Journeys to a node that means no good: real TLS on loopback, and whatever welcome it likes.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use cbrowse_node::tls;
 use cbrowse_profile::{authority::Authority, keys::AccountKey, secret::SystemRandom};
@@ -32,6 +32,8 @@ struct Node {
     identity: SigningKey,
     welcomes_as: &'static str,
     links: AtomicUsize,
+    /// Accepts connections and says nothing on them, as over a network that fails.
+    silent: AtomicBool,
 }
 
 impl Node {
@@ -80,10 +82,16 @@ async fn start(welcomes_as: &'static str) -> (Arc<Node>, NodeRecord) {
     let record = serde_json::json!({
         "id": "eu-1", "address": address.ip(), "port": address.port(), "region": "eu", "identity": identity.public(),
     });
-    let node = Arc::new(Node { identity, welcomes_as, links: AtomicUsize::new(0) });
+    let node =
+        Arc::new(Node { identity, welcomes_as, links: AtomicUsize::new(0), silent: AtomicBool::new(false) });
     let served = Arc::clone(&node);
     tokio::spawn(async move {
+        let mut held = Vec::new();
         while let Ok((stream, _)) = listener.accept().await {
+            if served.silent.load(Ordering::SeqCst) {
+                held.push(stream);
+                continue;
+            }
             let (acceptor, node) = (acceptor.clone(), Arc::clone(&served));
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
@@ -138,6 +146,33 @@ async fn a_node_that_takes_the_session_back_and_drops_it_again_is_left() {
         tokio::time::timeout(Duration::from_secs(60), travelled).await.expect("it gives up by itself");
     assert_eq!(ended.expect_err("no other node is there").exit, Exit::SessionLost);
     assert_eq!(node.links.load(Ordering::SeqCst), 1 + MAX_FLAPS as usize);
+}
+
+#[tokio::test]
+async fn an_outage_of_every_road_ends_in_the_same_session() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let globals = globals(directory.path());
+    let (node, record) = start("eu-1").await;
+    let mut journey = Journey::new(plan(&globals, record), &globals.paths, &globals.output);
+    let attachment = journey.begin().await.map_err(|failure| failure.message).expect("attached");
+    node.silent.store(true, Ordering::SeqCst);
+    let (hub, mut inputs) = Hub::new();
+    let (mut seen, stop) = (Seen::default(), CancellationToken::new());
+    let network = async {
+        // The old node has been given up by then, and no other is there.
+        tokio::time::sleep(RESUME_FOR + Duration::from_secs(1)).await;
+        assert_eq!(node.links.load(Ordering::SeqCst), 1);
+        node.silent.store(false, Ordering::SeqCst);
+        while node.links.load(Ordering::SeqCst) < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        stop.cancel();
+    };
+    let both =
+        async { tokio::join!(journey.travel(attachment, &hub, &mut inputs, &mut seen, &stop), network) };
+    let (travelled, ()) = tokio::time::timeout(Duration::from_secs(60), both).await.expect("it comes back");
+    assert!(travelled.is_ok(), "{travelled:?}");
+    assert!(journey.gone.is_empty(), "{:?}", journey.gone);
 }
 
 #[tokio::test]
