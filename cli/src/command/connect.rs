@@ -1,51 +1,53 @@
 //! `cbrowse connect`: discover, probe, select, attach, view. The whole story on one page.
 
+mod own;
+mod report;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use cbrowse_protocol::{
     api::SessionRequest,
-    token::Credential,
     wire::{MAX_VIEWPORT, MIN_VIEWPORT, Viewport},
 };
 use cbrowse_registry::Listing;
 use clap::ValueEnum;
 use clap_complete::ArgValueCompleter;
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::own::{credentials_for, own_credentials, start_private_node};
+use self::{
+    own::start_own_node,
+    report::{Outcome, finish, picture_failure, show_choice, tell_settled},
+};
 use super::{
     address, complete,
     filter::{self, Filter},
     login::blocking,
-    nodes::{self, table::Table},
     profile,
 };
 use crate::{
     attach::{
         finalist::Judge,
-        journey::{Arrival, Journey, Plan, Surveyed, settle_one},
+        journey::{Journey, Plan, settle_one},
         session::{Attachment, Seen},
     },
     context::Globals,
-    credentials::{self, Credentials, TOKEN_VARIABLE},
-    discover::{self, Sources},
+    credentials::Credentials,
+    discover,
     failure::{Exit, Failure},
-    keyring::{Keyring, passphrase::PassphraseArgs},
-    local::{self, OwnNode},
-    output::Style,
+    keyring::passphrase::PassphraseArgs,
+    local::OwnNode,
     pending,
-    profile::{OpenProfile, Settled, chain},
-    select,
+    profile::{OpenProfile, chain},
     view::{
         Event, Hub,
-        none::{self, PictureError, Shot},
+        none::{self, Shot},
         web::{self, WebViewer, open_in_browser},
     },
-    words::{count, size},
 };
 
 /// Shown below the help.
@@ -162,27 +164,6 @@ fn check_place(args: &Args) -> Result<(), Failure> {
     Err(Failure::new(Exit::Configuration, "screenshot", message).hint("name a file with --screenshot FILE"))
 }
 
-/// The private node of this machine, where no catalog is named.
-async fn start_own_node(globals: &Globals) -> Result<Option<OwnNode>, Failure> {
-    if !Sources::of_settings(&globals.settings)?.private_node {
-        return Ok(None);
-    }
-    globals.output.note("no catalog is named: starting a private node on this machine");
-    start_private_node(globals).await.map(Some)
-}
-
-/// Starts the private node of this machine.
-pub(super) async fn start_private_node(globals: &Globals) -> Result<OwnNode, Failure> {
-    let data_dir = local::private_directory(&globals.paths.data);
-    let parent = data_dir.parent().unwrap_or(&data_dir);
-    std::fs::create_dir_all(parent).map_err(|error| {
-        Failure::new(Exit::Configuration, "local_node", format!("cannot make {}: {error}", parent.display()))
-    })?;
-    let id = "private".parse().expect("letters are an id");
-    let plan = local::Plan { data_dir, id, region: "local".into(), arguments: vec!["--no-warm".into()] };
-    OwnNode::start(&plan).await
-}
-
 /// Everything up to an attached session.
 async fn connect<'a>(
     args: &Args,
@@ -213,30 +194,6 @@ async fn connect<'a>(
     let mut journey = Journey::new(plan, &globals.paths, &globals.output);
     let attachment = journey.begin().await?;
     Ok((journey, attachment))
-}
-
-/// The user's credential for nodes of catalogs, or that of the private node.
-pub(super) async fn credentials_for(
-    passphrase: &PassphraseArgs,
-    globals: &Globals,
-    own_node: Option<&OwnNode>,
-) -> Result<Credentials, Failure> {
-    if own_node.is_some() {
-        return own_credentials(globals).await;
-    }
-    let (paths, source) = (globals.paths.clone(), passphrase.source());
-    let variable = std::env::var(TOKEN_VARIABLE).ok();
-    let found = blocking(move || {
-        credentials::find(variable.as_deref(), || Keyring::open(&paths, source), SystemTime::now())
-    });
-    found.await.map(|(credentials, _)| credentials)
-}
-
-/// The credential of the private node of this machine.
-pub(super) async fn own_credentials(globals: &Globals) -> Result<Credentials, Failure> {
-    let line = local::credential(&local::private_directory(&globals.paths.data)).await?;
-    let credential = Credential::parse(&line).map_err(credentials::CredentialsError::from)?;
-    Ok(Credentials::new(&credential, None, SystemTime::now())?)
 }
 
 async fn open_profile(args: &Args, globals: &Globals) -> Result<Option<Arc<OpenProfile>>, Failure> {
@@ -271,61 +228,6 @@ async fn settle_pending(
     }
 }
 
-fn tell_settled(globals: &Globals, settled: &Settled) {
-    if let Some(head) = &settled.current {
-        globals.output.note(format_args!("profile saved: generation {}", head.generation));
-    }
-    for name in &settled.kept {
-        globals.output.warn(format_args!(
-            "the profile moved on meanwhile; this save is kept as {name} (cbrowse profile history)"
-        ));
-    }
-    for refused in &settled.refused {
-        globals.output.warn(format_args!("a save was refused: {}", chain(refused)));
-    }
-}
-
-fn show_choice(args: &Args, globals: &Globals, journey: &Journey<'_>, attachment: &Attachment) {
-    let Some(surveyed) = &journey.surveyed else { return };
-    let output = &globals.output;
-    if args.explain && !output.is_json() {
-        output.note(explanation(surveyed).render(output));
-    }
-    let strategy = args.filter.strategy(&globals.settings);
-    if let Some(why) = select::explain(&surveyed.report.nodes, &surveyed.choice, strategy) {
-        let eligible = surveyed.choice.order.len();
-        let ms = surveyed.report.elapsed.as_millis();
-        output.note(format_args!(
-            "{}, {eligible} eligible, measured in {ms} ms",
-            nodes::counted(surveyed.report.nodes.len())
-        ));
-        output.note(format_args!(
-            "{} {} in {}",
-            output.styled(Style::Good, "connected to"),
-            attachment.node,
-            attachment.region
-        ));
-        output.note(format_args!("  {why}"));
-    }
-    if let Some(uploaded) = journey.uploaded {
-        output.note(format_args!(
-            "profile sealed for this session; {}, {} sent",
-            count(uploaded.objects, "object"),
-            size(uploaded.bytes)
-        ));
-    }
-}
-
-/// The same as `cbrowse nodes probe --json`.
-fn explained(journey: &Journey<'_>) -> Option<serde_json::Value> {
-    let surveyed = journey.surveyed.as_ref()?;
-    Some(nodes::probe::document(&surveyed.report, &surveyed.choice, surveyed.report.elapsed))
-}
-
-fn explanation(surveyed: &Surveyed) -> Table {
-    nodes::probe::table(&surveyed.report, &surveyed.choice)
-}
-
 /// From the attached session to its end.
 async fn stay(
     args: &Args,
@@ -339,6 +241,14 @@ async fn stay(
     let is_web = args.view == View::Web || (args.view == View::Auto && args.screenshot.is_none());
     let mut seen = Seen { greeting: is_web.then(|| args.size.unwrap_or_default()), ..Seen::default() };
     let (end, over) = (stop.child_token(), CancellationToken::new());
+    let stays = globals.output.is_json() && args.screenshot.is_none();
+    let begun = report::begun(args, journey, &attachment);
+    let announced = async {
+        tokio::select! {
+            announced = report::announce(globals, &hub, begun, started), if stays => announced,
+            () = over.cancelled() => Ok(false),
+        }
+    };
     let relayed = async {
         let arrival = journey.travel(attachment, &hub, &mut inputs, &mut seen, &end).await;
         let reason =
@@ -354,13 +264,14 @@ async fn stay(
         end.cancel();
         viewed
     };
-    let (arrival, viewed) = tokio::join!(relayed, viewed);
+    let (arrival, viewed, announced) = tokio::join!(relayed, viewed, announced);
     let mut arrival = arrival?;
     if !stop.is_cancelled() && arrival.saving {
         arrival.saving = !take_save_home(globals, journey).await;
     }
     viewed?;
-    finish(args, globals, journey, &seen, &arrival, started, stop)
+    let outcome = Outcome { seen: &seen, arrival: &arrival, started, announced: announced? };
+    finish(args, globals, journey, &outcome, stop)
 }
 
 /// Whether all of it is home.
@@ -415,16 +326,6 @@ async fn view(
     watched
 }
 
-fn picture_failure(error: &PictureError) -> Failure {
-    match error {
-        PictureError::Ended(_) => Failure::new(Exit::SessionLost, "session_ended", error.to_string()),
-        PictureError::Write { .. } => Failure::new(Exit::Configuration, "screenshot", error.to_string()),
-        PictureError::NotLoaded(_) => Failure::new(Exit::Refused, "page_not_loaded", error.to_string())
-            .hint("check the address; a node lets pages reach public addresses only, unless its operator allows more"),
-        _ => Failure::new(Exit::Refused, "screenshot", error.to_string()),
-    }
-}
-
 async fn open_viewer(args: &Args, globals: &Globals, hub: &Hub) -> Result<WebViewer, Failure> {
     let options = web::Options { port: args.port, title: args.profile.clone().unwrap_or_default() };
     let viewer = WebViewer::start(hub.clone(), options)
@@ -444,51 +345,4 @@ async fn open_viewer(args: &Args, globals: &Globals, hub: &Hub) -> Result<WebVie
         ));
     }
     Ok(viewer)
-}
-
-fn finish(
-    args: &Args,
-    globals: &Globals,
-    journey: &Journey<'_>,
-    seen: &Seen,
-    arrival: &Arrival,
-    started: Instant,
-    stop: &CancellationToken,
-) -> Result<(), Failure> {
-    let first_picture = seen.first_picture.map(|at| at.duration_since(started).as_secs_f64() * 1e3);
-    let node = journey.node();
-    if globals.output.is_json() {
-        let document = json!({
-            "session": journey.session(),
-            "node": node.map(|node| &node.id),
-            "region": node.map(|node| &node.region),
-            "first_picture_ms": first_picture.map(|ms| (ms * 10.0).round() / 10.0),
-            "screenshot": args.screenshot,
-            "profile": args.profile,
-            "saving": arrival.saving,
-            "reason": cbrowse_protocol::node::printable(&arrival.reason, 500),
-            "choice": args.explain.then(|| explained(journey)),
-        });
-        // Standard output stays empty on failure, and Ctrl-C is one to a program.
-        if stop.is_cancelled() {
-            return Err(Failure::interrupted().details(document));
-        }
-        globals.output.document(&document)?;
-    } else {
-        if let Some(ms) = first_picture.filter(|_| args.screenshot.is_some()) {
-            globals.output.note(format_args!("first picture after {ms:.0} ms"));
-        }
-        // After Ctrl-C there is none.
-        if let Some(path) = args.screenshot.as_ref().filter(|_| !stop.is_cancelled()) {
-            globals.output.note(format_args!("picture saved: {}", path.display()));
-        }
-        let after =
-            if arrival.saving { "; the node saves the profile, the next command takes it home" } else { "" };
-        // What this side ended needs no reason.
-        let ours = stop.is_cancelled() || args.screenshot.is_some();
-        let reason = cbrowse_protocol::node::printable(&arrival.reason, 500);
-        let reason = if ours { String::new() } else { format!(": {reason}") };
-        globals.output.note(format_args!("session ended{reason}{after}"));
-    }
-    if stop.is_cancelled() { Err(Failure::interrupted()) } else { Ok(()) }
 }
