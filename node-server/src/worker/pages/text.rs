@@ -30,3 +30,23 @@ pub(super) fn cut(text: &str, limit: usize) -> &str {
 pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_page_says_of_itself_is_cut_before_it_travels() {
+        let longest = format!("https://a.example/{}", "x".repeat(MAX_SHOWN_ADDRESS - 18));
+        assert_eq!(shown_address(&json!(longest)), longest);
+        assert_eq!(shown_address(&json!(format!("{longest}x"))), "https://a.example/");
+        assert!(
+            shown_address(&json!("data:".to_owned() + &"y".repeat(1 << 20))).len() <= MAX_SHOWN_ADDRESS + 1
+        );
+        // A cut never falls into a character.
+        assert_eq!(cut("aé", 2), "a");
+        assert_eq!(shortened(&json!("é".repeat(MAX_SHOWN_TEXT)), MAX_SHOWN_TEXT).len(), MAX_SHOWN_TEXT);
+    }
+}
