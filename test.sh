@@ -16,7 +16,7 @@ Usage: ./test.sh [--quick | --long]
 Installs what the tests need from Debian, then runs the checks and the tests, one after the other.
 
   --quick   formatting, lints, scripts and unit tests: no server, no browser, nothing installed
-  --long    also the tests marked as ignored, which take longer, and the benchmarks
+  --long    also the benchmarks
   --help    print this
 TEXT
 }
@@ -57,7 +57,6 @@ main() {
         step 'documentation tests' cargo test --workspace --doc --locked
     fi
     if [[ $extent == long ]]; then
-        step 'ignored tests' run_tests ignored
         step 'benchmarks' run_benchmarks
     fi
     summary
@@ -126,10 +125,8 @@ run_tests() {
     case $runner-$1 in
     nextest-unit) "${nextest[@]}" --lib --bins ;;
     nextest-all) "${nextest[@]}" ;;
-    nextest-ignored) "${nextest[@]}" --run-ignored only --no-tests pass ;;
     plain-unit) "${plain[@]}" --lib --bins ;;
     plain-all) "${plain[@]}" --lib --bins --tests ;;
-    plain-ignored) "${plain[@]}" --lib --bins --tests -- --ignored ;;
     esac
 }
 

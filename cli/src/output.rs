@@ -85,11 +85,6 @@ impl Output {
         self.format == Format::Json
     }
 
-    /// Whether notes and progress are unwanted.
-    pub fn is_quiet(&self) -> bool {
-        self.quiet
-    }
-
     /// Whether a person watches standard error, so that progress may be drawn there.
     pub fn draws_progress(&self) -> bool {
         !self.quiet && !self.is_json() && io::stderr().is_terminal()

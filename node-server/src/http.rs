@@ -21,6 +21,7 @@ use cbrowse_protocol::{
     api::{MAX_BODY_LENGTH, MAX_OBJECT_LENGTH, Problem},
     token::Scope,
 };
+use tokio_util::task::TaskTracker;
 
 use crate::{
     access::{Access, Principal},
@@ -50,6 +51,8 @@ pub struct App {
     pub load: LoadReader,
     /// Counters.
     pub metrics: Metrics,
+    /// Attached sockets, which outlive the requests that opened them.
+    pub sockets: TaskTracker,
 }
 
 /// All routes.

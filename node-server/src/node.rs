@@ -10,6 +10,7 @@ use cbrowse_protocol::{
     statement::SignedStatement,
 };
 use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     access::Access,
@@ -90,7 +91,8 @@ impl Node {
                 settings.data_dir.display()
             );
         }
-        let app = App { facts, access, table, objects, load: LoadReader::new(), metrics: Metrics::new() };
+        let (load, metrics, sockets) = (LoadReader::new(), Metrics::new(), TaskTracker::new());
+        let app = App { facts, access, table, objects, load, metrics, sockets };
         Ok(Self { app: Arc::new(app), identity, record })
     }
 }

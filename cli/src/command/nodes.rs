@@ -34,8 +34,3 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
         Command::Probe(args) => probe::run(args, globals).await,
     }
 }
-
-/// "1 node", "3 nodes".
-pub(super) fn counted(nodes: usize) -> String {
-    format!("{nodes} {}", if nodes == 1 { "node" } else { "nodes" })
-}

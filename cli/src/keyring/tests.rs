@@ -160,12 +160,15 @@ fn passphrases_are_one_line_of_sensible_length() {
 
 const INNER: &str = "CBROWSE_TEST_KEYRING_DIRECTORY";
 
-/// Runs [`inside_a_session_with_a_keyring`] on a bus of its own, with a real, unlocked gnome-keyring.
+/// Runs itself again on a bus of its own, with a real, unlocked gnome-keyring.
 #[test]
 fn a_real_secret_service_keeps_secrets() {
+    if let Some(directory) = std::env::var_os(INNER) {
+        return inside_a_session_with_a_keyring(&PathBuf::from(directory));
+    }
     let (directory, _) = world();
     let script = "echo -n test | gnome-keyring-daemon --unlock --components=secrets >/dev/null && \
-                  exec \"$0\" --exact --ignored --nocapture keyring::tests::inside_a_session_with_a_keyring";
+                  exec \"$0\" --exact --nocapture keyring::tests::a_real_secret_service_keeps_secrets";
     let output = Command::new("dbus-run-session")
         .args(["--", "sh", "-c", script])
         .arg(std::env::current_exe().expect("this program"))
@@ -183,11 +186,8 @@ fn a_real_secret_service_keeps_secrets() {
     assert!(text.contains("1 passed"), "{text}");
 }
 
-#[test]
-#[ignore = "run by the test above, inside a session of its own"]
-fn inside_a_session_with_a_keyring() {
-    let directory = PathBuf::from(std::env::var_os(INNER).expect("set by the test above"));
-    let paths = Paths::below(&directory);
+fn inside_a_session_with_a_keyring(directory: &Path) {
+    let paths = Paths::below(directory);
     let keyring = Keyring::open(&paths, PassphraseSource::new(None));
     assert_eq!(keyring.place(), Place::Keyring, "{:?}", keyring.service);
     assert_eq!(keyring.get(Secret::AccountKey).expect("never kept"), None);

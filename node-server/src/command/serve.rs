@@ -122,6 +122,9 @@ async fn drain(settings: &Settings, node: &Node, leave: &CancellationToken, regi
     let work = async {
         let deregistered = async { while registrations.join_next().await.is_some() {} };
         tokio::join!(deregistered, node.app.table.drain());
+        // Clients are told how their sessions ended before the process does.
+        node.app.sockets.close();
+        node.app.sockets.wait().await;
     };
     if tokio::time::timeout(settings.drain_deadline, work).await.is_err() {
         tracing::warn!("the drain took too long; what is left is cut off");

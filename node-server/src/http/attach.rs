@@ -64,7 +64,8 @@ pub async fn attach(
     };
     let begins = id == NEW;
     let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
+    let owner = app.clone();
+    owner.sockets.spawn(async move {
         if let Ok(upgraded) = upgrade.await {
             let config = WebSocketConfig::default()
                 .max_message_size(Some(MAX_CONTROL_LENGTH))

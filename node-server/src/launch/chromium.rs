@@ -87,38 +87,42 @@ fn version_in(text: &str) -> Option<&str> {
     text.split_whitespace().find(|word| word.contains('.') && major(word).is_some_and(|major| major >= 100))
 }
 
-/// Flags that every session gets. None comes from a caller.
+/// What makes every session's browser the same one, wherever its road leads. None comes from a caller.
+pub const FLAGS: [&str; 21] = [
+    "--ozone-platform=headless",
+    "--remote-debugging-pipe",
+    // Shared memory is then the session's own tmpfs.
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--password-store=basic",
+    "--use-mock-keychain",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-sync",
+    "--disable-breakpad",
+    "--disable-crash-reporter",
+    "--disable-quic",
+    "--metrics-recording-only",
+    "--no-pings",
+    "--disable-gpu",
+    "--hide-crash-restore-bubble",
+    // The last two load hidden pages of the address bar, which nobody sees here, at every start.
+    "--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider,AsyncDns,GlobalMediaControls,WebUIOmniboxPopup,WebUIOmniboxAimPopup",
+    "--window-size=1280,807",
+    "--lang=en-US",
+];
+/// What keeps it on the one road out of its room.
+const ROAD: [&str; 2] = [
+    "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
+    // Without this Chromium sends loopback and link-local around its proxy.
+    "--proxy-bypass-list=<-loopback>",
+];
+
+/// Flags that every session gets.
 fn flags(proxy_port: u16) -> Vec<String> {
-    let mut flags: Vec<String> = [
-        "--ozone-platform=headless",
-        "--remote-debugging-pipe",
-        // Shared memory is then the session's own tmpfs.
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--no-default-browser-check",
-        "--password-store=basic",
-        "--use-mock-keychain",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-default-apps",
-        "--disable-sync",
-        "--disable-breakpad",
-        "--disable-crash-reporter",
-        "--disable-quic",
-        "--metrics-recording-only",
-        "--no-pings",
-        "--disable-gpu",
-        "--hide-crash-restore-bubble",
-        // The last two load hidden pages of the address bar, which nobody sees here, at every start.
-        "--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider,AsyncDns,GlobalMediaControls,WebUIOmniboxPopup,WebUIOmniboxAimPopup",
-        "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
-        // Without this Chromium sends loopback and link-local around its proxy.
-        "--proxy-bypass-list=<-loopback>",
-        "--window-size=1280,807",
-        "--lang=en-US",
-    ]
-    .map(String::from)
-    .into();
+    let mut flags: Vec<String> = FLAGS.iter().chain(&ROAD).map(ToString::to_string).collect();
     flags.push(format!("--proxy-server=socks5://127.0.0.1:{proxy_port}"));
     flags.push(format!("--user-data-dir={DATA_DIRECTORY}"));
     flags

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use cbrowse_node::launch::chromium::FLAGS;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -30,33 +31,7 @@ const CALL_DEADLINE: Duration = Duration::from_secs(20);
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// Whom root becomes: Chromium's sandbox refuses root, and so do we.
 const NOBODY: u32 = 65534;
-/// The node's own flags, proxy and policy apart, so that the browser is the same and only the road differs.
-const FLAGS: [&str; 22] = [
-    "--ozone-platform=headless",
-    "--remote-debugging-pipe",
-    "--no-startup-window",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--no-default-browser-check",
-    "--password-store=basic",
-    "--use-mock-keychain",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-default-apps",
-    "--disable-sync",
-    "--disable-breakpad",
-    "--disable-crash-reporter",
-    "--disable-quic",
-    "--metrics-recording-only",
-    "--no-pings",
-    "--disable-gpu",
-    "--hide-crash-restore-bubble",
-    "--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider,AsyncDns,GlobalMediaControls,WebUIOmniboxPopup,WebUIOmniboxAimPopup",
-    "--window-size=1280,807",
-    "--lang=en-US",
-];
-
-/// A Chromium of our own.
+/// A Chromium of our own, with the node's own flags: the browser is the same, and only the road differs.
 pub struct Bare {
     child: Child,
     orders: ChildStdin,
@@ -77,7 +52,10 @@ impl Bare {
         let home = tempfile::Builder::new().prefix("cbrowse-bench-bare-").tempdir()?;
         let mut command = Command::new("/bin/sh");
         // Chromium reads its orders from descriptor 3 and answers on 4.
-        command.args(["-c", "exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null", "sh", CHROMIUM]).args(FLAGS);
+        command
+            .args(["-c", "exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null", "sh", CHROMIUM])
+            .args(FLAGS)
+            .arg("--no-startup-window");
         command.arg(format!("--user-data-dir={}", home.path().join("data").display()));
         command.env_clear().env("HOME", home.path()).env("TMPDIR", home.path());
         command.env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8").current_dir(home.path());

@@ -47,7 +47,7 @@ pub(super) fn show_choice(args: &Args, globals: &Globals, journey: &Journey<'_>,
         let ms = surveyed.report.elapsed.as_millis();
         output.note(format_args!(
             "{}, {eligible} eligible, measured in {ms} ms",
-            nodes::counted(surveyed.report.nodes.len())
+            count(surveyed.report.nodes.len() as u64, "node")
         ));
         output.note(format_args!(
             "{} {} in {}",

@@ -16,6 +16,7 @@ use crate::{
     select::{self, Choice, Constraints, Strategy, draw::SystemDice},
     settings::duration::parse_duration,
     survey,
+    words::count,
 };
 
 /// Nodes asked over TLS at most: each costs its node a handshake.
@@ -196,7 +197,7 @@ fn verdict(node: &Probed, choice: &Choice, index: usize) -> String {
 }
 
 fn explain(output: &Output, report: &Report, choice: &Choice, strategy: Strategy, elapsed: Duration) {
-    let took = format!("{} in {:.2} s", super::counted(report.nodes.len()), elapsed.as_secs_f64());
+    let took = format!("{} in {:.2} s", count(report.nodes.len() as u64, "node"), elapsed.as_secs_f64());
     match select::explain(&report.nodes, choice, strategy) {
         Some(sentence) => output.note(format_args!("\n* {sentence}. {took}.")),
         None => output.note(format_args!("\nNo node is eligible. {took}.")),
