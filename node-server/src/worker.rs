@@ -190,7 +190,7 @@ impl Life<'_> {
         let restores = profile.is_some() && keep_open_tabs(&start);
         let mut browser = match warm {
             Some(browser) => browser,
-            None => self.start_browser(proxy_port, restores).await?,
+            None => self.start_browser(proxy_port, chromium::DATA_DIRECTORY, restores).await?,
         };
         let first = match browser.blank.take() {
             Some(blank) => FirstTab::Blank(blank),
@@ -215,8 +215,8 @@ impl Life<'_> {
     }
 
     /// Starts Chromium and waits until it takes orders.
-    async fn start_browser(&self, proxy_port: u16, restores: bool) -> anyhow::Result<Running> {
-        let browser = chromium::start(&self.options.chromium, proxy_port, restores)?;
+    async fn start_browser(&self, proxy_port: u16, data: &str, restores: bool) -> anyhow::Result<Running> {
+        let browser = chromium::start(&self.options.chromium, proxy_port, data, restores)?;
         let (tools, pump, events) = devtools::connect(browser.orders, browser.answers)?;
         tools.call("", "Browser.getVersion", serde_json::json!({})).await.context("start Chromium")?;
         Ok(Running { child: browser.child, tools, events, blank: None, _pump: pump })
@@ -231,7 +231,7 @@ impl Life<'_> {
 
     /// With a window and a blank tab: making the first window is most of what is left of a start.
     async fn warm_browser(&self, proxy_port: u16) -> anyhow::Result<Running> {
-        let mut browser = self.start_browser(proxy_port, false).await?;
+        let mut browser = self.start_browser(proxy_port, chromium::WAITING_DIRECTORY, false).await?;
         let blank = serde_json::json!({ "url": "about:blank" });
         let tab = browser.tools.call("", "Target.createTarget", blank).await.context("open the first tab")?;
         browser.blank = tab["targetId"].as_str().map(str::to_owned);
@@ -283,11 +283,11 @@ struct Running {
     _pump: devtools::Pump,
 }
 
-/// Ends the browser that waited, and what it wrote: the profile's directory must be fresh.
+/// Ends the browser that waited, and gives back what it wrote.
 async fn end_unused(warm: Option<Running>) -> Option<Running> {
     if let Some(mut browser) = warm {
         let _ = browser.child.kill().await;
-        let _ = std::fs::remove_dir_all(chromium::DATA_DIRECTORY);
+        let _ = std::fs::remove_dir_all(chromium::WAITING_DIRECTORY);
     }
     None
 }

@@ -24,6 +24,9 @@ const PLACES: [&str; 6] = [
 const VERSION_DEADLINE: Duration = Duration::from_secs(20);
 /// Where the session's data lives in the room.
 pub const DATA_DIRECTORY: &str = "/home/user/data";
+/// Where a browser that was started before there is a session keeps its data. Never the session's own directory: a browser
+/// that is put aside may still be ending, and write, when the next one starts.
+pub const WAITING_DIRECTORY: &str = "/home/user/waiting";
 /// What a new tab shows when a page opens one without an address.
 pub const NEW_TAB: &str = "about:blank#new-tab";
 
@@ -121,10 +124,10 @@ const ROAD: [&str; 2] = [
 ];
 
 /// Flags that every session gets.
-fn flags(proxy_port: u16) -> Vec<String> {
+fn flags(proxy_port: u16, data: &str) -> Vec<String> {
     let mut flags: Vec<String> = FLAGS.iter().chain(&ROAD).map(ToString::to_string).collect();
     flags.push(format!("--proxy-server=socks5://127.0.0.1:{proxy_port}"));
-    flags.push(format!("--user-data-dir={DATA_DIRECTORY}"));
+    flags.push(format!("--user-data-dir={data}"));
     flags
 }
 
@@ -165,17 +168,17 @@ pub struct Browser {
 }
 
 /// Starts Chromium in the room; with `restores`, it opens the profile's last tabs. Called from inside, as process 1.
-pub fn start(binary: &Path, proxy_port: u16, restores: bool) -> Result<Browser, BrowserError> {
+pub fn start(binary: &Path, proxy_port: u16, data: &str, restores: bool) -> Result<Browser, BrowserError> {
     let spawn_error = |source: std::io::Error| BrowserError::Spawn { path: binary.to_owned(), source };
     let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|error| spawn_error(error.into()));
     let (orders_read, orders) = pipe()?;
     let (answers, answers_write) = pipe()?;
-    for directory in ["tmp", "data", ".config", ".cache"] {
+    for directory in ["tmp", ".config", ".cache"] {
         std::fs::create_dir_all(Path::new(namespace::HOME).join(directory)).map_err(spawn_error)?;
     }
     let mut command = Command::new(binary);
     command
-        .args(flags(proxy_port))
+        .args(flags(proxy_port, data))
         // A first window only where the profile's tabs come back in it; otherwise tabs are ordered over the pipe.
         .args((!restores).then_some("--no-startup-window"))
         .env_clear()
@@ -209,7 +212,7 @@ mod tests {
 
     #[test]
     fn no_flag_opens_a_port_or_weakens_the_sandbox() {
-        let flags = flags(1080);
+        let flags = flags(1080, DATA_DIRECTORY);
         let forbidden = [
             "--remote-debugging-port",
             "--remote-debugging-address",
