@@ -91,8 +91,18 @@ fn failed(what: &str, error: &dyn std::fmt::Display) -> Failure {
 struct Facts {
     chosen: NodeId,
     first_picture: Duration,
+    /// The node of the second visit; not always that of the first.
+    killed: NodeId,
     moved_to: NodeId,
     moved_in: Duration,
+    sealed_bytes: u64,
+}
+
+/// What the second visit came to.
+struct Return {
+    killed: NodeId,
+    moved_in: Duration,
+    moved_to: NodeId,
     sealed_bytes: u64,
 }
 
@@ -100,7 +110,7 @@ impl Facts {
     fn to_json(&self, pictures: &Path, elapsed: Duration) -> serde_json::Value {
         let ms = |duration: Duration| (duration.as_secs_f64() * 1e4).round() / 10.0;
         serde_json::json!({
-            "node": self.chosen, "first_picture_ms": ms(self.first_picture), "moved_to": self.moved_to,
+            "node": self.chosen, "first_picture_ms": ms(self.first_picture), "killed": self.killed, "moved_to": self.moved_to,
             "moved_ms": ms(self.moved_in), "sealed_bytes": self.sealed_bytes, "pictures": pictures, "elapsed_ms": ms(elapsed),
         })
     }
@@ -162,8 +172,8 @@ impl<'a> Stage<'a> {
 
     async fn play(&self, pictures: &Path) -> Result<Facts, Failure> {
         let (first_picture, chosen) = self.first_visit(&pictures.join("1-first-visit.png")).await?;
-        let (moved_in, moved_to, sealed_bytes) = self.second_visit(pictures).await?;
-        Ok(Facts { chosen, first_picture, moved_to, moved_in, sealed_bytes })
+        let Return { killed, moved_in, moved_to, sealed_bytes } = self.second_visit(pictures).await?;
+        Ok(Facts { chosen, first_picture, killed, moved_to, moved_in, sealed_bytes })
     }
 
     async fn journey(&self) -> Result<Journey<'_>, Failure> {
@@ -218,7 +228,7 @@ impl<'a> Stage<'a> {
     }
 
     /// The profile travels; its node dies; the session goes on elsewhere.
-    async fn second_visit(&self, pictures: &Path) -> Result<(Duration, NodeId, u64), Failure> {
+    async fn second_visit(&self, pictures: &Path) -> Result<Return, Failure> {
         let mut journey = self.journey().await?;
         let attachment = journey.begin().await?;
         let node = attachment.node.clone();
@@ -241,7 +251,7 @@ impl<'a> Stage<'a> {
         let (moved_in, moved_to) = moved?;
         // The save of the second visit is real, and is taken home like any other.
         let _already_reported = journey.settle(SAVE_PATIENCE).await;
-        Ok((moved_in, moved_to, sent.bytes))
+        Ok(Return { killed: node, moved_in, moved_to, sealed_bytes: sent.bytes })
     }
 
     async fn lose_node(

@@ -139,7 +139,7 @@ async fn the_demonstration_runs_and_leaves_nothing_but_pictures() {
     let everything = until_browsing(running.pid()).await;
     let ended = running.end().await;
     let facts = ended.document();
-    assert_ne!(facts["node"], facts["moved_to"], "{facts}");
+    assert_ne!(facts["killed"], facts["moved_to"], "{facts}");
     for figure in ["first_picture_ms", "moved_ms", "sealed_bytes", "elapsed_ms"] {
         assert!(facts[figure].as_f64().is_some_and(|value| value > 0.0), "{figure} of {facts}");
     }
