@@ -4,7 +4,7 @@ pub mod cache;
 
 use std::str::FromStr as _;
 
-use cbrowse_registry::{Catalog, CatalogError, CatalogUri, Environment, Listing, list_all};
+use cbrowse_registry::{Catalog, CatalogError, CatalogUri, Listing, Options, list_all};
 use serde_json::json;
 
 use self::cache::{Cache, CachedCatalog};
@@ -62,9 +62,9 @@ pub async fn discover(globals: &Globals) -> Result<Listing, Failure> {
 }
 
 fn open_all(uris: &[CatalogUri], cache: &Cache) -> Result<Vec<Box<dyn Catalog>>, Failure> {
-    let environment = Environment::of_process();
+    let options = Options::of_process();
     let open = |uri| {
-        let catalog = cbrowse_registry::open(uri, &environment)
+        let catalog = cbrowse_registry::open(uri, &options)
             .map_err(|error| Failure::new(Exit::Configuration, "invalid_catalog", error.to_string()))?;
         Ok(Box::new(CachedCatalog::new(catalog, cache.clone())) as Box<dyn Catalog>)
     };

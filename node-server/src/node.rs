@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use cbrowse_protocol::{
     id::NodeId,
     identity::{IdentityKey, SigningKey},
-    node::NodeRecord,
+    node::{Health, NodeRecord},
     statement::SignedStatement,
 };
 use tokio::net::TcpListener;
@@ -158,6 +158,7 @@ fn record(settings: &Settings, local: SocketAddr, facts: &Facts) -> NodeRecord {
         browser_version: facts.browser_version.clone(),
         identity: Some(facts.identity),
         statement: facts.statement.clone(),
+        health: Health::Passing,
         meta: std::collections::BTreeMap::new(),
     }
 }

@@ -292,7 +292,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let cache = Cache::new(directory.path().to_owned());
         list(&cache, Ok(listing())).await.expect("stored");
-        let cause = Cause::Refused { status: 403, message: "ACL not found".into() };
+        let cause =
+            Cause::Refused { status: 403, message: "ACL not found".into(), token: "CONSUL_HTTP_TOKEN" };
         let refused = CatalogError::One { catalog: uri().to_string(), cause };
         assert_eq!(list(&cache, Err(refused.clone())).await, Err(refused));
     }

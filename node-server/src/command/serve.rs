@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use cbrowse_registry::{Check, Environment, open_registry, stay_registered};
+use cbrowse_registry::{Check, Options, open_registry, stay_registered};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -93,14 +93,14 @@ fn announce_on_stdout(node: &Node, local: std::net::SocketAddr) {
 }
 
 fn register(settings: &Settings, node: &Node, leave: &CancellationToken) -> anyhow::Result<JoinSet<()>> {
-    let environment = Environment::of_process();
+    let options = Options::of_process();
     let check = match settings.check {
         CheckKind::Https => Check::Https,
         CheckKind::Ttl => Check::Heartbeat(HEARTBEAT),
     };
     let mut tasks = JoinSet::new();
     for uri in &settings.register {
-        let registry = open_registry(uri, &environment).with_context(|| format!("register in {uri}"))?;
+        let registry = open_registry(uri, &options).with_context(|| format!("register in {uri}"))?;
         let (record, leave, uri) = (node.record.clone(), leave.clone(), uri.clone());
         tasks.spawn(async move {
             let (_sender, records) = watch::channel(record);

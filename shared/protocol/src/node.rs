@@ -1,6 +1,6 @@
 //! What a registry says about a node. Static facts only; load is asked of the node itself.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -55,9 +55,48 @@ pub struct NodeRecord {
     /// The fleet's word about that identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement: Option<SignedStatement>,
+    /// What the registry's health check last said.
+    #[serde(default)]
+    pub health: Health,
     /// Whatever else the registry holds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub meta: BTreeMap<String, String>,
+}
+
+/// A node's health as registries tell it, best first. Catalogs without health checks list everything as passing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Serves.
+    #[default]
+    Passing,
+    /// Serves, but is short of something; chosen after the others.
+    Warning,
+    /// Does not serve, or is in maintenance.
+    Critical,
+}
+
+impl Health {
+    /// All of them, best first.
+    pub const ALL: [Self; 3] = [Self::Passing, Self::Warning, Self::Critical];
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Passing => "passing",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        })
+    }
+}
+
+impl FromStr for Health {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|health| health.to_string() == text);
+        found.ok_or_else(|| format!("{text:?} is not a health (passing, warning or critical)"))
+    }
 }
 
 fn one() -> u16 {

@@ -9,7 +9,6 @@
 //! ```
 
 mod agent;
-mod answer;
 mod entry;
 mod registration;
 mod watch;
@@ -18,14 +17,15 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 
-use self::{agent::Agent, answer::Answer};
+use self::agent::Agent;
 use crate::{
     catalog::{Catalog, ChangeStream, Listing},
-    environment::Environment,
     error::{CatalogError, Cause},
+    http::Answer,
+    options::Options,
     reach::Reach,
     screen::screen,
-    uri::{CatalogUri, ConsulUri},
+    uri::{CatalogUri, Consistency, ConsulUri},
 };
 
 pub(crate) use registration::ConsulRegistry;
@@ -44,9 +44,10 @@ pub(crate) struct ConsulCatalog {
 
 impl ConsulCatalog {
     /// Reads what the environment says; connects to nothing yet.
-    pub(crate) fn new(uri: &ConsulUri, environment: &Environment) -> Result<Self, Cause> {
+    pub(crate) fn new(uri: &ConsulUri, options: &Options) -> Result<Self, Cause> {
+        let meter = options.figures.meter(uri);
         Ok(Self {
-            agent: Arc::new(Agent::new(uri, environment)?),
+            agent: Arc::new(Agent::new(uri, &options.environment, meter)?),
             settings: Arc::new(uri.clone()),
             uri: Arc::new(CatalogUri::Consul(uri.clone())),
         })
@@ -55,8 +56,12 @@ impl ConsulCatalog {
     fn path(&self) -> String {
         let datacenter =
             self.settings.datacenter.as_ref().map_or(String::new(), |name| format!("&dc={name}"));
-        let stale = if self.settings.stale { "&stale" } else { "" };
-        format!("/v1/health/service/{}?passing=1{datacenter}{stale}", self.settings.service)
+        let consistency = match self.settings.consistency {
+            Consistency::Default => "",
+            Consistency::Stale => "&stale",
+            Consistency::Consistent => "&consistent",
+        };
+        format!("/v1/health/service/{}?passing=1{datacenter}{consistency}", self.settings.service)
     }
 
     async fn list_now(&self) -> Result<Listing, Cause> {
@@ -77,7 +82,7 @@ impl ConsulCatalog {
         };
         let mut listing = screen(candidates, reach);
         listing.warnings.extend(self.agent.warnings().iter().cloned());
-        if answer.filtered_by_acls {
+        if answer.header("X-Consul-Results-Filtered-By-ACLs") == Some("true") {
             listing.warnings.push(
                 "the token's policy hides some nodes (X-Consul-Results-Filtered-By-ACLs); \
                  give it service:read and node:read"

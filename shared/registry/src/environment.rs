@@ -1,16 +1,50 @@
-//! What Consul's own tools read from the environment, taken once, so that nothing below asks the process again.
+//! What the registries' own tools read from the environment, taken once, so that nothing below asks the process again.
 
 use std::{collections::BTreeMap, fmt};
 
+use crate::error::Cause;
+
 /// Variables that the adapters honour; everything else stays out.
-const HONOURED: [&str; 6] = [
+const HONOURED: [&str; 28] = [
+    // https://developer.hashicorp.com/consul/commands#environment-variables
     "CONSUL_HTTP_ADDR",
     "CONSUL_HTTP_TOKEN",
     "CONSUL_HTTP_TOKEN_FILE",
+    "CONSUL_HTTP_AUTH",
     "CONSUL_HTTP_SSL",
     "CONSUL_HTTP_SSL_VERIFY",
     "CONSUL_CACERT",
+    "CONSUL_CAPATH",
+    "CONSUL_CLIENT_CERT",
+    "CONSUL_CLIENT_KEY",
+    "CONSUL_TLS_SERVER_NAME",
+    "CONSUL_NAMESPACE",
+    "CONSUL_PARTITION",
+    // Every flag of etcdctl has one.
+    "ETCDCTL_ENDPOINTS",
+    "ETCDCTL_USER",
+    "ETCDCTL_PASSWORD",
+    "ETCDCTL_CACERT",
+    "ETCDCTL_CERT",
+    "ETCDCTL_KEY",
+    "ETCDCTL_INSECURE_TRANSPORT",
+    "ETCDCTL_INSECURE_SKIP_TLS_VERIFY",
+    // Nacos has no tool of its own that reads any.
+    "NACOS_USERNAME",
+    "NACOS_PASSWORD",
+    "NACOS_CACERT",
+    "NACOS_CERT",
+    "NACOS_KEY",
+    "NACOS_SSL",
+    "NACOS_SSL_VERIFY",
 ];
+
+/// A variable and its value, so that an error can name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Named<'a> {
+    pub(crate) variable: &'static str,
+    pub(crate) value: &'a str,
+}
 
 /// The registries' variables. Holds a token, so it prints names only.
 #[derive(Clone, Default)]
@@ -37,6 +71,22 @@ impl Environment {
     /// A variable's value; an empty one counts as absent, as with Consul's tools.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// A variable that is set.
+    pub(crate) fn named(&self, variable: &'static str) -> Option<Named<'_>> {
+        self.get(variable).map(|value| Named { variable, value })
+    }
+
+    /// A variable that is on or off.
+    pub(crate) fn switch(&self, name: &str) -> Result<Option<bool>, Cause> {
+        match self.get(name) {
+            None => Ok(None),
+            // What Go's strconv.ParseBool takes, as the registries' own tools do.
+            Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(Some(true)),
+            Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(Some(false)),
+            Some(other) => Err(Cause::Settings(format!("{name} is {other:?}; true or false is expected"))),
+        }
     }
 }
 

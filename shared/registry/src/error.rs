@@ -34,20 +34,25 @@ pub enum Cause {
     #[error("cannot be reached ({0}); check the address and that the registry runs")]
     Unreachable(String),
     /// TLS could not be agreed on, mostly because of the certificate.
-    #[error("TLS failed ({0}); name the registry's own authority in CONSUL_CACERT, or check the address")]
-    Tls(String),
+    #[error("TLS failed ({message}); name the registry's own authority in {authority}, or check the address")]
+    Tls {
+        /// What the library said.
+        message: String,
+        /// The variable that names the authority's certificates.
+        authority: &'static str,
+    },
     /// No complete answer in time.
     #[error("no answer within {} s; check the address, or ask a nearer registry", .0.as_secs_f32())]
     Deadline(Duration),
     /// The registry does not let us: 401 or 403.
-    #[error(
-        "refused with status {status} ({message}); check CONSUL_HTTP_TOKEN and that its policy covers the service"
-    )]
+    #[error("refused with status {status} ({message}); check {token} and that its policy covers the service")]
     Refused {
         /// HTTP status.
         status: u16,
         /// What the registry said.
         message: String,
+        /// The variable that holds the token or the user.
+        token: &'static str,
     },
     /// Another answer than the one asked for.
     #[error("answered with status {status} ({message})")]
@@ -103,6 +108,24 @@ impl Cause {
         }
     }
 
+    /// One word for counters; stable.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Uri(_) => "uri",
+            Self::Settings(_) => "settings",
+            Self::Unreachable(_) => "unreachable",
+            Self::Tls { .. } => "tls",
+            Self::Deadline(_) => "deadline",
+            Self::Refused { .. } => "refused",
+            Self::Status { .. } => "status",
+            Self::Malformed(_) => "malformed",
+            Self::TooLarge { .. } => "too_large",
+            Self::DoesNotExist(_) => "does_not_exist",
+            Self::Io(_) => "io",
+            Self::Syntax { .. } => "syntax",
+        }
+    }
+
     pub(crate) fn of(self, catalog: &impl ToString) -> CatalogError {
         CatalogError::One { catalog: catalog.to_string(), cause: self }
     }
@@ -152,7 +175,7 @@ mod tests {
         assert!(status(500) && status(503) && status(429));
         assert!(!status(400) && !status(404) && !status(499));
         assert!(Cause::Unreachable(String::new()).is_transient());
-        assert!(!Cause::Refused { status: 403, message: String::new() }.is_transient());
+        assert!(!Cause::Refused { status: 403, message: String::new(), token: "T" }.is_transient());
     }
 
     #[test]

@@ -2,7 +2,11 @@
 
 mod parse;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::io::AsyncReadExt as _;
@@ -11,6 +15,8 @@ use crate::{
     catalog::{Catalog, ChangeStream, Listing},
     changes::poll,
     error::{CatalogError, Cause},
+    figures::Meter,
+    options::Options,
     reach::Reach,
     screen::screen,
     uri::CatalogUri,
@@ -27,11 +33,13 @@ const READ_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(crate) struct FileCatalog {
     uri: Arc<CatalogUri>,
+    meter: Meter,
 }
 
 impl FileCatalog {
-    pub(crate) fn new(path: &Path) -> Self {
-        Self { uri: Arc::new(CatalogUri::File(path.to_owned())) }
+    pub(crate) fn new(path: &Path, options: &Options) -> Self {
+        let uri = CatalogUri::File(path.to_owned());
+        Self { meter: options.figures.meter(&uri), uri: Arc::new(uri) }
     }
 
     async fn read(&self) -> Result<Listing, CatalogError> {
@@ -41,8 +49,14 @@ impl FileCatalog {
             let candidates = parse::candidates(path, &text)?;
             Ok(screen(candidates, Reach::Anything))
         };
+        let started = Instant::now();
         let result = tokio::time::timeout(READ_DEADLINE, reading).await;
-        result.unwrap_or(Err(Cause::Deadline(READ_DEADLINE))).map_err(|cause| cause.of(&self.uri))
+        let result = result.unwrap_or(Err(Cause::Deadline(READ_DEADLINE)));
+        match &result {
+            Ok(_) => self.meter.answered(Some(started.elapsed())),
+            Err(cause) => self.meter.failed(cause),
+        }
+        result.map_err(|cause| cause.of(&self.uri))
     }
 }
 
@@ -59,7 +73,11 @@ impl Catalog for FileCatalog {
         let catalog = self.clone();
         poll(move || {
             let catalog = catalog.clone();
-            async move { Ok((catalog.read().await?, POLL_INTERVAL)) }
+            async move {
+                let listing = catalog.read().await?;
+                catalog.meter.heard();
+                Ok((listing, POLL_INTERVAL))
+            }
         })
     }
 }

@@ -3,9 +3,10 @@
 use crate::{
     catalog::Catalog,
     consul::{ConsulCatalog, ConsulRegistry},
-    environment::Environment,
     error::{CatalogError, Cause, RegistryError},
     file::FileCatalog,
+    narrow::Narrowed,
+    options::Options,
     registry::Registry,
     srv::SrvCatalog,
     uri::CatalogUri,
@@ -13,28 +14,32 @@ use crate::{
 
 /// Opens a catalog for reading. Connects to nothing yet, so an error is one of settings, never of the network.
 /// [`CatalogUri::Local`] is not a registry: whoever starts the private node knows it already.
-pub fn open(uri: &CatalogUri, environment: &Environment) -> Result<Box<dyn Catalog>, CatalogError> {
+pub fn open(uri: &CatalogUri, options: &Options) -> Result<Box<dyn Catalog>, CatalogError> {
     let opened: Result<Box<dyn Catalog>, Cause> = match uri {
         CatalogUri::Consul(consul) => {
-            ConsulCatalog::new(consul, environment).map(|catalog| Box::new(catalog) as _)
+            ConsulCatalog::new(consul, options).map(|catalog| Box::new(catalog) as _)
         }
-        CatalogUri::Srv(srv) => SrvCatalog::new(srv).map(|catalog| Box::new(catalog) as _),
-        CatalogUri::File(path) => Ok(Box::new(FileCatalog::new(path))),
+        CatalogUri::Srv(srv) => SrvCatalog::new(srv, options).map(|catalog| Box::new(catalog) as _),
+        CatalogUri::File(path) => Ok(Box::new(FileCatalog::new(path, options))),
+        CatalogUri::Etcd(_) | CatalogUri::Nacos(_) => {
+            Err(Cause::Settings("this registry is not in this version yet".into()))
+        }
         CatalogUri::Local => Err(Cause::Settings(
             "local: names a private node that cbrowse connect starts, not a registry".into(),
         )),
     };
-    opened.map_err(|cause| cause.of(uri))
+    let catalog = opened.map_err(|cause| cause.of(uri))?;
+    Ok(Box::new(Narrowed::new(catalog, options.query.clone(), options.figures.meter(uri))))
 }
 
 /// Opens a registry for writing. Connects to nothing yet.
-pub fn open_registry(
-    uri: &CatalogUri,
-    environment: &Environment,
-) -> Result<Box<dyn Registry>, RegistryError> {
+pub fn open_registry(uri: &CatalogUri, options: &Options) -> Result<Box<dyn Registry>, RegistryError> {
     let opened: Result<Box<dyn Registry>, Cause> = match uri {
         CatalogUri::Consul(consul) => {
-            ConsulRegistry::new(consul, environment).map(|registry| Box::new(registry) as _)
+            ConsulRegistry::new(consul, options).map(|registry| Box::new(registry) as _)
+        }
+        CatalogUri::Etcd(_) | CatalogUri::Nacos(_) => {
+            Err(Cause::Settings("this registry is not in this version yet".into()))
         }
         CatalogUri::Srv(_) | CatalogUri::File(_) | CatalogUri::Local => {
             Err(Cause::Settings("a node cannot register there; for example consul://127.0.0.1:8500".into()))
@@ -49,17 +54,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_opened_says_why() {
-        let environment = Environment::default();
-        assert!(open(&CatalogUri::Local, &environment).is_err());
+        let options = Options::default();
+        assert!(open(&CatalogUri::Local, &options).is_err());
         for uri in ["consul://", "dns+srv://x.example?server=127.0.0.1:1", "file:x"] {
             let uri: CatalogUri = uri.parse().expect(uri);
-            assert_eq!(open(&uri, &environment).expect("opens").uri(), &uri);
+            assert_eq!(open(&uri, &options).expect("opens").uri(), &uri);
         }
         for (uri, writable) in
             [("consul://", true), ("dns+srv://x.example", false), ("file:x", false), ("local:", false)]
         {
             let uri: CatalogUri = uri.parse().expect(uri);
-            assert_eq!(open_registry(&uri, &environment).is_ok(), writable, "{uri}");
+            assert_eq!(open_registry(&uri, &options).is_ok(), writable, "{uri}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cbrowse_protocol::node::NodeRecord;
 use futures_util::future::BoxFuture;
 
-use crate::error::RegistryError;
+use crate::{error::RegistryError, figures::Meter};
 
 /// How a registry finds out that a node no longer serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,12 +13,21 @@ pub enum Check {
     /// The registry asks `https://address:port/health`. It cannot verify the certificate, which the node's own
     /// identity signs; clients do. Registries without health checks of their own use heartbeats instead.
     Https,
+    /// The same without TLS, for what a front or a registrar answers for.
+    Http,
+    /// The registry connects to `address:port`.
+    Tcp,
+    /// The registry asks `grpc.health.v1.Health/Check` over TLS.
+    Grpc,
     /// The node says that it lives, see [`Registration::keep_alive`]; silence for this long means that it does not.
     Heartbeat(Duration),
 }
 
 /// A registry that nodes may write to.
 pub trait Registry: Send + Sync {
+    /// Where its requests are counted.
+    fn meter(&self) -> &Meter;
+
     /// Puts `record` in the catalog, replacing an entry of the same id.
     fn register<'a>(
         &'a self,
@@ -32,10 +41,12 @@ pub trait Registration: Send + Sync {
     /// How often [`Registration::keep_alive`] is due.
     fn interval(&self) -> Duration;
 
-    /// Says that the node lives, and registers again if the registry has forgotten it.
+    /// Says that the node lives, with the health of the record last given, and registers again if the registry has
+    /// forgotten it.
     fn keep_alive(&mut self) -> BoxFuture<'_, Result<Kept, RegistryError>>;
 
-    /// Replaces the record (of the same id) without a gap: at no time is the node absent from the catalog.
+    /// Replaces the record (of the same id) without a gap: at no time is the node absent from the catalog. Where only
+    /// its health differs, nothing but that is written. A registry that checks nodes by itself ignores the health.
     fn update<'a>(&'a mut self, record: &'a NodeRecord) -> BoxFuture<'a, Result<(), RegistryError>>;
 
     /// Removes the entry. An entry that is already gone is no error.

@@ -7,7 +7,10 @@
 mod answer;
 mod lookup;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 
@@ -16,6 +19,8 @@ use crate::{
     catalog::{Catalog, ChangeStream, Listing},
     changes::poll,
     error::{CatalogError, Cause},
+    figures::Meter,
+    options::Options,
     reach::Reach,
     retry::spread,
     screen::screen,
@@ -38,21 +43,29 @@ pub(crate) struct SrvCatalog {
     lookups: Arc<Lookups>,
     settings: Arc<SrvUri>,
     uri: Arc<CatalogUri>,
+    meter: Meter,
 }
 
 impl SrvCatalog {
     /// Reads the system's resolver settings unless a server is given; asks nothing yet.
-    pub(crate) fn new(uri: &SrvUri) -> Result<Self, Cause> {
+    pub(crate) fn new(uri: &SrvUri, options: &Options) -> Result<Self, Cause> {
         Ok(Self {
             lookups: Arc::new(Lookups::new(uri.server)?),
             settings: Arc::new(uri.clone()),
             uri: Arc::new(CatalogUri::Srv(uri.clone())),
+            meter: options.figures.meter(uri),
         })
     }
 
     async fn ask(&self) -> Result<(Listing, Duration), CatalogError> {
+        let started = Instant::now();
         let asking = tokio::time::timeout(LIST_DEADLINE, self.ask_at_leisure());
-        asking.await.unwrap_or(Err(Cause::Deadline(LIST_DEADLINE))).map_err(|cause| cause.of(&self.uri))
+        let answer = asking.await.unwrap_or(Err(Cause::Deadline(LIST_DEADLINE)));
+        match &answer {
+            Ok(_) => self.meter.answered(Some(started.elapsed())),
+            Err(cause) => self.meter.failed(cause),
+        }
+        answer.map_err(|cause| cause.of(&self.uri))
     }
 
     async fn ask_at_leisure(&self) -> Result<(Listing, Duration), Cause> {
@@ -99,7 +112,11 @@ impl Catalog for SrvCatalog {
         let catalog = self.clone();
         poll(move || {
             let catalog = catalog.clone();
-            async move { catalog.ask().await }
+            async move {
+                let answer = catalog.ask().await?;
+                catalog.meter.heard();
+                Ok(answer)
+            }
         })
     }
 }

@@ -46,7 +46,10 @@ pub async fn stay_registered(
         }
     }
     match registration {
-        Some(mut registration) => registration.deregister().await,
+        Some(mut registration) => {
+            registry.meter().registered(false);
+            registration.deregister().await
+        }
         None => Ok(()),
     }
 }
@@ -61,6 +64,7 @@ async fn step(
     let Some(held) = registration else {
         let record = records.borrow_and_update().clone();
         let held = registration.insert(registry.register(&record, check).await?);
+        registry.meter().registered(true);
         info!(node = %record.id, "registered");
         return Ok(held.interval());
     };

@@ -1,107 +1,89 @@
-//! One agent's HTTP API: where it is, how it is spoken to, and never where its token shows.
+//! One agent's HTTP API, or several agents': where they are, and how they are spoken to.
 
-use std::{error::Error as _, fmt, time::Duration};
+use std::time::Duration;
 
-use reqwest::{Certificate, Client, Method, RequestBuilder, header::HeaderValue, redirect};
-use serde::Serialize;
+use reqwest::{
+    Method,
+    header::{HeaderName, HeaderValue},
+};
+use serde_json::Value;
 
-use super::answer::{Answer, read};
 use crate::{
     environment::Environment,
-    error::{Cause, root_cause},
+    error::Cause,
+    figures::Meter,
+    http::{Answer, Question, Tls, Transport, Words, file},
     uri::{Authority, CONSUL_PORT, ConsulUri, authority},
 };
 
-/// Longest wait for a connection; a dead host should not use up the whole deadline of an answer.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
-/// Largest token file or certificate bundle in bytes that is read.
-const MAX_FILE_LENGTH: u64 = 4 << 20;
+const WORDS: Words = Words { token: "CONSUL_HTTP_TOKEN", authority: "CONSUL_CACERT" };
 
-/// How to speak to one agent.
+/// How to speak to the agents.
+#[derive(Debug)]
 pub(super) struct Agent {
-    base: String,
+    transport: Transport,
     token: Option<HeaderValue>,
-    client: Client,
-    warnings: Vec<String>,
 }
 
 impl Agent {
-    /// Takes the address from `uri`, else from `CONSUL_HTTP_ADDR`; TLS and token from the environment.
-    pub(super) fn new(uri: &ConsulUri, environment: &Environment) -> Result<Self, Cause> {
-        let (scheme, agent) = match &uri.agent {
-            Some(agent) => (None, agent.clone()),
-            None => address(environment)?,
+    /// Takes the addresses from `uri`, else from `CONSUL_HTTP_ADDR`; TLS and token from the environment.
+    pub(super) fn new(uri: &ConsulUri, environment: &Environment, meter: Meter) -> Result<Self, Cause> {
+        let (scheme, agents) = match &*uri.agents {
+            [] => address(environment).map(|(scheme, agent)| (scheme, vec![agent]))?,
+            agents => (None, agents.to_vec()),
         };
-        let ssl = match scheme {
+        let is_on = match scheme {
             _ if uri.ssl => true,
             Some(scheme) => scheme == Scheme::Https,
-            None => switch(environment, "CONSUL_HTTP_SSL")?.unwrap_or(false),
+            None => environment.switch("CONSUL_HTTP_SSL")?.unwrap_or(false),
         };
-        let mut warnings = Vec::new();
-        let client = client(ssl, environment, &mut warnings)?;
-        let base = format!("{}://{agent}", if ssl { "https" } else { "http" });
-        Ok(Self { base, token: token(environment)?, client, warnings })
+        let unverified = is_on && environment.switch("CONSUL_HTTP_SSL_VERIFY")? == Some(false);
+        let tls = Tls {
+            is_on,
+            authority: environment.named("CONSUL_CACERT"),
+            certificate: environment.named("CONSUL_CLIENT_CERT"),
+            key: environment.named("CONSUL_CLIENT_KEY"),
+            unverified: unverified.then_some("CONSUL_HTTP_SSL_VERIFY=false"),
+        };
+        let transport = Transport::new(&agents, &tls, WORDS, meter)?;
+        Ok(Self { transport, token: token(environment)? })
     }
 
     /// What the user should know about these settings.
     pub(super) fn warnings(&self) -> &[String] {
-        &self.warnings
+        self.transport.warnings()
+    }
+
+    /// Where requests are counted.
+    pub(super) fn meter(&self) -> &Meter {
+        self.transport.meter()
     }
 
     /// Asks; any status but 200 is an error.
     pub(super) async fn get(&self, path: &str, deadline: Duration) -> Result<Answer, Cause> {
-        self.send(self.request(Method::GET, path), deadline).await
+        self.send(Question::get(path), deadline).await
+    }
+
+    /// Asks what the agent answers when something happens.
+    pub(super) async fn get_held(&self, path: &str, deadline: Duration) -> Result<Answer, Cause> {
+        self.send(Question::get(path).held(), deadline).await
     }
 
     /// Tells; any status but 200 is an error.
-    pub(super) async fn put(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-        deadline: Duration,
-    ) -> Result<Answer, Cause> {
-        self.send(self.request(Method::PUT, path).json(body), deadline).await
+    pub(super) async fn put(&self, path: &str, body: &Value, deadline: Duration) -> Result<Answer, Cause> {
+        self.send(Question::new(Method::PUT, path).json(body), deadline).await
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.client.request(method, format!("{}{path}", self.base));
+    async fn send(&self, question: Question, deadline: Duration) -> Result<Answer, Cause> {
+        self.transport.ask(&self.with_token(question), deadline).await?.ok()
+    }
+
+    fn with_token(&self, question: Question) -> Question {
         match &self.token {
-            Some(token) => request.header("X-Consul-Token", token),
-            None => request,
+            Some(token) => question.header(HeaderName::from_static("x-consul-token"), token.clone()),
+            None => question,
         }
     }
-
-    async fn send(&self, request: RequestBuilder, deadline: Duration) -> Result<Answer, Cause> {
-        let exchange = async { read(request.send().await.map_err(|error| unreachable(&error))?).await };
-        tokio::time::timeout(deadline, exchange).await.unwrap_or(Err(Cause::Deadline(deadline)))
-    }
-}
-
-impl fmt::Debug for Agent {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Agent({})", self.base)
-    }
-}
-
-pub(super) fn unreachable(error: &reqwest::Error) -> Cause {
-    if error.is_timeout() {
-        Cause::Deadline(CONNECT_DEADLINE)
-    } else if is_tls(error) {
-        Cause::Tls(root_cause(error))
-    } else {
-        Cause::Unreachable(root_cause(error))
-    }
-}
-
-/// rustls reports what it cannot agree to as invalid data, in an I/O error that may sit in another one.
-fn is_tls(error: &reqwest::Error) -> bool {
-    use std::io::{Error, ErrorKind};
-    let mut causes = std::iter::successors(error.source(), |&error| error.source());
-    causes.any(|cause| {
-        let outer = cause.downcast_ref::<Error>();
-        let inner = outer.and_then(|outer| outer.get_ref()?.downcast_ref::<Error>());
-        [outer, inner].into_iter().flatten().any(|error| error.kind() == ErrorKind::InvalidData)
-    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,20 +114,10 @@ fn address(environment: &Environment) -> Result<(Option<Scheme>, Authority), Cau
     Ok((scheme, agent.map_err(|cause| wrong(format!("is no address: {cause}")))?))
 }
 
-fn switch(environment: &Environment, name: &str) -> Result<Option<bool>, Cause> {
-    match environment.get(name) {
-        None => Ok(None),
-        // What Go's strconv.ParseBool takes, as Consul's own tools do.
-        Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(Some(true)),
-        Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(Some(false)),
-        Some(other) => Err(Cause::Settings(format!("{name} is {other:?}; true or false is expected"))),
-    }
-}
-
 fn token(environment: &Environment) -> Result<Option<HeaderValue>, Cause> {
-    let text = match (environment.get("CONSUL_HTTP_TOKEN"), environment.get("CONSUL_HTTP_TOKEN_FILE")) {
+    let text = match (environment.get("CONSUL_HTTP_TOKEN"), environment.named("CONSUL_HTTP_TOKEN_FILE")) {
         (Some(token), _) => token.to_owned(),
-        (None, Some(path)) => String::from_utf8_lossy(&file("CONSUL_HTTP_TOKEN_FILE", path)?).into_owned(),
+        (None, Some(named)) => String::from_utf8_lossy(&file(named)?).into_owned(),
         (None, None) => return Ok(None),
     };
     let mut value = HeaderValue::from_str(text.trim())
@@ -154,50 +126,14 @@ fn token(environment: &Environment) -> Result<Option<HeaderValue>, Cause> {
     Ok(Some(value))
 }
 
-/// No redirect is followed, since it could carry the token to another host, and no proxy is used: the address that
-/// answers decides which addresses the catalog may name.
-fn client(ssl: bool, environment: &Environment, warnings: &mut Vec<String>) -> Result<Client, Cause> {
-    let mut builder = Client::builder()
-        .redirect(redirect::Policy::none())
-        .no_proxy()
-        .referer(false)
-        .connect_timeout(CONNECT_DEADLINE)
-        .user_agent(concat!("cbrowse/", env!("CARGO_PKG_VERSION")));
-    if !ssl {
-        // Without TLS there is no need to read the machine's certificates, nor to fail where it has none.
-        builder = builder.tls_certs_only([]);
-    } else if let Some(path) = environment.get("CONSUL_CACERT") {
-        let bundle = Certificate::from_pem_bundle(&file("CONSUL_CACERT", path)?);
-        let bundle = bundle.ok().filter(|certificates| !certificates.is_empty());
-        let bundle = bundle
-            .ok_or_else(|| Cause::Settings(format!("CONSUL_CACERT {path:?} holds no PEM certificate")))?;
-        builder = builder.tls_certs_only(bundle);
-    }
-    if ssl && switch(environment, "CONSUL_HTTP_SSL_VERIFY")? == Some(false) {
-        warnings
-            .push("CONSUL_HTTP_SSL_VERIFY=false: whoever answers is believed to be the registry".to_owned());
-        builder = builder.tls_danger_accept_invalid_certs(true);
-    }
-    builder.build().map_err(|error| Cause::Settings(format!("TLS cannot be set up ({})", root_cause(&error))))
-}
-
-fn file(variable: &str, path: &str) -> Result<Vec<u8>, Cause> {
-    let wrong = |what: String| Cause::Settings(format!("{variable} {path:?} cannot be read ({what})"));
-    let length = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
-    if length > MAX_FILE_LENGTH {
-        return Err(wrong(format!("{length} bytes; {MAX_FILE_LENGTH} are allowed")));
-    }
-    std::fs::read(path).map_err(|error| wrong(error.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::uri::CatalogUri;
+    use crate::{figures::Figures, uri::CatalogUri};
 
     fn agent(uri: &str, environment: &Environment) -> Result<Agent, Cause> {
         let Ok(CatalogUri::Consul(uri)) = uri.parse() else { panic!("{uri}") };
-        Agent::new(&uri, environment)
+        Agent::new(&uri, environment, Figures::default().meter(&uri))
     }
 
     #[test]
@@ -214,7 +150,12 @@ mod tests {
             ("consul://h:1", none.clone().with("CONSUL_HTTP_SSL", "1"), "https://h:1"),
             ("consul://h:1?ssl", none, "https://h:1"),
         ] {
-            assert_eq!(agent(uri, &environment).expect(uri).base, base, "{uri} {environment:?}");
+            let agent = agent(uri, &environment).expect(uri);
+            assert_eq!(
+                format!("{:?}", agent.transport),
+                format!("Transport({base})"),
+                "{uri} {environment:?}"
+            );
         }
     }
 
@@ -250,7 +191,7 @@ mod tests {
         let environment = Environment::default().with("CONSUL_HTTP_TOKEN", "hunter2");
         let agent = agent("consul://", &environment).unwrap();
         assert_eq!(agent.token.as_ref().unwrap().to_str().unwrap(), "hunter2");
-        let request = agent.request(Method::GET, "/v1/x");
+        let request = agent.with_token(Question::get("/v1/x"));
         for text in [format!("{agent:?}"), format!("{request:?}"), format!("{:?}", agent.token)] {
             assert!(!text.contains("hunter2"), "{text}");
         }

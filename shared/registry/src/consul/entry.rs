@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use cbrowse_protocol::node::NodeRecord;
+use cbrowse_protocol::node::{Health, NodeRecord};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -112,6 +112,7 @@ fn record(Instance { node, service }: Instance) -> Result<NodeRecord, String> {
         browser_version: meta.remove("browser_version").unwrap_or_default(),
         identity: take(&mut meta, "identity")?,
         statement: take(&mut meta, "statement")?,
+        health: Health::Passing,
         meta,
     })
 }

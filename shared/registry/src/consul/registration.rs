@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::{agent::Agent, entry};
 use crate::{
-    environment::Environment,
     error::{Cause, RegistryError},
+    figures::Meter,
+    options::Options,
     registry::{Check, Kept, Registration, Registry},
     uri::ConsulUri,
 };
@@ -38,9 +39,10 @@ pub(crate) struct ConsulRegistry {
 }
 
 impl ConsulRegistry {
-    pub(crate) fn new(uri: &ConsulUri, environment: &Environment) -> Result<Self, Cause> {
+    pub(crate) fn new(uri: &ConsulUri, options: &Options) -> Result<Self, Cause> {
+        let meter = options.figures.meter(uri);
         Ok(Self {
-            agent: Arc::new(Agent::new(uri, environment)?),
+            agent: Arc::new(Agent::new(uri, &options.environment, meter)?),
             service: uri.service.as_str().into(),
             name: uri.to_string().into(),
         })
@@ -71,6 +73,10 @@ impl ConsulRegistry {
 }
 
 impl Registry for ConsulRegistry {
+    fn meter(&self) -> &Meter {
+        self.agent.meter()
+    }
+
     fn register<'a>(
         &'a self,
         record: &'a NodeRecord,
@@ -95,7 +101,7 @@ struct ConsulRegistration {
 impl ConsulRegistration {
     async fn is_alive(&self) -> Result<bool, Cause> {
         match self.check {
-            Check::Https => self.registry.knows(&self.record).await,
+            Check::Https | Check::Http | Check::Tcp | Check::Grpc => self.registry.knows(&self.record).await,
             Check::Heartbeat(_) => self.heartbeat().await,
         }
     }
@@ -132,7 +138,7 @@ impl ConsulRegistration {
 impl Registration for ConsulRegistration {
     fn interval(&self) -> Duration {
         match self.check {
-            Check::Https => LOOK_INTERVAL,
+            Check::Https | Check::Http | Check::Tcp | Check::Grpc => LOOK_INTERVAL,
             Check::Heartbeat(ttl) => ttl / HEARTBEATS_PER_TTL,
         }
     }
@@ -184,11 +190,21 @@ fn check_definition(record: &NodeRecord, check: Check) -> Value {
         Check::Https => {
             definition["HTTP"] = json!(format!("https://{}/health", record.endpoint()));
             definition["TLSSkipVerify"] = json!(true);
-            definition["Interval"] = json!(go_duration(CHECK_INTERVAL));
-            definition["Timeout"] = json!(go_duration(CHECK_TIMEOUT));
         }
-        Check::Heartbeat(ttl) => definition["TTL"] = json!(go_duration(ttl)),
+        Check::Http => definition["HTTP"] = json!(format!("http://{}/health", record.endpoint())),
+        Check::Tcp => definition["TCP"] = json!(record.endpoint()),
+        Check::Grpc => {
+            definition["GRPC"] = json!(record.endpoint());
+            definition["GRPCUseTLS"] = json!(true);
+            definition["TLSSkipVerify"] = json!(true);
+        }
+        Check::Heartbeat(ttl) => {
+            definition["TTL"] = json!(go_duration(ttl));
+            return definition;
+        }
     }
+    definition["Interval"] = json!(go_duration(CHECK_INTERVAL));
+    definition["Timeout"] = json!(go_duration(CHECK_TIMEOUT));
     definition
 }
 

@@ -81,12 +81,14 @@ impl Watch {
             None => self.catalog.agent.get(&path, LIST_DEADLINE).await?,
             Some(index) => {
                 let path = format!("{path}&index={index}&wait={}s", WAIT.as_secs());
-                self.catalog.agent.get(&path, WAIT_DEADLINE).await?
+                self.catalog.agent.get_held(&path, WAIT_DEADLINE).await?
             }
         };
         let listing = self.catalog.understand(&answer)?;
-        self.index = next_index(self.index, answer.index);
-        self.pause = if answer.index.is_some() { LEAST_PAUSE } else { POLL_INTERVAL };
+        self.catalog.agent.meter().heard();
+        let index = answer.header("X-Consul-Index").and_then(|text| text.parse().ok());
+        self.index = next_index(self.index, index);
+        self.pause = if index.is_some() { LEAST_PAUSE } else { POLL_INTERVAL };
         Ok(self.known.learn(listing))
     }
 }

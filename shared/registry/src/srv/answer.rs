@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use cbrowse_protocol::node::NodeRecord;
+use cbrowse_protocol::node::{Health, NodeRecord};
 use hickory_resolver::proto::rr::{Name, RData, Record, rdata::SRV};
 
 use crate::screen::Candidate;
@@ -109,6 +109,7 @@ fn record(service: &SRV, target: String, first: IpAddr, others: &[IpAddr]) -> Re
         browser_version: String::new(),
         identity: None,
         statement: None,
+        health: Health::Passing,
         meta,
     })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cbrowse_protocol::node::NodeRecord;
 use cbrowse_registry::{
-    Catalog, CatalogUri, Change, ChangeStream, Environment, Listing, Registry, open, open_registry,
+    Catalog, CatalogUri, Change, ChangeStream, Listing, Options, Registry, open, open_registry,
 };
 use futures_util::StreamExt as _;
 use serde_json::json;
@@ -22,11 +22,11 @@ pub(crate) fn record(id: &str, port: u16) -> NodeRecord {
 }
 
 pub(crate) fn catalog(uri: &str) -> Box<dyn Catalog> {
-    open(&uri.parse::<CatalogUri>().expect(uri), &Environment::default()).expect(uri)
+    open(&uri.parse::<CatalogUri>().expect(uri), &Options::default()).expect(uri)
 }
 
 pub(crate) fn registry(uri: &str) -> Box<dyn Registry> {
-    open_registry(&uri.parse::<CatalogUri>().expect(uri), &Environment::default()).expect(uri)
+    open_registry(&uri.parse::<CatalogUri>().expect(uri), &Options::default()).expect(uri)
 }
 
 pub(crate) fn added(node: &NodeRecord) -> Change {

@@ -132,11 +132,15 @@ async fn the_token_opens_what_is_closed_and_shows_nowhere() {
         matches!(refused.cause, Cause::Refused { status: 403, .. }) && !refused.is_transient(),
         "{refused}"
     );
-    open_registry(&uri, &with_token).unwrap().register(&record("n1", 1), check).await.expect("with it");
-    list_until(&*open(&uri, &with_token).unwrap(), |listing| listing.nodes.len() == 1).await;
+    open_registry(&uri, &with_token.clone().into())
+        .unwrap()
+        .register(&record("n1", 1), check)
+        .await
+        .expect("with it");
+    list_until(&*open(&uri, &with_token.into()).unwrap(), |listing| listing.nodes.len() == 1).await;
     assert_eq!(list(&*catalog(&consul.http_uri())).await.nodes, [], "Consul hides what a token may not read");
     let wrong = Environment::default().with("CONSUL_HTTP_TOKEN", "00000000-hunter2");
-    let error = open(&uri, &wrong).unwrap().list().await.expect_err("an unknown token");
+    let error = open(&uri, &wrong.into()).unwrap().list().await.expect_err("an unknown token");
     let text = error.to_string();
     assert!(matches!(error, CatalogError::One { cause: Cause::Refused { .. }, .. }), "{error:?}");
     assert!(text.contains("CONSUL_HTTP_TOKEN") && !text.contains("hunter2"), "{text}");
@@ -172,7 +176,8 @@ async fn a_redirect_is_not_followed_with_the_token() {
     );
     let (uri, _server, mut asked) = answering(Box::leak(answer.into_boxed_str()).as_bytes()).await;
     let environment = Environment::default().with("CONSUL_HTTP_TOKEN", "hunter2");
-    let error = open(&uri.parse().unwrap(), &environment).unwrap().list().await.expect_err("a redirect");
+    let error =
+        open(&uri.parse().unwrap(), &environment.into()).unwrap().list().await.expect_err("a redirect");
     assert!(error.to_string().contains("redirect"), "{error}");
     assert!(asked.recv().await.unwrap().to_lowercase().contains("x-consul-token: hunter2"));
     assert!(stolen.try_recv().is_err(), "the token went elsewhere");

@@ -18,7 +18,8 @@ fn consul_tls(directory: &Path, arguments: &[&str]) {
 }
 
 async fn list(uri: &str, environment: &Environment) -> Result<Listing, String> {
-    let catalog = open(&uri.parse().expect(uri), environment).map_err(|error| error.to_string())?;
+    let catalog =
+        open(&uri.parse().expect(uri), &environment.clone().into()).map_err(|error| error.to_string())?;
     catalog.list().await.map_err(|error| error.to_string())
 }
 
