@@ -71,6 +71,9 @@ pub enum Cause {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A DNS server answered that it cannot or will not say.
+    #[error("{0}")]
+    Dns(String),
     /// Nothing of that name is there.
     #[error("{0}")]
     DoesNotExist(String),
@@ -101,7 +104,7 @@ impl Cause {
     /// Whether the same question may get an answer a little later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Deadline(_) => true,
+            Self::Unreachable(_) | Self::Deadline(_) | Self::Dns(_) => true,
             // 429: too many requests; 5xx: no leader, restarting.
             Self::Status { status, .. } => *status == 429 || *status >= 500,
             _ => false,
@@ -120,6 +123,7 @@ impl Cause {
             Self::Status { .. } => "status",
             Self::Malformed(_) => "malformed",
             Self::TooLarge { .. } => "too_large",
+            Self::Dns(_) => "dns",
             Self::DoesNotExist(_) => "does_not_exist",
             Self::Io(_) => "io",
             Self::Syntax { .. } => "syntax",

@@ -118,7 +118,7 @@ fn every_limit_of_a_record_holds_below_at_and_above() {
             record.meta = (0..count).map(|index| (index.to_string(), String::new())).collect();
         }),
         ("meta", MAX_META_VALUE_LENGTH, |record, length| {
-            record.meta = [("k".into(), "x".repeat(length))].into()
+            record.meta = [("k".into(), "x".repeat(length))].into();
         }),
     ];
     for (field, limit, spoil) in limits {
