@@ -9,6 +9,7 @@ mod changes;
 mod consul;
 mod environment;
 mod error;
+mod etcd;
 mod figures;
 mod file;
 mod http;
