@@ -14,6 +14,7 @@ mod figures;
 mod file;
 mod http;
 mod merge;
+mod nacos;
 mod narrow;
 mod open;
 mod options;
@@ -32,6 +33,8 @@ pub use environment::Environment;
 pub use error::{CatalogError, Cause, RegistryError, TlsFault};
 pub use figures::{Figures, Meter};
 pub use merge::list_all;
+#[doc(hidden)]
+pub use nacos::parse_anything as parse_nacos;
 pub use open::{open, open_registry};
 pub use options::Options;
 pub use query::{Query, VersionRange};
