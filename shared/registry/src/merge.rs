@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use cbrowse_protocol::{id::NodeId, node::NodeRecord};
+use cbrowse_protocol::{
+    id::NodeId,
+    node::{NodeRecord, printable},
+};
 use futures_util::future::join_all;
 
 use crate::{
@@ -14,22 +17,35 @@ use crate::{
 /// registry that answers is dropped. The adapters' own deadlines are shorter and name their cause better.
 const LIST_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How much of a catalog's name stands beside an entry, in characters.
+const SHOWN_LENGTH: usize = 200;
+
 /// Lists all of them. One that fails costs a warning; when all do, the error names each with its cause.
 pub async fn list_all(catalogs: &[Box<dyn Catalog>]) -> Result<Listing, CatalogError> {
     let answers = join_all(catalogs.iter().map(|catalog| list_in_time(&**catalog))).await;
-    let mut merged = Merged::default();
+    let mut heard = Vec::new();
     let mut errors = Vec::new();
     for (catalog, answer) in catalogs.iter().zip(answers) {
         match answer {
-            Ok(listing) => merged.add(&catalog.uri().to_string(), listing),
+            Ok(listing) => heard.push((catalog.uri().to_string(), listing)),
             Err(error) => errors.push(error),
         }
     }
     if errors.len() == catalogs.len() && !errors.is_empty() {
         return Err(if errors.len() == 1 { errors.remove(0) } else { CatalogError::All(errors) });
     }
-    merged.listing.warnings.extend(errors.iter().map(ToString::to_string));
-    Ok(merged.finish())
+    let mut listing = merge(heard.iter_mut().map(|(catalog, listing)| (&**catalog, std::mem::take(listing))));
+    listing.warnings.extend(errors.iter().map(ToString::to_string));
+    Ok(listing)
+}
+
+/// One listing of several, each under its catalog's name; the first to name a node wins.
+pub fn merge<'a>(answers: impl IntoIterator<Item = (&'a str, Listing)>) -> Listing {
+    let mut merged = Merged::default();
+    for (catalog, listing) in answers {
+        merged.add(catalog, listing);
+    }
+    merged.finish()
 }
 
 async fn list_in_time(catalog: &dyn Catalog) -> Result<Listing, CatalogError> {
@@ -46,6 +62,9 @@ struct Merged {
 
 impl Merged {
     fn add(&mut self, catalog: &str, mut listing: Listing) {
+        for rejected in &mut listing.rejected {
+            rejected.catalog = Some(printable(catalog, SHOWN_LENGTH));
+        }
         self.listing.rejected.append(&mut listing.rejected);
         self.listing.warnings.extend(listing.warnings.iter().map(|warning| format!("{catalog}: {warning}")));
         for record in listing.nodes {
