@@ -3,12 +3,16 @@
 use std::{collections::BTreeSet, ffi::OsStr};
 
 use cbrowse_protocol::node::NodeRecord;
+use cbrowse_registry::Query;
 use clap_complete::CompletionCandidate;
 
 use crate::{
     context::Paths,
-    discover::{Sources, cache::Cache},
-    settings::{Flags, Settings, file::SettingsFile},
+    discover::{
+        Sources,
+        cache::{Cache, Rules},
+    },
+    settings::{CACHE_REFRESH, CACHE_SIZE, CACHE_TTL, Flags, Settings, file::SettingsFile},
 };
 
 /// Regions of the nodes known by the last answers.
@@ -61,13 +65,15 @@ fn known_nodes() -> Vec<NodeRecord> {
         config: given("--config").pop().map(Into::into),
         context: given("--context").pop(),
         catalogs: given("--catalog"),
+        ..Flags::default()
     };
     let settings = Settings::resolve(&flags, &|name| std::env::var(name).ok(), &paths.settings());
     let Ok(sources) = settings.and_then(|settings| Sources::of_settings(&settings)) else {
         return Vec::new();
     };
-    let cache = Cache::new(paths.catalogs());
-    let cached = sources.catalogs.iter().filter_map(|uri| cache.load(uri).ok());
+    let rules = Rules { ttl: CACHE_TTL, refresh: CACHE_REFRESH, size: CACHE_SIZE };
+    let cache = Cache::new(paths.catalogs(), rules);
+    let cached = sources.catalogs.iter().filter_map(|uri| cache.load(uri, &Query::default()).ok());
     cached.flat_map(|cached| cached.listing.nodes).collect()
 }
 
