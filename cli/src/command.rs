@@ -12,6 +12,7 @@ pub mod logout;
 pub mod man;
 pub mod nodes;
 pub mod profile;
+pub mod traits;
 pub mod trust;
 pub mod whoami;
 

@@ -1,4 +1,4 @@
-//! What a shell offers for regions, nodes, tags, contexts and profiles: from the copies of catalogs on disk, never the network.
+//! What a shell offers for regions, zones, nodes, tags, versions, metadata, contexts and profiles: from the copies of catalogs on disk, never the network.
 
 use std::{collections::BTreeSet, ffi::OsStr};
 
@@ -29,6 +29,23 @@ pub fn nodes(typed: &OsStr) -> Vec<CompletionCandidate> {
 /// Tags of the nodes.
 pub fn tags(typed: &OsStr) -> Vec<CompletionCandidate> {
     offer(typed, known_nodes().into_iter().flat_map(|node| node.tags).map(|tag| (tag, None)))
+}
+
+/// Zones of the nodes, with their regions as help.
+pub fn zones(typed: &OsStr) -> Vec<CompletionCandidate> {
+    offer(typed, known_nodes().into_iter().map(|node| (node.zone, Some(node.region))))
+}
+
+/// Ranges that hold the nodes' versions.
+pub fn versions(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let versions = known_nodes().into_iter().map(|node| node.version).filter(|version| !version.is_empty());
+    offer(typed, versions.flat_map(|version| [(format!("={version}"), None), (format!(">={version}"), None)]))
+}
+
+/// Pairs of metadata.
+pub fn meta(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let pairs = known_nodes().into_iter().flat_map(|node| node.meta);
+    offer(typed, pairs.map(|(key, value)| (format!("{key}={value}"), None)))
 }
 
 /// Contexts of the settings file.
