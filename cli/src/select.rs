@@ -7,9 +7,13 @@ pub mod draw;
 pub mod reason;
 pub mod score;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use cbrowse_protocol::{id::NodeId, node::NodeRecord};
+use cbrowse_protocol::{
+    id::NodeId,
+    node::{Health, NodeRecord},
+};
+use cbrowse_registry::VersionRange;
 
 pub use self::{draw::Dice, reason::Reason, score::Strategy};
 use crate::probe::{Probed, Reach, plan::band_top};
@@ -19,6 +23,8 @@ use crate::probe::{Probed, Reach, plan::band_top};
 pub struct Constraints {
     /// One of these regions.
     pub regions: Vec<String>,
+    /// One of these zones.
+    pub zones: Vec<String>,
     /// All of these tags.
     pub tags: Vec<String>,
     /// One of these nodes.
@@ -27,6 +33,12 @@ pub struct Constraints {
     pub max_latency: Option<Duration>,
     /// Version of `cbrowse-node` at least.
     pub min_version: Option<String>,
+    /// Version of `cbrowse-node` within this range.
+    pub version: Option<VersionRange>,
+    /// All of these pairs of metadata.
+    pub meta: Vec<(String, String)>,
+    /// One of these, as the registry's health check says.
+    pub healths: Option<BTreeSet<Health>>,
     /// The browser version that wrote the profile: an older one silently drops what a newer one wrote.
     pub profile_browser: Option<String>,
 }

@@ -42,7 +42,7 @@ pub async fn list_all(catalogs: &[Box<dyn Catalog>]) -> Result<Listing, CatalogE
 
 /// One listing out of several, each with its catalog's name, the preferred one first. Nothing of a catalog that could
 /// not be read is in it.
-pub(crate) fn merge<'a>(answers: impl IntoIterator<Item = (&'a str, Listing)>) -> Listing {
+pub fn merge<'a>(answers: impl IntoIterator<Item = (&'a str, Listing)>) -> Listing {
     let mut union = Union::default();
     for (catalog, listing) in answers {
         union.add(catalog, listing);

@@ -70,7 +70,11 @@ pub fn screen(candidates: impl IntoIterator<Item = Candidate>, reach: Reach) -> 
 }
 
 pub(crate) fn rejected(entry: &str, reason: &str) -> Rejected {
-    Rejected { entry: printable(entry, SHOWN_LENGTH), reason: printable(reason, SHOWN_LENGTH * 2) }
+    Rejected {
+        catalog: None,
+        entry: printable(entry, SHOWN_LENGTH),
+        reason: printable(reason, SHOWN_LENGTH * 2),
+    }
 }
 
 /// The record and, where it has one, its numeric address.

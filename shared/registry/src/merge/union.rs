@@ -10,13 +10,19 @@ use std::{
     net::IpAddr,
 };
 
-use cbrowse_protocol::{id::NodeId, identity::IdentityKey, node::NodeRecord};
+use cbrowse_protocol::{
+    id::NodeId,
+    identity::IdentityKey,
+    node::{NodeRecord, printable},
+};
 
 use crate::{catalog::Listing, reach::Reach};
 
 /// Most disagreements that are told one by one. More: two catalogs that contradict each other throughout bury every
 /// other warning.
 const MAX_CONFLICTS: usize = 20;
+/// How much of a catalog's name stands beside an entry, in characters.
+const SHOWN_LENGTH: usize = 200;
 
 #[derive(Default)]
 pub(super) struct Union<'a> {
@@ -35,6 +41,9 @@ pub(super) struct Union<'a> {
 impl<'a> Union<'a> {
     pub(super) fn add(&mut self, catalog: &'a str, listing: Listing) {
         let Listing { nodes, mut rejected, warnings, mut names } = listing;
+        for entry in &mut rejected {
+            entry.catalog = Some(printable(catalog, SHOWN_LENGTH));
+        }
         self.listing.rejected.append(&mut rejected);
         self.listing.warnings.extend(warnings.iter().map(|warning| format!("{catalog}: {warning}")));
         for record in nodes {
