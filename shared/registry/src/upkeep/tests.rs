@@ -36,7 +36,8 @@ impl Scripted {
         self.calls.lock().unwrap().push(format!("{call}{detail}"));
         let refused = self.refuses.lock().unwrap().contains(&call);
         let cause = Cause::Unreachable("refused".into());
-        let result = if refused { Err(RegistryError { registry: "test://".into(), cause }) } else { Ok(answer) };
+        let result =
+            if refused { Err(RegistryError { registry: "test://".into(), cause }) } else { Ok(answer) };
         std::future::ready(result).boxed()
     }
 
