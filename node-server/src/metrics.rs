@@ -173,7 +173,6 @@ mod tests {
             "cbrowse_node_health{check=\"cpu\"} 0",
             "cbrowse_node_health{check=\"memory\"} 1",
             "cbrowse_node_health{check=\"draining\"} 2",
-            "# HELP cbrowse_registry_requests Questions to a registry.",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");

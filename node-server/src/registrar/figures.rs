@@ -107,7 +107,6 @@ mod tests {
             "cbrowse_registrar_nodes{health=\"passing\"} 0",
             "cbrowse_registrar_nodes{health=\"critical\"} 1",
             "cbrowse_registrar_checks_total{health=\"critical\"} 1",
-            "# HELP cbrowse_registry_requests Questions to a registry.",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
