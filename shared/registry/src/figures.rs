@@ -127,6 +127,11 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// The registry's name; holds no secret.
+    pub(crate) fn name(&self) -> &str {
+        &self.labels.registry
+    }
+
     /// A question was answered, after `took` unless the registry held it back.
     pub(crate) fn answered(&self, took: Option<Duration>) {
         self.figures.requests.get_or_create(&self.labels).inc();

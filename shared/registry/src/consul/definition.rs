@@ -91,10 +91,10 @@ fn check_definition(record: &NodeRecord, check: Check) -> Value {
     });
     match check {
         Check::Https => {
-            definition["HTTP"] = json!(format!("https://{}/health", record.endpoint()));
+            definition["HTTP"] = json!(format!("https://{}/health?consul", record.endpoint()));
             definition["TLSSkipVerify"] = json!(true);
         }
-        Check::Http => definition["HTTP"] = json!(format!("http://{}/health", record.endpoint())),
+        Check::Http => definition["HTTP"] = json!(format!("http://{}/health?consul", record.endpoint())),
         Check::Tcp => definition["TCP"] = json!(record.endpoint()),
         Check::Grpc => {
             definition["GRPC"] = json!(record.endpoint());
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn the_definition_says_how_to_check() {
         let https = definition("browser-node", &record(), Check::Https);
-        assert_eq!(https["Check"]["HTTP"], "https://[fd00::1]:7443/health");
+        assert_eq!(https["Check"]["HTTP"], "https://[fd00::1]:7443/health?consul");
         assert_eq!(https["Check"]["TLSSkipVerify"], true);
         assert_eq!(https["Check"]["Interval"], "5000ms");
         assert_eq!(https["Check"]["DeregisterCriticalServiceAfter"], "60000ms");
