@@ -11,6 +11,8 @@ mod environment;
 mod error;
 mod figures;
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod merge;
 mod narrow;
