@@ -58,6 +58,9 @@ pub enum Part {
     /// Lists one catalog once, and tells what this process spent on it
     #[command(hide = true)]
     Once(catalogs::once::Options),
+    /// Runs a program, and tells what it spent
+    #[command(hide = true)]
+    Spent(catalogs::spent::Options),
 }
 
 /// Measures everything. Call it inside a [`tokio::task::LocalSet`].

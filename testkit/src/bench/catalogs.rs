@@ -6,6 +6,7 @@
 
 pub mod cached;
 pub mod client;
+pub mod dns;
 pub mod etcd;
 pub mod figure;
 pub mod listing;
@@ -13,6 +14,7 @@ pub mod once;
 pub mod other;
 pub mod population;
 pub mod reaction;
+pub mod spent;
 
 use self::figure::Results;
 

@@ -19,6 +19,7 @@ async fn main() -> anyhow::Result<()> {
             if options.json { results.to_json().to_string() } else { results.to_table() }
         }
         Some(Part::Once(options)) => catalogs::once::run(options).await?.to_string(),
+        Some(Part::Spent(options)) => catalogs::spent::run(options)?.to_string(),
     };
     writeln!(std::io::stdout(), "{}", text.trim_end())?;
     Ok(())

@@ -7,10 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use nix::sys::{
-    resource::{UsageWho, getrusage},
-    time::TimeValLike as _,
-};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Runs a program to its end without an output and tells how long that took.
@@ -28,16 +25,18 @@ pub fn timed(command: &mut Command) -> anyhow::Result<Duration> {
     Ok(took)
 }
 
-/// The same, and the processor time that the program took, in milliseconds. One program at a time.
-pub fn timed_with_cpu(command: &mut Command) -> anyhow::Result<(Duration, f64)> {
-    let before = cpu_of_children()?;
-    let took = timed(command)?;
-    Ok((took, cpu_of_children()? - before))
-}
-
-fn cpu_of_children() -> anyhow::Result<f64> {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-    Ok((usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e3)
+/// Runs one of [`Client`]'s commands below a small process of this program, which tells what the command spent.
+pub fn spent(command: &Command) -> anyhow::Result<Value> {
+    let output = Command::new(std::env::current_exe()?)
+        .arg("spent")
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear()
+        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .output()
+        .with_context(|| format!("start {command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).context("read what the command spent")
 }
 
 /// `curl` fetching an answer into nothing.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use cbrowse_registry::{CatalogUri, open};
 use nix::sys::{
-    resource::{UsageWho, getrusage},
+    resource::{Usage, UsageWho, getrusage},
     time::TimeValLike as _,
 };
 use serde_json::{Value, json};
@@ -23,14 +23,14 @@ pub async fn run(options: &Options) -> anyhow::Result<Value> {
     let started = Instant::now();
     let listing = open(&options.catalog, &cbrowse_registry::Options::default())?.list().await?;
     let wall = started.elapsed();
-    Ok(json!({ "nodes": listing.nodes.len(), "wall_ms": wall.as_secs_f64() * 1e3, "cpu_ms": cpu()?,
+    let cpu = cpu(&getrusage(UsageWho::RUSAGE_SELF)?);
+    Ok(json!({ "nodes": listing.nodes.len(), "wall_ms": wall.as_secs_f64() * 1e3, "cpu_ms": cpu,
         "peak_mib": peak()? }))
 }
 
-/// Of this process since it began, in milliseconds.
-fn cpu() -> anyhow::Result<f64> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
-    Ok((usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e3)
+/// Of a process since it began, in milliseconds.
+pub(super) fn cpu(usage: &Usage) -> f64 {
+    (usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e3
 }
 
 /// The most memory that this process ever held, in MiB. Not from `getrusage`, which counts what the parent held

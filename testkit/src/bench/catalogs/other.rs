@@ -1,37 +1,54 @@
-//! What a listing of a file costs, for information: next to reading the same bytes.
+//! What listings of a file and of DNS cost, for information: next to reading the same bytes, and to `kdig`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use cbrowse_registry::{CatalogUri, open};
+use cbrowse_registry::CatalogUri;
 
 use super::{
+    client::timed,
+    dns::Dns,
     figure::{Figure, Results},
-    listing::MANY,
+    listing::{MANY, list},
     population,
 };
 use crate::bench::statistics::Samples;
 
-/// Measures a file in both of its formats.
+/// Measures both.
 pub async fn measure(results: &mut Results, runs: u32) -> anyhow::Result<()> {
-    let directory = tempfile::Builder::new().prefix("cbrowse-bench-").tempdir()?;
-    let records = population::records(MANY);
-    let json = serde_json::to_string(&records)?;
-    for (key, label, name) in [("file_json_1000", "a JSON file lists 1,000 nodes", "nodes.json")] {
-        let path = directory.path().join(name);
-        std::fs::write(&path, &json)?;
-        let uri: CatalogUri = format!("file:{}", path.display()).parse()?;
-        let [mut ours, mut other] = <[Samples; 2]>::default();
-        for _ in 0..runs {
-            let started = Instant::now();
-            let listing = open(&uri, &cbrowse_registry::Options::default())?.list().await?;
-            ours.push_time(started.elapsed());
-            ensure!(listing.nodes.len() == MANY, "{} nodes", listing.nodes.len());
-            let started = Instant::now();
-            ensure!(tokio::fs::read(&path).await?.len() == json.len(), "the file changed");
-            other.push_time(started.elapsed());
-        }
-        results.push(Figure::medians(key, label, &ours, ("read", &other)));
+    file(results, runs).await?;
+    let server = Dns::start(MANY).await?;
+    let uri: CatalogUri = server.uri().parse()?;
+    let [mut ours, mut other] = <[Samples; 2]>::default();
+    for _ in 0..runs {
+        ours.push_time(list(&uri, MANY).await?);
+        other.push_time(timed(&mut server.kdig())?);
     }
+    results.push(Figure::medians("dns_1000", "DNS lists 1,000 nodes, library", &ours, ("kdig", &other)));
     Ok(())
+}
+
+async fn file(results: &mut Results, runs: u32) -> anyhow::Result<()> {
+    let directory = tempfile::Builder::new().prefix("cbrowse-bench-").tempdir()?;
+    let path = directory.path().join("nodes.json");
+    std::fs::write(&path, serde_json::to_string(&population::records(MANY))?)?;
+    let uri: CatalogUri = format!("file:{}", path.display()).parse()?;
+    let [mut ours, mut other] = <[Samples; 2]>::default();
+    for _ in 0..runs {
+        ours.push_time(list(&uri, MANY).await?);
+        other.push_time(read(&path).await?);
+    }
+    results.push(Figure::medians(
+        "file_1000",
+        "a JSON file lists 1,000 nodes, library",
+        &ours,
+        ("read", &other),
+    ));
+    Ok(())
+}
+
+async fn read(path: &std::path::Path) -> anyhow::Result<Duration> {
+    let started = Instant::now();
+    ensure!(!tokio::fs::read(path).await?.is_empty(), "an empty file");
+    Ok(started.elapsed())
 }
