@@ -185,3 +185,9 @@ impl Catalog for ConsulCatalog {
         watch::changes(self.clone())
     }
 }
+
+/// For [`crate::fuzzing`].
+#[cfg(fuzzing)]
+pub(crate) fn candidates_of(body: &[u8]) -> Result<Vec<crate::screen::Candidate>, Cause> {
+    entry::candidates(body)
+}

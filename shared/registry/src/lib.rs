@@ -12,6 +12,8 @@ mod error;
 mod etcd;
 mod figures;
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod merge;
 mod nacos;

@@ -124,3 +124,12 @@ impl Catalog for SrvCatalog {
         })
     }
 }
+
+/// For [`crate::fuzzing`].
+#[cfg(fuzzing)]
+pub(crate) fn candidates_of(
+    answers: &[hickory_resolver::proto::rr::Record],
+    additionals: &[hickory_resolver::proto::rr::Record],
+) -> Vec<crate::screen::Candidate> {
+    answer::Answer::from_records(answers, additionals).candidates()
+}
