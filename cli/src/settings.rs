@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use clap::ValueEnum as _;
 use serde_json::{Value as Json, json};
 
 use self::{
@@ -170,7 +169,7 @@ impl Settings {
                 &STRATEGY,
                 section.and_then(|section| section.strategy.as_ref()),
                 Strategy::default(),
-                parse_strategy,
+                str::parse,
             )?,
             fleet_key: resolver.path(&FLEET_KEY, section.and_then(|section| section.fleet_key.as_ref())),
             cache_ttl: resolver
@@ -195,14 +194,13 @@ impl Settings {
     /// All settings as `config show` lists them: name, value, origin.
     pub fn list(&self) -> Vec<(&'static str, Json, &Origin)> {
         let latency = self.max_latency.value.map(duration::format_duration);
-        let strategy = self.strategy.value.to_possible_value().map(|value| value.get_name().to_owned());
         vec![
             ("config", json!(self.file.value), &self.file.origin),
             ("context", json!(self.context.value), &self.context.origin),
             ("catalog", json!(self.catalogs.value), &self.catalogs.origin),
             ("region", json!(self.region.value), &self.region.origin),
             ("max_latency", json!(latency), &self.max_latency.origin),
-            ("strategy", json!(strategy), &self.strategy.origin),
+            ("strategy", json!(self.strategy.value.to_string()), &self.strategy.origin),
             ("fleet_key", json!(self.fleet_key.value), &self.fleet_key.origin),
             ("cache_ttl", json!(duration::format_age(self.cache_ttl.value)), &self.cache_ttl.origin),
             (
@@ -355,14 +353,6 @@ fn invalid(key: &str, origin: &Origin, why: &str) -> Failure {
     Failure::new(Exit::Configuration, "invalid_setting", format!("{origin}: {key}: {why}"))
         .hint("correct it, or see what is in force with: cbrowse config show --origin")
         .details(json!({"key": key, "origin": origin.to_string()}))
-}
-
-fn parse_strategy(text: &str) -> Result<Strategy, String> {
-    Strategy::from_str(text, true).map_err(|_| {
-        let known = Strategy::value_variants().iter().filter_map(clap::ValueEnum::to_possible_value);
-        let known: Vec<String> = known.map(|value| value.get_name().to_owned()).collect();
-        format!("{text:?} is no strategy; there are {}", known.join(", "))
-    })
 }
 
 #[cfg(test)]

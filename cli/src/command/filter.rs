@@ -10,7 +10,9 @@ use super::{complete, traits::Traits};
 use crate::{
     failure::{Exit, Failure},
     probe::Probed,
-    select::{self, Choice, Constraints, Reason, Strategy, Verdict},
+    select::{
+        self, Choice, Constraints, Reason, RegionFallback, Strategy, Verdict, strategy::StrategyParser,
+    },
     settings::{Settings, duration::parse_duration},
 };
 
@@ -33,8 +35,14 @@ pub struct Filter {
     /// Only nodes of this version of cbrowse-node, or newer.
     #[arg(long, value_name = "VERSION")]
     pub min_version: Option<String>,
+    /// When no node of the region is eligible, take the nearest other region instead of none.
+    #[arg(long)]
+    pub region_fallback: bool,
+    /// Choose this node, unless another is better by more than 10 ms and by more than a third.
+    #[arg(long, value_name = "ID", add = ArgValueCompleter::new(complete::nodes))]
+    pub prefer_node: Option<NodeId>,
     /// How eligible nodes are ordered (CBROWSE_STRATEGY).
-    #[arg(long, value_enum, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = StrategyParser)]
     pub strategy: Option<Strategy>,
 }
 
@@ -54,6 +62,12 @@ impl Filter {
             max_latency: self.max_latency.or(settings.max_latency.value),
             min_version: self.min_version.clone(),
             profile_browser: None,
+            region_fallback: if self.region_fallback {
+                RegionFallback::Nearest
+            } else {
+                RegionFallback::Refuse
+            },
+            prefer: self.prefer_node.clone(),
         }
     }
 

@@ -11,7 +11,7 @@ use rustls::{
 
 use crate::{
     environment::{Environment, Named},
-    error::Cause,
+    error::{Cause, TlsFault},
     http::file,
 };
 
@@ -57,5 +57,5 @@ fn authorities(named: Named<'_>) -> Result<RootCertStore, Cause> {
 /// What TLS could not agree to, if that is what went wrong: it comes as an I/O error.
 pub(super) fn refusal(error: &io::Error) -> Option<Cause> {
     let refusal = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(Cause::Tls { message: refusal.to_string(), authority: AUTHORITY })
+    Some(Cause::Tls { message: refusal.to_string(), authority: AUTHORITY, fault: TlsFault::of(refusal) })
 }
