@@ -141,7 +141,7 @@ fn a_reason_and_an_entry_of_any_length_are_cut() {
     let long = "\u{1b}]0;x".repeat(1 << 18);
     let entry = Candidate { entry: long.clone(), record: Err(long) };
     let listing = screen([entry], Reach::Public);
-    let Rejected { entry, reason } = &listing.rejected[0];
+    let Rejected { entry, reason, .. } = &listing.rejected[0];
     assert_eq!((entry.chars().count(), reason.chars().count()), (SHOWN_LENGTH, 2 * SHOWN_LENGTH));
     assert!(!entry.contains('\u{1b}') && !reason.contains('\u{1b}'));
 }
