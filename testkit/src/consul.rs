@@ -189,7 +189,7 @@ fn spawn(ports: Ports, configuration: &[String], directory: &TempDir) -> anyhow:
         .context("start consul (testkit/install-consul.sh installs it)")
 }
 
-async fn exchange(address: SocketAddr, request: &str) -> anyhow::Result<String> {
+pub(crate) async fn exchange(address: SocketAddr, request: &str) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
