@@ -156,6 +156,13 @@ impl Etcd {
         serde_json::from_str(body).context("parse the answer")
     }
 
+    /// A counter of its own, summed over all its rows that have `label`, such as `grpc_method="Range"`.
+    pub async fn metric(&self, name: &str, label: &str) -> anyhow::Result<u64> {
+        let text = self.ask_plainly("/metrics").await?;
+        let counts = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        Ok(counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+    }
+
     /// What it wrote to its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
@@ -178,10 +185,14 @@ impl Etcd {
 
     /// Whether it can write: it has a leader.
     async fn is_healthy(&self) -> bool {
+        self.ask_plainly("/health").await.is_ok_and(|text| text.contains(r#"{"health":"true"}"#))
+    }
+
+    async fn ask_plainly(&self, path: &str) -> anyhow::Result<String> {
         let address = (Ipv4Addr::LOCALHOST, self.place.health).into();
-        let request = "GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n";
-        let answer = timeout(ANSWER_DEADLINE, exchange(address, request)).await;
-        matches!(answer, Ok(Ok(text)) if text.contains(r#"{"health":"true"}"#))
+        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        let answer = timeout(ANSWER_DEADLINE, exchange(address, &request)).await;
+        answer.with_context(|| format!("{path}: no answer"))?
     }
 
     fn signal(&self, signal: Signal) -> anyhow::Result<()> {

@@ -97,6 +97,9 @@ fn a_watch_that_ends_says_why() {
 fn a_fault_is_told_from_other_text() {
     let found = fault(FAULT.as_bytes()).expect("a fault");
     assert!(found.is_absence() && found.message.contains("lease"), "{found:?}");
+    let stream = fault(STREAM_FAULT.as_bytes()).expect("a stream that never began");
+    assert_eq!((stream.code, stream.message.as_str()), (14, "etcdserver: no leader"));
+    assert_eq!(fault(br#"{"error":{}}"#), None);
     assert_eq!(fault(b"404 page not found\n"), None);
     assert_eq!(fault(b"{}"), None);
 }

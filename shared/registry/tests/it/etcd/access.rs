@@ -144,7 +144,7 @@ async fn certificates_on_both_sides() {
     listed("etcd://", &from_environment).await.expect("the same");
 
     for (what, environment, part) in [
-        ("no certificate of ours", &trusting, "certificate"),
+        ("no certificate of ours", &trusting, "ETCDCTL_CERT"),
         ("an authority that is not theirs", &Environment::default(), "ETCDCTL_CACERT"),
     ] {
         let error = listed(&ssl, environment).await.expect_err(what).to_string();
