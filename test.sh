@@ -5,8 +5,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=deploy/prerequisites.sh
 . deploy/prerequisites.sh
 
-# What only tests need: a session bus with a keyring, namespaces with links of their own, a judge for the scripts.
-TEST_PACKAGES=(curl dbus gnome-keyring iproute2 procps shellcheck)
+# What only tests need: a session bus with a keyring, namespaces with links of their own, a judge for the scripts, etcd.
+# Where systemd runs, Debian's etcd-server also starts a service on 127.0.0.1:2379. No test touches it: each starts etcd
+# of its own, on free ports and in a directory that it removes.
+TEST_PACKAGES=(curl dbus etcd-client etcd-server gnome-keyring iproute2 procps shellcheck)
 SCRIPTS=(install.sh test.sh .ci/run deploy/*.sh testkit/*.sh)
 
 usage() {
@@ -75,7 +77,7 @@ prepare() {
         install_packages "${BUILD_PACKAGES[@]}" "${BROWSER_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
         testkit/install-consul.sh
     else
-        require_commands cc c++ cmake pkg-config chromium consul curl dbus-daemon gnome-keyring-daemon ip ps shellcheck
+        require_commands cc c++ cmake pkg-config chromium consul curl dbus-daemon etcd etcdctl gnome-keyring-daemon ip ps shellcheck
     fi
 }
 

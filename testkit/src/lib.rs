@@ -3,6 +3,7 @@
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod consul;
+pub mod etcd;
 pub mod fleet;
 pub mod nacos;
 pub mod node;

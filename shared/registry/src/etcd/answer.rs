@@ -10,7 +10,7 @@
 //!              {"result":{"header":{…},"events":[{"type":"DELETE","kv":{…}}],"fragment":true}}
 //!              {"result":{"header":{…},"canceled":true,"compact_revision":"5","cancel_reason":"…"}}
 //!              {"error":{"grpc_code":14,"message":"…"}}               the last line
-//! error        {"error":"…","message":"…","code":5}                   with a status other than 200
+//! error        {"error":"…","message":"…","code":5}                   with a status other than 200; of a stream as above
 //! ```
 //!
 //! 64-bit numbers are strings and fields of value zero are left out (the JSON mapping of Protocol Buffers).
@@ -266,20 +266,23 @@ fn events(happened: Vec<Happened<'_>>, fragment: bool) -> Result<Events, Cause> 
     Ok(Events { events, revision: last.filter(|_| !fragment) })
 }
 
-/// What a status other than 200 means, if etcd itself says so.
+/// What a status other than 200 means, if etcd itself says so; streams say it in another way.
 pub(crate) fn fault(body: &[u8]) -> Option<Fault> {
     #[derive(Deserialize)]
-    struct Unary {
-        error: String,
-        code: u32,
+    #[serde(untagged)]
+    enum Said {
+        Unary { error: String, code: u32 },
+        Stream { error: StreamFault },
     }
-    let unary: Unary = serde_json::from_slice(body).ok()?;
-    Some(Fault { code: unary.code, message: unary.error })
+    Some(match serde_json::from_slice(body).ok()? {
+        Said::Unary { error, code } => Fault { code, message: error },
+        Said::Stream { error } => error.into(),
+    })
 }
 
 #[derive(Deserialize)]
 struct StreamFault {
-    #[serde(default, alias = "code")]
+    #[serde(alias = "code")]
     grpc_code: u32,
     #[serde(default)]
     message: String,

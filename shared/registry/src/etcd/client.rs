@@ -51,7 +51,7 @@ impl Deadline {
     fn told(self, cause: Cause) -> Cause {
         match cause {
             Cause::Deadline(_) => Cause::Deadline(self.whole),
-            cause => cause,
+            cause => advised(cause),
         }
     }
 }
@@ -202,7 +202,8 @@ impl Client {
     }
 
     async fn open(&self, question: &Question, token: &Token) -> Result<Result<Lines, Fault>, Cause> {
-        let lines = self.transport.lines(&signed(question.clone(), token), WATCH_DEADLINE).await?;
+        let lines = self.transport.lines(&signed(question.clone(), token), WATCH_DEADLINE).await;
+        let lines = lines.map_err(advised)?;
         if lines.status() == StatusCode::OK {
             return Ok(Ok(lines));
         }
@@ -255,7 +256,7 @@ impl Client {
     }
 
     /// Every question here may be put to two members at once: reading is free, and so is writing the same twice. A second
-    /// lease expires unused.
+    /// lease expires unused, and a put that arrives after a later one is noticed at the next renewal.
     async fn send(
         &self,
         path: &str,
@@ -266,6 +267,18 @@ impl Client {
         let question = signed(Question::new(Method::POST, path).json(body).reading(), token);
         let answer = self.transport.ask(&question, deadline.left()).await;
         understood(answer.map_err(|cause| deadline.told(cause))?)
+    }
+}
+
+/// Where it is etcd that does not believe us, its authority is not the matter.
+fn advised(cause: Cause) -> Cause {
+    match cause {
+        Cause::Tls { message, authority } if message.contains("fatal alert") => {
+            let message =
+                format!("{message}: etcd wants another certificate; set ETCDCTL_CERT and ETCDCTL_KEY");
+            Cause::Tls { message, authority }
+        }
+        cause => cause,
     }
 }
 

@@ -79,7 +79,7 @@ impl EtcdCatalog {
         for _ in 1..ATTEMPTS {
             match &outcome {
                 Err(Failure::Fault(fault)) if fault.is_lost_revision() => {
-                    outcome = self.pages(deadline).await
+                    outcome = self.pages(deadline).await;
                 }
                 _ => break,
             }

@@ -19,7 +19,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::{
     EtcdCatalog, Revision,
-    answer::{self, Event, Events, Word},
+    answer::{self, Entry, Event, Events, Word},
     client::{Deadline, Part, Range},
     entry,
     list::Anchor,
@@ -198,7 +198,7 @@ impl Watch {
 }
 
 /// Whether the caps of a catalog bear on what changed, so that the entries cannot be judged each by itself.
-fn is_crowded<Entry>(known: &Known, news: &BTreeMap<NodeId, Entry>, fresh: &Listing, reach: Reach) -> bool {
+fn is_crowded(known: &Known, news: &BTreeMap<NodeId, Option<Entry>>, fresh: &Listing, reach: Reach) -> bool {
     if known.nodes().count() + fresh.nodes.len() > MAX_NODES {
         return true;
     }
