@@ -34,6 +34,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// How often other ports are tried when somebody took one meanwhile.
 const PORT_ATTEMPTS: usize = 5;
+/// How often a server is started that stumbled over itself: r-nacos 0.8.8 may take its first entry before its parts
+/// know each other, panics in a thread, and never serves. It happens to every other start on a loaded machine.
+const STUMBLES: usize = 30;
 
 /// A running server.
 #[derive(Debug)]
@@ -49,6 +52,20 @@ struct Ports {
     http: u16,
     grpc: u16,
     console: u16,
+}
+
+/// How far a start has come.
+enum Start {
+    Ready,
+    Ended,
+    Stumbled,
+}
+
+/// What a start finds of the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    Kept,
+    Emptied,
 }
 
 /// What came back: status and text.
@@ -71,7 +88,7 @@ impl Nacos {
             let ports = Ports { http, grpc, console };
             let child = spawn(ports, &settings, directory.path())?;
             let mut nacos = Self { child, ports, settings: settings.clone(), directory };
-            if nacos.wait_until_ready().await? {
+            if nacos.become_ready(Disk::Emptied).await? {
                 return Ok(nacos);
             }
             let log = nacos.log();
@@ -100,17 +117,16 @@ impl Nacos {
     /// Kills it and starts it again at the same addresses. Instances that live by heartbeats are forgotten; what it
     /// keeps on disk (users, namespaces, the metadata of instances) is not.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.kill();
-        self.child = spawn(self.ports, &self.settings, self.directory.path())?;
-        ensure!(self.wait_until_ready().await?, "rnacos did not come back:\n{}", self.log());
+        self.start_over(Disk::Kept)?;
+        ensure!(self.become_ready(Disk::Kept).await?, "rnacos did not come back:\n{}", self.log());
         Ok(())
     }
 
     /// The same, and everything is forgotten.
     pub async fn restart_empty(&mut self) -> anyhow::Result<()> {
-        self.kill();
-        std::fs::remove_dir_all(data(self.directory.path())).context("empty its directory")?;
-        self.restart().await
+        self.start_over(Disk::Emptied)?;
+        ensure!(self.become_ready(Disk::Emptied).await?, "rnacos did not come back:\n{}", self.log());
+        Ok(())
     }
 
     /// One request to its API, as an operator's `curl -d` would send it.
@@ -132,15 +148,38 @@ impl Nacos {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
-    /// Whether it is ready; not when it has ended.
-    async fn wait_until_ready(&mut self) -> anyhow::Result<bool> {
+    /// Whether it came to serve; not when it has ended. Started again as often as it stumbles.
+    async fn become_ready(&mut self, disk: Disk) -> anyhow::Result<bool> {
+        for _ in 0..STUMBLES {
+            match self.wait_until_ready().await? {
+                Start::Ready => return Ok(true),
+                Start::Ended => return Ok(false),
+                Start::Stumbled => self.start_over(disk)?,
+            }
+        }
+        bail!("rnacos stumbled {STUMBLES} times over its own start:\n{}", self.log())
+    }
+
+    fn start_over(&mut self, disk: Disk) -> anyhow::Result<()> {
+        self.kill();
+        if disk == Disk::Emptied {
+            std::fs::remove_dir_all(data(self.directory.path())).context("empty its directory")?;
+        }
+        self.child = spawn(self.ports, &self.settings, self.directory.path())?;
+        Ok(())
+    }
+
+    async fn wait_until_ready(&mut self) -> anyhow::Result<Start> {
         let deadline = Instant::now() + START_DEADLINE;
         loop {
             if self.child.try_wait().context("ask after rnacos")?.is_some() {
-                return Ok(false);
+                return Ok(Start::Ended);
             }
             if self.knows_its_user().await {
-                return Ok(true);
+                return Ok(Start::Ready);
+            }
+            if self.log().contains("panicked at") {
+                return Ok(Start::Stumbled);
             }
             ensure!(
                 Instant::now() < deadline,

@@ -97,8 +97,9 @@ pub(super) struct Server {
 impl Server {
     /// Connects to nothing yet.
     pub(super) fn new(uri: &NacosUri, environment: &Environment, meter: Meter) -> Result<Self, Cause> {
-        let is_on = uri.ssl || environment.switch("NACOS_SSL")?.unwrap_or(false);
-        let unverified = is_on && environment.switch("NACOS_SSL_VERIFY")? == Some(false);
+        let (wished, verified) = (environment.switch("NACOS_SSL")?, environment.switch("NACOS_SSL_VERIFY")?);
+        let is_on = uri.ssl || wished == Some(true);
+        let unverified = is_on && verified == Some(false);
         let tls = Tls {
             is_on,
             authority: environment.named("NACOS_CACERT"),

@@ -5,18 +5,18 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
 
 /// What the login of this server takes.
 pub(super) const USER: &str = "nacos";
@@ -35,7 +35,9 @@ pub(super) struct Manner {
 pub(super) struct Documented {
     pub(super) address: SocketAddr,
     state: Arc<Mutex<State>>,
-    serving: JoinSet<()>,
+    ended: Arc<AtomicBool>,
+    /// A thread, so that the port is closed when [`Documented::kill`] returns.
+    serving: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -58,11 +60,11 @@ type Parameters = BTreeMap<String, String>;
 type Reply = (u16, Value);
 
 impl Documented {
-    pub(super) async fn start(manner: Manner) -> Self {
+    pub(super) fn start(manner: Manner) -> Self {
         let state = Arc::new(Mutex::new(State { manner, ..State::default() }));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback works");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback works");
         let address = listener.local_addr().expect("it is bound");
-        let mut documented = Self { address, state, serving: JoinSet::new() };
+        let mut documented = Self { address, state, ended: Arc::default(), serving: None };
         documented.serve(listener);
         documented
     }
@@ -82,41 +84,47 @@ impl Documented {
     }
 
     pub(super) fn kill(&mut self) {
-        self.serving = JoinSet::new();
+        let Some(serving) = self.serving.take() else { return };
+        self.ended.store(true, Ordering::Relaxed);
+        // It waits for a connection, and looks around before it serves one.
+        let _ = TcpStream::connect(self.address);
+        serving.join().expect("the server has not panicked");
     }
 
     /// Back at the same address, without instances.
-    pub(super) async fn restart(&mut self, manner: Manner) {
+    pub(super) fn restart(&mut self, manner: Manner) {
         self.kill();
         *self.state.lock().expect("no holder panics") = State { manner, ..State::default() };
-        // The port is free once the task that held it has ended.
-        let listener = loop {
-            match TcpListener::bind(self.address).await {
-                Ok(listener) => break listener,
-                Err(_) => tokio::task::yield_now().await,
-            }
-        };
-        self.serve(listener);
+        self.serve(TcpListener::bind(self.address).expect("the port is free again"));
     }
 
     fn serve(&mut self, listener: TcpListener) {
-        let state = self.state.clone();
-        self.serving.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(converse(stream, state.clone()));
-                while connections.try_join_next().is_some() {}
+        self.ended = Arc::default();
+        let (state, ended) = (self.state.clone(), self.ended.clone());
+        self.serving = Some(thread::spawn(move || {
+            for stream in listener.incoming() {
+                if ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                let (stream, state) = (stream.expect("loopback works"), state.clone());
+                thread::spawn(move || converse(stream, &state));
             }
-        });
+        }));
+    }
+}
+
+impl Drop for Documented {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
 /// One request a connection.
-async fn converse(mut stream: TcpStream, state: Arc<Mutex<State>>) {
+fn converse(mut stream: TcpStream, state: &Mutex<State>) {
     let mut text = Vec::new();
     let (head, body) = loop {
         let mut chunk = [0; 8192];
-        match stream.read(&mut chunk).await {
+        match stream.read(&mut chunk) {
             Ok(length @ 1..) => text.extend_from_slice(&chunk[..length]),
             _ => return,
         }
@@ -134,7 +142,7 @@ async fn converse(mut stream: TcpStream, state: Arc<Mutex<State>>) {
         answer.len()
     );
     // A client that was answered by another server has hung up.
-    let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.write_all(answer.as_bytes());
 }
 
 fn header<'head>(head: &'head str, name: &str) -> Option<&'head str> {

@@ -22,7 +22,7 @@ impl Server for Documented {
     }
 
     async fn restart_empty(&mut self) {
-        self.restart(Manner::default()).await;
+        self.restart(Manner::default());
     }
 
     fn kill(&mut self) {
@@ -31,7 +31,7 @@ impl Server for Documented {
 }
 
 async fn start() -> Documented {
-    Documented::start(Manner::default()).await
+    Documented::start(Manner::default())
 }
 
 contract!(start);
@@ -68,24 +68,24 @@ async fn clusters_and_namespaces_are_worlds_of_their_own() {
 
 #[tokio::test]
 async fn the_dialect_is_found_out_once_and_again_after_a_restart() {
-    let mut nacos = Documented::start(Manner { is_old: true, ..Manner::default() }).await;
+    let mut nacos = Documented::start(Manner { is_old: true, ..Manner::default() });
     let catalog = catalog(&nacos.uri());
     list(&*catalog).await;
     assert_eq!(nacos.asked(), [LIST, OLD_LIST]);
     list(&*catalog).await;
     assert_eq!(nacos.asked(), [OLD_LIST]);
     // An upgrade behind a balancer: the connection never fails, v1 is gone.
-    nacos.restart(Manner::default()).await;
+    nacos.restart(Manner::default());
     list(&*catalog).await;
     assert_eq!(nacos.asked(), [OLD_LIST, LIST]);
     list(&*catalog).await;
     assert_eq!(nacos.asked(), [LIST]);
     // A server that was away may be another one.
-    nacos.restart(Manner { is_old: true, ..Manner::default() }).await;
+    nacos.restart(Manner { is_old: true, ..Manner::default() });
     list(&*catalog).await;
     nacos.kill();
     catalog.list().await.expect_err("nobody is there");
-    nacos.restart(Manner { is_old: true, ..Manner::default() }).await;
+    nacos.restart(Manner { is_old: true, ..Manner::default() });
     list(&*catalog).await;
     assert_eq!(nacos.asked(), [LIST, OLD_LIST]);
 }
@@ -115,7 +115,7 @@ async fn what_the_server_refuses_is_said_in_its_own_words() {
 
 #[tokio::test]
 async fn a_login_opens_what_is_closed_and_its_secrets_show_nowhere() {
-    let nacos = Documented::start(Manner { closed: true, ..Manner::default() }).await;
+    let nacos = Documented::start(Manner { closed: true, ..Manner::default() });
     let uri = nacos.uri().parse().expect("a URI");
     let error = catalog(&nacos.uri()).list().await.expect_err("who are you?");
     assert!(matches!(&error, CatalogError::One { cause: Cause::Refused { .. }, .. }), "{error}");
