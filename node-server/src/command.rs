@@ -2,5 +2,6 @@
 
 pub mod fleet;
 pub mod identity;
+pub mod registrar;
 pub mod serve;
 pub mod token;

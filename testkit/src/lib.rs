@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod consul;
 pub mod fleet;
+pub mod nacos;
 pub mod node;
 pub mod ports;
 pub mod process;

@@ -3,5 +3,6 @@
 mod consul;
 mod contract;
 mod file;
+mod nacos;
 mod support;
 mod zone;
