@@ -132,10 +132,12 @@ run_tests() {
     esac
 }
 
-# Prints its figures beside those of a bare DevTools client; they are for reading, no number fails.
+# Prints its figures beside those of a bare DevTools client and of the registries' own tools; they are for reading, no
+# number fails.
 run_benchmarks() {
-    cargo build --release --locked -p cbrowse-node -p cbrowse-testkit
+    cargo build --release --locked -p cbrowse -p cbrowse-node -p cbrowse-testkit
     target/release/bench --runs 5
+    target/release/bench catalogs
 }
 
 check_dependencies() {

@@ -16,7 +16,11 @@ fuzz_target!(|text: &str| {
     let (first, second) = (query(first), query(second));
     let (first_text, second_text) = (first.to_string(), second.to_string());
     assert_printable(&first_text);
-    assert_eq!(first_text == second_text, meaning(&first) == meaning(&second), "{first_text} | {second_text}");
+    assert_eq!(
+        first_text == second_text,
+        meaning(&first) == meaning(&second),
+        "{first_text} | {second_text}"
+    );
 });
 
 fn query(text: &str) -> Query {

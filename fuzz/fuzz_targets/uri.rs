@@ -23,15 +23,16 @@ fuzz_target!(|text: &str| {
     if text.contains(SECRET) {
         return;
     }
-    for scheme in ["consul", "dns+srv", "etcd", "nacos"] {
-        for name in [
-            format!("{scheme}://u:{SECRET}@{text}"),
-            format!("{scheme}://{SECRET}@{text}"),
-            format!("{scheme}://h?token={SECRET}&{text}"),
-            format!("{scheme}://h?{text}&password={SECRET}"),
-        ] {
-            let error = name.parse::<CatalogUri>().expect_err("a secret in it").to_string();
-            assert!(!error.contains(SECRET), "{name:?}: {error}");
-        }
+    // One scheme a text: all of them would take most of the time.
+    let schemes = ["consul", "dns+srv", "etcd", "nacos"];
+    let scheme = schemes[text.len() % schemes.len()];
+    for name in [
+        format!("{scheme}://u:{SECRET}@{text}"),
+        format!("{scheme}://{SECRET}@{text}"),
+        format!("{scheme}://h?token={SECRET}&{text}"),
+        format!("{scheme}://h?{text}&password={SECRET}"),
+    ] {
+        let error = name.parse::<CatalogUri>().expect_err("a secret in it").to_string();
+        assert!(!error.contains(SECRET), "{name:?}: {error}");
     }
 });

@@ -195,5 +195,5 @@ impl Catalog for ConsulCatalog {
 /// For [`crate::fuzzing`].
 #[cfg(fuzzing)]
 pub(crate) fn candidates_of(body: &[u8]) -> Result<Vec<crate::screen::Candidate>, Cause> {
-    entry::candidates(body)
+    Ok(twice::settle(entry::instances(body)?, &Health::ALL.into()))
 }

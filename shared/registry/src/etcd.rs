@@ -98,3 +98,31 @@ impl Catalog for EtcdCatalog {
         watch::changes(self.clone())
     }
 }
+
+/// For [`crate::fuzzing`]: the entries of a page, and those that a line of a watch puts.
+#[cfg(fuzzing)]
+pub(crate) fn candidates_of(prefix: &str, body: &[u8]) -> Result<Vec<crate::screen::Candidate>, Cause> {
+    use answer::{Event, Word};
+    let entries = match (answer::range(body), answer::watch_line(body)) {
+        (Ok(page), _) => page.entries,
+        (Err(_), Ok(Word::Events(events))) => {
+            let put = |event| match event {
+                Event::Put(entry) => Some(entry),
+                Event::Delete(key) => entry::id(prefix, &key).and(None),
+            };
+            events.events.into_iter().filter_map(put).collect()
+        }
+        (Err(_), Ok(Word::Over(fault))) => return Err(fault.cause()),
+        (Err(_), Ok(Word::Created | Word::Compacted | Word::Progress(_))) => Vec::new(),
+        (Err(range), Err(line)) => return Err(Cause::Malformed(format!("{range}; {line}"))),
+    };
+    Ok(entries.iter().map(|entry| entry::candidate(prefix, entry)).collect())
+}
+
+/// For [`crate::fuzzing`]: what the other answers get wrong.
+#[cfg(fuzzing)]
+pub(crate) fn faults_of(body: &[u8]) -> Vec<Cause> {
+    let others = [answer::put(body).err(), answer::grant(body).err(), answer::keepalive(body).err()];
+    let token = answer::token(body).err();
+    others.into_iter().flatten().chain(token).chain(answer::fault(body).map(|fault| fault.cause())).collect()
+}

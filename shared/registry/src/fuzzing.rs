@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use cbrowse_protocol::node::SERVICE;
 use hickory_resolver::proto::op::Message;
 
 use crate::{
@@ -17,6 +18,27 @@ pub fn consul(body: &[u8], reach: Reach) -> Result<Listing, CatalogError> {
     screened("consul", crate::consul::candidates_of(body), reach)
 }
 
+/// An answer of etcd's gateway: a page of the keys below the usual prefix, or a line of a watch of them.
+pub fn etcd(body: &[u8], reach: Reach) -> Result<Listing, CatalogError> {
+    screened("etcd", crate::etcd::candidates_of(SERVICE, body), reach)
+}
+
+/// What the answer would mean to every other question to etcd.
+pub fn etcd_faults(body: &[u8]) -> Vec<CatalogError> {
+    crate::etcd::faults_of(body).into_iter().map(|cause| cause.of(&"etcd")).collect()
+}
+
+/// An answer of Nacos's list of instances, in either version of its API.
+pub fn nacos(body: &[u8], reach: Reach) -> Result<Listing, CatalogError> {
+    screened("nacos", crate::nacos::candidates_of(body), reach)
+}
+
+/// What the answer would mean to every other question to Nacos, and what is said of the namespaces in it.
+pub fn nacos_faults(body: &[u8]) -> (Vec<CatalogError>, Vec<String>) {
+    let (causes, said) = crate::nacos::faults_of(body);
+    (causes.into_iter().map(|cause| cause.of(&"nacos")).collect(), said)
+}
+
 /// A catalog file of this name.
 pub fn file(path: &str, text: &str) -> Result<Listing, CatalogError> {
     screened("file", crate::file::candidates_of(Path::new(path), text), Reach::Anything)
@@ -25,7 +47,8 @@ pub fn file(path: &str, text: &str) -> Result<Listing, CatalogError> {
 /// A DNS message that answers a question for SRV records; `None` where the resolver itself would refuse it.
 pub fn srv(message: &[u8], reach: Reach) -> Option<Listing> {
     let message = Message::from_vec(message).ok()?;
-    Some(screen(crate::srv::candidates_of(&message.answers, &message.additionals), reach))
+    // Which of equal targets comes first is drawn; the lowest draw, so that what is found can be found again.
+    Some(screen(crate::srv::candidates_of(message, &mut |range| *range.start())?, reach))
 }
 
 fn screened(

@@ -220,3 +220,29 @@ mod tests {
         assert!(missing_namespace(&known, "ghost").is_some_and(|text| text.contains("\"ghost\"")));
     }
 }
+
+/// For [`crate::fuzzing`]: the instances of an answer in either dialect.
+#[cfg(fuzzing)]
+pub(crate) fn candidates_of(body: &[u8]) -> Result<Vec<Candidate>, Cause> {
+    let instances = answer::instances_v1(body).or_else(|_| answer::instances_v3(body))?;
+    Ok(entry::candidates(&instances.hosts, None))
+}
+
+/// For [`crate::fuzzing`]: what the other answers get wrong, and what is said of namespaces.
+#[cfg(fuzzing)]
+pub(crate) fn faults_of(body: &[u8]) -> (Vec<Cause>, Vec<String>) {
+    let faults = [
+        answer::instances_v1(body).err(),
+        answer::beat(body).err(),
+        answer::granted(body).err(),
+        answer::written_v1(body).err(),
+        answer::written_v3(body).err(),
+    ];
+    let known = answer::namespaces(body);
+    let said = known
+        .iter()
+        .flatten()
+        .filter_map(|namespace| missing_namespace(known.as_deref().unwrap_or_default(), &namespace.name));
+    let said = said.collect();
+    (faults.into_iter().flatten().chain(known.err()).collect(), said)
+}

@@ -128,8 +128,14 @@ impl Catalog for SrvCatalog {
 /// For [`crate::fuzzing`].
 #[cfg(fuzzing)]
 pub(crate) fn candidates_of(
-    answers: &[hickory_resolver::proto::rr::Record],
-    additionals: &[hickory_resolver::proto::rr::Record],
-) -> Vec<crate::screen::Candidate> {
-    answer::Answer::from_records(answers, additionals).candidates()
+    message: hickory_resolver::proto::op::Message,
+    draw: &mut impl FnMut(std::ops::RangeInclusive<u64>) -> u64,
+) -> Option<Vec<crate::screen::Candidate>> {
+    let name = message.queries.first()?.name().clone();
+    let mut facts = answer::Facts::default();
+    facts.learn(message.answers);
+    facts.learn(message.additionals);
+    let mut answer = answer::Answer::new(&name, facts);
+    answer.open_questions();
+    Some(answer.told(draw).candidates)
 }

@@ -15,7 +15,7 @@ async fn main() -> anyhow::Result<()> {
             if options.json { results.to_json().to_string() } else { results.to_table() }
         }
         Some(Part::Catalogs(options)) => {
-            let results = catalogs::run(options).await?;
+            let results = catalogs::run(options).await;
             if options.json { results.to_json().to_string() } else { results.to_table() }
         }
         Some(Part::Once(options)) => catalogs::once::run(options).await?.to_string(),

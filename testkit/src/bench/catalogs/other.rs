@@ -14,9 +14,8 @@ use super::{
 };
 use crate::bench::statistics::Samples;
 
-/// Measures both.
-pub async fn measure(results: &mut Results, runs: u32) -> anyhow::Result<()> {
-    file(results, runs).await?;
+/// Measures DNS over TCP.
+pub async fn dns(results: &mut Results, runs: u32) -> anyhow::Result<()> {
     let server = Dns::start(MANY).await?;
     let uri: CatalogUri = server.uri().parse()?;
     let [mut ours, mut other] = <[Samples; 2]>::default();
@@ -28,7 +27,8 @@ pub async fn measure(results: &mut Results, runs: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn file(results: &mut Results, runs: u32) -> anyhow::Result<()> {
+/// Measures a file.
+pub async fn file(results: &mut Results, runs: u32) -> anyhow::Result<()> {
     let directory = tempfile::Builder::new().prefix("cbrowse-bench-").tempdir()?;
     let path = directory.path().join("nodes.json");
     std::fs::write(&path, serde_json::to_string(&population::records(MANY))?)?;
