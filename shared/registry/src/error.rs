@@ -34,12 +34,14 @@ pub enum Cause {
     #[error("cannot be reached ({0}); check the address and that the registry runs")]
     Unreachable(String),
     /// TLS could not be agreed on, mostly because of the certificate.
-    #[error("TLS failed ({message}); name the registry's own authority in {authority}, or check the address")]
+    #[error("TLS failed ({message}); {}", .fault.advice(authority))]
     Tls {
         /// What the library said.
         message: String,
         /// The variable that names the authority's certificates.
         authority: &'static str,
+        /// What is wrong, as far as it is known.
+        fault: TlsFault,
     },
     /// No complete answer in time.
     #[error("no answer within {} s; check the address, or ask a nearer registry", .0.as_secs_f32())]
@@ -85,6 +87,53 @@ pub enum Cause {
         /// What is wrong there.
         message: String,
     },
+}
+
+/// Why two ends did not agree on TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFault {
+    /// The registry's certificate holds no longer, or not yet.
+    Dates,
+    /// It is made for another name.
+    Name,
+    /// The registry wants a certificate of the client's, and was shown none or one that it does not believe.
+    Client,
+    /// It comes from an authority that is not believed, or something else.
+    Other,
+}
+
+impl TlsFault {
+    pub(crate) fn of(error: &rustls::Error) -> Self {
+        use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error};
+        match error {
+            Error::InvalidCertificate(
+                Certificate::Expired
+                | Certificate::ExpiredContext { .. }
+                | Certificate::NotValidYet
+                | Certificate::NotValidYetContext { .. },
+            ) => Self::Dates,
+            Error::InvalidCertificate(
+                Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
+            ) => Self::Name,
+            Error::AlertReceived(
+                Alert::CertificateRequired
+                | Alert::BadCertificate
+                | Alert::UnknownCA
+                | Alert::CertificateUnknown
+                | Alert::CertificateExpired,
+            ) => Self::Client,
+            _ => Self::Other,
+        }
+    }
+
+    fn advice(self, authority: &str) -> String {
+        match self {
+            Self::Dates => "renew the registry's certificate, or correct this machine's clock".to_owned(),
+            Self::Name => "address the registry by a name that its certificate holds".to_owned(),
+            Self::Client => "show a client certificate that the registry's authority signed".to_owned(),
+            Self::Other => format!("name the registry's own authority in {authority}, or check the address"),
+        }
+    }
 }
 
 /// A registration that could not be made, kept or ended.

@@ -26,8 +26,9 @@ mod upkeep;
 pub mod uri;
 
 pub use catalog::{Catalog, Change, ChangeStream, Listing, Rejected};
+pub use consul::events;
 pub use environment::Environment;
-pub use error::{CatalogError, Cause, RegistryError};
+pub use error::{CatalogError, Cause, RegistryError, TlsFault};
 pub use figures::{Figures, Meter};
 pub use merge::list_all;
 pub use open::{open, open_registry};
