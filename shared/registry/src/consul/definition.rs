@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::entry;
 use crate::{error::Cause, registry::Check};
 
-/// How often Consul asks `/health`. Longer: a dead node stays in the catalog for as long; shorter: more handshakes.
+/// How often Consul asks `/health?consul`. Longer: a dead node stays in the catalog for as long; shorter: more handshakes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// How long `/health` may take before it counts as failed.
+/// How long it may take before it counts as failed.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a node may fail its check before Consul forgets it: Consul's own floor. Until then it is registered and
 /// not passing, so no client sees it.
