@@ -37,8 +37,9 @@ use crate::{
     pending::{self, Pending},
     probe::{Probed, Report},
     profile::{CarryError, OpenProfile, Settled, Uploaded, chain, settle},
+    remembered,
     select::{Choice, Constraints, Strategy},
-    survey::{Survey, survey},
+    survey::{Preference, Survey, survey},
     view::{Event, Hub, Inputs},
 };
 
@@ -159,11 +160,36 @@ impl<'a> Journey<'a> {
     pub async fn begin(&mut self) -> Result<Attachment, Failure> {
         let mut listing = self.plan.listing.clone();
         listing.nodes.retain(|node| !self.gone.contains(&node.id));
-        let survey = survey(listing, &self.plan.constraints, self.plan.strategy, &self.plan.judge).await;
+        let survey = survey(listing, &self.plan.constraints, self.preference(), &self.plan.judge).await;
         if survey.choice.order.is_empty() {
             return Err(survey.nobody());
         }
         self.take_seat(survey).await
+    }
+
+    fn preference(&self) -> Preference {
+        let profile = self.plan.profile.as_ref().map(|profile| profile.id().to_string());
+        Preference {
+            strategy: self.plan.strategy,
+            key: Some(profile.unwrap_or_else(|| self.plan.credentials.public_key().to_string())),
+            memory: remembered::load(self.paths, self.plan.strategy),
+        }
+    }
+
+    /// Tells where the session went, if that is not where it was wanted, and remembers it for the next choice.
+    fn took(&self, surveyed: &Surveyed) {
+        let Surveyed { report, choice } = surveyed;
+        let wanted = &self.plan.constraints.regions;
+        let region = choice.chosen().map(|index| report.nodes[index].region()).unwrap_or_default();
+        if !wanted.is_empty() && !region.is_empty() && !wanted.iter().any(|wanted| wanted == region) {
+            self.output.warn(format_args!(
+                "no node in {} is eligible: {region} is the nearest other region",
+                wanted.join(" or ")
+            ));
+        }
+        if let Err(error) = remembered::note(self.paths, self.plan.strategy, &report.nodes, choice) {
+            self.output.warn(format_args!("the next choice will not know of this one: {error}"));
+        }
     }
 
     /// Asks one candidate after another; remembers why each refused.
@@ -184,7 +210,9 @@ impl<'a> Journey<'a> {
                     let Survey { report, mut choice, .. } = survey;
                     choice.order.retain(|other| *other != index);
                     choice.order.insert(0, index);
-                    self.surveyed = Some(Surveyed { report, choice });
+                    let surveyed = Surveyed { report, choice };
+                    self.took(&surveyed);
+                    self.surveyed = Some(surveyed);
                     return Ok(attachment);
                 }
                 Err(failure) if ends_the_search(&failure, refusals.len()) => return Err(failure),
