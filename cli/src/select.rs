@@ -47,7 +47,7 @@ pub struct Constraints {
     pub profile_browser: Option<String>,
     /// What to do when no node of [`Self::regions`] is eligible.
     pub region_fallback: RegionFallback,
-    /// Chosen when it is eligible and no other is better by more than [`steady`] asks for.
+    /// Chosen when it is eligible and no other is better by as much as [`steady::stays`] asks for.
     pub prefer: Option<NodeId>,
 }
 
@@ -277,4 +277,4 @@ pub fn explain(nodes: &[Probed], choice: &Choice, strategy: Strategy) -> Option<
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

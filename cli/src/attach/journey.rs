@@ -38,8 +38,9 @@ use crate::{
     pending::{self, Pending},
     probe::{Probed, Report},
     profile::{CarryError, OpenProfile, Settled, Uploaded, chain, settle},
+    remembered,
     select::{Choice, Constraints, Strategy},
-    survey::{Survey, survey},
+    survey::{Preference, Survey, survey},
     view::{Event, Hub, Inputs},
 };
 
@@ -196,8 +197,9 @@ impl<'a> Journey<'a> {
         loop {
             let mut listing = self.plan.listing.clone();
             listing.nodes.retain(|node| !self.gone.contains(&node.id));
+            let preference = self.preference();
             let plan = &mut self.plan;
-            let mut surveying = pin!(survey(listing, &plan.constraints, plan.strategy, &plan.judge));
+            let mut surveying = pin!(survey(listing, &plan.constraints, preference, &plan.judge));
             let fresh = tokio::select! {
                 survey = &mut surveying => return survey,
                 fresh = arrival(self.refresh.as_mut()) => fresh,
@@ -207,6 +209,31 @@ impl<'a> Journey<'a> {
                 Some(fresh) => plan.listing = fresh,
                 None => return surveying.await,
             }
+        }
+    }
+
+    fn preference(&self) -> Preference {
+        let profile = self.plan.profile.as_ref().map(|profile| profile.id().to_string());
+        Preference {
+            strategy: self.plan.strategy,
+            key: Some(profile.unwrap_or_else(|| self.plan.credentials.public_key().to_string())),
+            memory: remembered::load(self.paths, self.plan.strategy),
+        }
+    }
+
+    /// Tells where the session went, if that is not where it was wanted, and remembers it for the next choice.
+    fn took(&self, surveyed: &Surveyed) {
+        let Surveyed { report, choice } = surveyed;
+        let wanted = &self.plan.constraints.regions;
+        let region = choice.chosen().map(|index| report.nodes[index].region()).unwrap_or_default();
+        if !wanted.is_empty() && !region.is_empty() && !wanted.iter().any(|wanted| wanted == region) {
+            self.output.warn(format_args!(
+                "no node in {} is eligible: {region} is the nearest other region",
+                wanted.join(" or ")
+            ));
+        }
+        if let Err(error) = remembered::note(self.paths, self.plan.strategy, &report.nodes, choice) {
+            self.output.warn(format_args!("the next choice will not know of this one: {error}"));
         }
     }
 
@@ -228,7 +255,9 @@ impl<'a> Journey<'a> {
                     let Survey { report, mut choice, .. } = survey;
                     choice.order.retain(|other| *other != index);
                     choice.order.insert(0, index);
-                    self.surveyed = Some(Surveyed { report, choice });
+                    let surveyed = Surveyed { report, choice };
+                    self.took(&surveyed);
+                    self.surveyed = Some(surveyed);
                     return Ok(attachment);
                 }
                 Err(failure) if ends_the_search(&failure, refusals.len()) => return Err(failure),

@@ -38,7 +38,7 @@ pub struct Filter {
     /// When no node of the region is eligible, take the nearest other region instead of none.
     #[arg(long)]
     pub region_fallback: bool,
-    /// Choose this node, unless another is better by more than 10 ms and by more than a third.
+    /// Choose this node, unless another is better by more than 10 ms and by a third.
     #[arg(long, value_name = "ID", add = ArgValueCompleter::new(complete::nodes))]
     pub prefer_node: Option<NodeId>,
     /// How eligible nodes are ordered (CBROWSE_STRATEGY).
@@ -82,7 +82,9 @@ pub fn check_known(records: &[NodeRecord], constraints: &Constraints) -> Result<
     if records.is_empty() {
         return Ok(());
     }
-    if let Some(region) = select::unknown_region(records, constraints) {
+    if constraints.region_fallback == RegionFallback::Refuse
+        && let Some(region) = select::unknown_region(records, constraints)
+    {
         let known = select::regions(records);
         let message = format!("no node is in region {region:?}");
         return Err(Failure::new(Exit::NoEligibleNode, "unknown_region", message)

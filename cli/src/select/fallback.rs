@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Constraints, judge};
+use super::{Choice, Circumstances, Constraints, Strategy, choose_under, judge};
 use crate::probe::Probed;
 
 /// What to do when no node of the wanted regions is eligible.
@@ -19,6 +19,23 @@ pub enum RegionFallback {
 pub fn anywhere(constraints: &Constraints) -> Option<Constraints> {
     let allowed = constraints.region_fallback == RegionFallback::Nearest && !constraints.regions.is_empty();
     allowed.then(|| Constraints { regions: Vec::new(), ..constraints.clone() })
+}
+
+/// Orders the nodes, of the nearest other region where nothing else is eligible. Those of the others have to be measured.
+pub fn choose_or_fall_back(
+    nodes: &[Probed],
+    constraints: &Constraints,
+    strategy: Strategy,
+    circumstances: &mut Circumstances<'_>,
+) -> Choice {
+    let choice = choose_under(nodes, constraints, strategy, circumstances);
+    if !choice.order.is_empty() {
+        return choice;
+    }
+    let region = anywhere(constraints).and_then(|anywhere| nearest_region(nodes, &anywhere));
+    let Some(region) = region else { return choice };
+    let there = Constraints { regions: vec![region.to_owned()], ..constraints.clone() };
+    choose_under(nodes, &there, strategy, circumstances)
 }
 
 /// The region of the nearest node against which nothing but its region speaks. Nodes that name no region are passed over:
@@ -48,6 +65,29 @@ mod tests {
         assert_eq!(nearest_region(&nodes, &wish("eu-central")), Some("eu-north"));
         let tagged = Constraints { tags: vec!["arm".into()], ..wish("eu-central") };
         assert_eq!(nearest_region(&nodes, &tagged), None, "other wishes stay in force");
+    }
+
+    #[test]
+    fn the_choice_moves_to_that_region_only_when_nobody_is_left_in_the_wanted_one() {
+        use crate::select::{Memory, tests::Scripted};
+        let mut nodes =
+            [node("here", "eu-central", 40), node("near", "eu-west", 9), node("far", "us-east", 90)];
+        let chosen = |nodes: &[Probed], wish: &Constraints| {
+            let (memory, mut table, mut dice) = (Memory::default(), None, Scripted::new(&[]));
+            let mut circumstances = Circumstances {
+                dice: &mut dice,
+                memory: &memory,
+                key: None,
+                now: Duration::ZERO,
+                table: &mut table,
+            };
+            choose_or_fall_back(nodes, wish, Strategy::Latency, &mut circumstances).order
+        };
+        assert_eq!(chosen(&nodes, &wish("eu-central")), [0]);
+        nodes[0].record.weight = 0;
+        assert_eq!(chosen(&nodes, &wish("eu-central")), [1]);
+        let strict = Constraints { region_fallback: RegionFallback::Refuse, ..wish("eu-central") };
+        assert!(chosen(&nodes, &strict).is_empty());
     }
 
     #[test]

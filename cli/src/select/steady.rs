@@ -9,12 +9,13 @@ use std::{collections::BTreeMap, time::Duration};
 pub const LEAST_GAIN: Duration = Duration::from_millis(10);
 /// How long a latency counts as recent (Tailscale's). Longer keeps yesterday's road in force, shorter forgets between two
 /// measurements.
-pub const RECENT: Duration = Duration::from_mins(5);
+pub const RECENT: Duration = Duration::from_secs(300);
 
-/// Whether to stay: `best` has to be better by more than [`LEAST_GAIN`] and by more than a third to be worth leaving for.
+/// Whether to stay: `best` has to be better by more than [`LEAST_GAIN`] and by a third to be worth leaving for. A gain of
+/// exactly a third is enough, as in one of the published sequences.
 pub fn stays(present: Duration, best: Duration) -> bool {
     let gain = present.saturating_sub(best);
-    gain <= LEAST_GAIN || gain * 3 <= present
+    gain <= LEAST_GAIN || gain * 3 < present
 }
 
 /// Where one is at home among places `K`, measured again and again.
@@ -33,7 +34,7 @@ impl<K> Default for Home<K> {
 impl<K: Ord + Clone> Home<K> {
     /// Takes the latencies measured at `now` (on a clock of the caller's) and tells where home is: `None` only where nothing
     /// answered. A home that did not answer is left at once.
-    pub fn report(&mut self, now: Duration, latencies: BTreeMap<K, Duration>) -> Option<&K> {
+    pub fn report(&mut self, now: Duration, latencies: &BTreeMap<K, Duration>) -> Option<&K> {
         self.reports.retain(|(at, _)| now.saturating_sub(*at) <= RECENT);
         self.reports.push((now, latencies.clone()));
         let recent = |place: &K| self.reports.iter().filter_map(|(_, seen)| seen.get(place)).min().copied();
@@ -67,9 +68,8 @@ mod tests {
         let (mut home, mut now, mut at) = (Home::default(), Duration::ZERO, None);
         for (after, latencies) in steps {
             now += Duration::from_secs(*after);
-            at = home
-                .report(now, latencies.iter().map(|(place, took)| (*place, ms(*took))).collect())
-                .copied();
+            let latencies = latencies.iter().map(|(place, took)| (*place, ms(*took))).collect();
+            at = home.report(now, &latencies).copied();
         }
         (at, home.remembered())
     }
@@ -98,9 +98,10 @@ mod tests {
     fn the_limits_hold_at_and_just_above() {
         let nanosecond = Duration::from_nanos(1);
         assert!(stays(ms(20), ms(10)));
-        assert!(!stays(ms(20), ms(10) - nanosecond));
-        assert!(stays(ms(90), ms(60)));
-        assert!(!stays(ms(90), ms(60) - nanosecond));
+        assert!(!stays(ms(20) + nanosecond, ms(10)));
+        assert!(stays(ms(90), ms(60) + nanosecond));
+        assert!(!stays(ms(90), ms(60)));
+        assert!(!stays(ms(90) + nanosecond, ms(60)));
         assert!(stays(ms(10), ms(50)), "the present one is the better one");
     }
 

@@ -240,34 +240,4 @@ impl Field<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_read_as_they_are_written() {
-        for strategy in ALL {
-            assert_eq!(strategy.to_string().parse(), Ok(strategy));
-        }
-        let weighted: Strategy = "weighted:latency=1,cpu=0.5".parse().expect("weights");
-        assert_eq!(weighted.to_string().parse(), Ok(weighted));
-        assert_ne!(weighted, Strategy::Weighted(Weights::CLASSIC));
-        let unknown = "best".parse::<Strategy>().expect_err("unknown");
-        assert!(unknown.ends_with("p2c, consistent-hash"), "{unknown}");
-    }
-
-    #[test]
-    fn the_command_line_takes_names_and_weights_and_lists_the_names() {
-        let read = |text: &str| {
-            let arg = Arg::new("strategy").long("strategy").value_parser(StrategyParser);
-            let matches = Command::new("c").arg(arg).try_get_matches_from(["c", "--strategy", text])?;
-            Ok::<_, clap::Error>(*matches.get_one::<Strategy>("strategy").expect("given"))
-        };
-        assert_eq!(read("weighted").expect("a name"), Strategy::Weighted(Weights::CLASSIC));
-        assert_eq!(read("p2c").expect("a name"), Strategy::P2c);
-        assert!(matches!(read("weighted:load=1").expect("weights"), Strategy::Weighted(_)));
-        let wrong = read("weighted:speed=1").expect_err("no such weight").to_string();
-        assert!(wrong.contains("latency, load, cpu, memory, bandwidth"), "{wrong}");
-        let unknown = read("best").expect_err("unknown").to_string();
-        assert!(unknown.contains("responsive") && unknown.contains("consistent-hash"), "{unknown}");
-    }
-}
+mod tests;

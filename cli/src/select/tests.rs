@@ -45,7 +45,7 @@ pub(super) fn status() -> Status {
     }
 }
 
-pub(super) fn node(id: &str, region: &str, p50: u64) -> Probed {
+pub(crate) fn node(id: &str, region: &str, p50: u64) -> Probed {
     let record = serde_json::from_value(serde_json::json!({
         "id": id, "address": "192.0.2.1", "port": 7443, "region": region, "tags": ["gpu"],
         "version": "0.1.0", "browser_version": "156.0.1",
@@ -60,7 +60,7 @@ pub(super) fn node(id: &str, region: &str, p50: u64) -> Probed {
     }
 }
 
-pub(super) fn known(mut node: Probed, change: impl FnOnce(&mut Status)) -> Probed {
+pub(crate) fn known(mut node: Probed, change: impl FnOnce(&mut Status)) -> Probed {
     let mut status = Status { region: node.record.region.clone(), ..status() };
     change(&mut status);
     node.live = Live::Known(Box::new(status));
