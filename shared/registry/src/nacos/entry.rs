@@ -22,8 +22,8 @@ use crate::screen::Candidate;
 /// Most that Nacos takes (`com.alibaba.nacos.naming.constants.Constants`): a heavier node says so in its metadata.
 const MAX_WEIGHT: u16 = 10_000;
 /// Nacos's own keys: after how long an instance is to be heard from, is unhealthy, and is removed. The last two are
-/// one here: where no instance of a service is healthy, Nacos shows all of them as healthy, so that the last node of
-/// a service would be listed as if it served for as long as it is only unhealthy.
+/// one here: where no instance of a service is healthy, Nacos may show all of them as healthy (its protection
+/// threshold), so that the last node of a service would be listed as if it served for as long as it is only unhealthy.
 const BEAT_INTERVAL_KEY: &str = "preserved.heart.beat.interval";
 const BEAT_TIMEOUT_KEY: &str = "preserved.heart.beat.timeout";
 const DELETE_TIMEOUT_KEY: &str = "preserved.ip.delete.timeout";
