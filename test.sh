@@ -18,7 +18,7 @@ Usage: ./test.sh [--quick | --long]
 Installs what the tests need from Debian, then runs the checks and the tests, one after the other.
 
   --quick   formatting, lints, scripts and unit tests: no server, no browser, nothing installed
-  --long    also the benchmarks
+  --long    also the tests that need a server which takes minutes to build (r-nacos, built once), and the benchmarks
   --help    print this
 TEXT
 }
@@ -59,6 +59,8 @@ main() {
         step 'documentation tests' cargo test --workspace --doc --locked
     fi
     if [[ $extent == long ]]; then
+        step 'r-nacos' testkit/install-rnacos.sh
+        step 'Nacos tests' run_tests nacos
         step 'benchmarks' run_benchmarks
     fi
     summary
@@ -127,8 +129,10 @@ run_tests() {
     case $runner-$1 in
     nextest-unit) "${nextest[@]}" --lib --bins ;;
     nextest-all) "${nextest[@]}" ;;
+    nextest-nacos) cargo nextest run -p cbrowse-registry --locked --no-fail-fast --run-ignored only -E 'test(nacos)' ;;
     plain-unit) "${plain[@]}" --lib --bins ;;
     plain-all) "${plain[@]}" --lib --bins --tests ;;
+    plain-nacos) cargo test -p cbrowse-registry --locked --no-fail-fast --test it -- --ignored nacos ;;
     esac
 }
 

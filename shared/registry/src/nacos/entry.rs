@@ -21,13 +21,12 @@ use crate::screen::Candidate;
 
 /// Most that Nacos takes (`com.alibaba.nacos.naming.constants.Constants`): a heavier node says so in its metadata.
 const MAX_WEIGHT: u16 = 10_000;
-/// Nacos's own keys: after how long an instance is to be heard from, is unhealthy, and is removed.
+/// Nacos's own keys: after how long an instance is to be heard from, is unhealthy, and is removed. The last two are
+/// one here: where no instance of a service is healthy, Nacos may show all of them as healthy (its protection
+/// threshold), so that the last node of a service would be listed as if it served for as long as it is only unhealthy.
 const BEAT_INTERVAL_KEY: &str = "preserved.heart.beat.interval";
 const BEAT_TIMEOUT_KEY: &str = "preserved.heart.beat.timeout";
 const DELETE_TIMEOUT_KEY: &str = "preserved.ip.delete.timeout";
-/// How many times the silence that makes an instance unhealthy removes it: Nacos's own ratio. Smaller: a node that
-/// lost the network for a moment is forgotten, not only set aside.
-const TIMEOUTS_TO_DELETION: u32 = 2;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -204,7 +203,7 @@ pub(super) fn meta(record: &NodeRecord, interval: Duration, ttl: Duration) -> BT
     put("weight", (record.weight != nacos_weight(record)).then(|| record.weight.to_string()));
     put(BEAT_INTERVAL_KEY, Some(interval.as_millis().to_string()));
     put(BEAT_TIMEOUT_KEY, Some(ttl.as_millis().to_string()));
-    put(DELETE_TIMEOUT_KEY, Some((ttl * TIMEOUTS_TO_DELETION).as_millis().to_string()));
+    put(DELETE_TIMEOUT_KEY, Some(ttl.as_millis().to_string()));
     meta
 }
 

@@ -68,7 +68,7 @@ fn other_clients_of_nacos_send_nothing_to_a_node_that_does_not_serve() {
     assert_eq!((nacos_weight(&record), meta(&record, INTERVAL, TTL)["weight"].as_str()), (0, "10000"));
     let meta = meta(&record, INTERVAL, TTL);
     let times = [BEAT_INTERVAL_KEY, BEAT_TIMEOUT_KEY, DELETE_TIMEOUT_KEY].map(|key| meta[key].as_str());
-    assert_eq!(times, ["5000", "15000", "30000"]);
+    assert_eq!(times, ["5000", "15000", "15000"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use cbrowse_testkit::{nacos::Nacos, ports::free_ports};
 use serde_json::Value;
 
 use super::start;
-use crate::support::{catalog, ids, list, list_until, record, registry};
+use crate::support::{DEADLINE, catalog, ids, list, record, registry};
 
 const LONG: Check = Check::Heartbeat(Duration::from_secs(300));
 
@@ -41,7 +41,7 @@ async fn another_clients_instances_are_nodes_and_garbage_is_skipped_with_a_reaso
         "ip=127.0.0.1&port=0",
         "ip=127.0.0.1&port=99999",
         "ip=127.0.0.1&port=1&metadata=%7B%22capacity%22%3A%22many%22%7D",
-        "ip=127.0.0.1&port=2&metadata=%7B%22region%22%3A%22%1B%5B2J%22%7D",
+        "ip=127.0.0.1&port=2&metadata=%7B%22region%22%3A%22%5Cu001b%5B2J%22%7D",
         "ip=127.0.0.1&port=3&metadata=%7B%22id%22%3A%22..%2Fx%22%7D",
         "ip=127.0.0.1&port=4&weight=-1",
         "ip=%1B%5B31m&port=5",
@@ -193,14 +193,23 @@ async fn an_instance_that_fell_silent_is_critical_before_it_is_gone() {
     let settings =
         [("RNACOS_NAMING_HEALTH_TIMEOUT_SECOND", "1"), ("RNACOS_NAMING_INSTANCE_TIMEOUT_SECOND", "600")];
     let nacos = Nacos::start_with(&settings).await.expect("rnacos starts");
-    let node = record("n1", 7443);
-    let mut registration = registry(&nacos.uri()).register(&node, LONG).await.expect("registers");
-    let catalog = catalog(&nacos.uri());
-    let listing = list_until(&*catalog, |listing| listing.nodes.is_empty()).await;
-    assert!(listing.warnings.iter().any(|text| text.contains("1 nodes are registered")), "{listing:?}");
-    assert_eq!(everything(&nacos.uri()).await, [NodeRecord { health: Health::Critical, ..node.clone() }]);
-    assert_eq!(registration.keep_alive().await, Ok(Kept::Alive));
-    assert_eq!(list(&*catalog).await.nodes, [node]);
+    let (registry, catalog) = (registry(&nacos.uri()), catalog(&nacos.uri()));
+    let (lively, silent) = (record("lively", 1), record("silent", 2));
+    let mut of_lively = registry.register(&lively, LONG).await.expect("registers");
+    let mut of_silent = registry.register(&silent, LONG).await.expect("registers");
+    assert_eq!(ids(&list(&*catalog).await), ["lively", "silent"]);
+    let fading = async {
+        while list(&*catalog).await.nodes.len() > 1 {
+            of_lively.keep_alive().await.expect("lives");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, fading).await.expect("silence is noticed");
+    assert_eq!(list(&*catalog).await.nodes, std::slice::from_ref(&lively));
+    let critical = NodeRecord { health: Health::Critical, ..silent.clone() };
+    assert!(everything(&nacos.uri()).await.contains(&critical));
+    assert_eq!(of_silent.keep_alive().await, Ok(Kept::Alive));
+    assert_eq!(ids(&list(&*catalog).await), ["lively", "silent"]);
 }
 
 #[tokio::test]
