@@ -121,6 +121,11 @@ impl Consul {
         format!("consul://{}", self.http_address())
     }
 
+    /// What it calls itself among others, unless it is alone.
+    pub fn node_name(&self) -> String {
+        node_name(self.ports)
+    }
+
     /// Where its HTTP API listens.
     pub fn http_address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports.http).into()
@@ -251,6 +256,10 @@ fn spawn(ports: Ports, role: Role, configuration: &[String], directory: &TempDir
         .context("start consul (testkit/install-consul.sh installs it)")
 }
 
+fn node_name(ports: Ports) -> String {
+    format!("agent-{}", ports.serf_lan)
+}
+
 fn role_arguments(ports: Ports, role: Role, directory: &TempDir) -> Vec<String> {
     let owned = |arguments: &[&str]| arguments.iter().map(|&text| text.to_owned()).collect();
     let join = match role {
@@ -258,7 +267,7 @@ fn role_arguments(ports: Ports, role: Role, directory: &TempDir) -> Vec<String> 
         Role::Client(port) | Role::Server(port) => format!("127.0.0.1:{port}"),
     };
     // Agents of one datacenter need names of their own.
-    let name = format!("agent-{}", ports.serf_lan);
+    let name = node_name(ports);
     let data = directory.path().join("data").display().to_string();
     let mut arguments: Vec<String> =
         owned(&["-node", &name, "-data-dir", &data, "-retry-join", &join, "-retry-interval", "1s"]);
