@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, waitpid},
+    },
     unistd::Pid,
 };
 use serde_json::Value;
@@ -145,17 +148,21 @@ impl Consul {
 
     /// Stops it where it stands: it keeps its connections and answers nothing, until [`Consul::resume`].
     pub fn freeze(&self) -> anyhow::Result<()> {
-        self.signal(Signal::SIGSTOP)
+        let pid = self.signal(Signal::SIGSTOP)?;
+        // The signal's sender goes on before every thread of the receiver has stopped.
+        waitpid(pid, Some(WaitPidFlag::WUNTRACED)).context("wait until consul stands still")?;
+        Ok(())
     }
 
     /// Lets it go on.
     pub fn resume(&self) -> anyhow::Result<()> {
-        self.signal(Signal::SIGCONT)
+        self.signal(Signal::SIGCONT).map(drop)
     }
 
-    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let pid = i32::try_from(self.child.id()).context("a process number")?;
-        kill(Pid::from_raw(pid), signal).with_context(|| format!("send {signal} to consul"))
+    fn signal(&self, signal: Signal) -> anyhow::Result<Pid> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).context("a process number")?);
+        kill(pid, signal).with_context(|| format!("send {signal} to consul"))?;
+        Ok(pid)
     }
 
     /// Kills it and starts it again at the same addresses. One that is alone keeps nothing: every registration is
