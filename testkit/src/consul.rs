@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, waitpid},
+    },
     unistd::Pid,
 };
 use serde_json::Value;
@@ -121,6 +124,11 @@ impl Consul {
         format!("consul://{}", self.http_address())
     }
 
+    /// What it calls itself among others, unless it is alone.
+    pub fn node_name(&self) -> String {
+        node_name(self.ports)
+    }
+
     /// Where its HTTP API listens.
     pub fn http_address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports.http).into()
@@ -140,17 +148,21 @@ impl Consul {
 
     /// Stops it where it stands: it keeps its connections and answers nothing, until [`Consul::resume`].
     pub fn freeze(&self) -> anyhow::Result<()> {
-        self.signal(Signal::SIGSTOP)
+        let pid = self.signal(Signal::SIGSTOP)?;
+        // The signal's sender goes on before every thread of the receiver has stopped.
+        waitpid(pid, Some(WaitPidFlag::WUNTRACED)).context("wait until consul stands still")?;
+        Ok(())
     }
 
     /// Lets it go on.
     pub fn resume(&self) -> anyhow::Result<()> {
-        self.signal(Signal::SIGCONT)
+        self.signal(Signal::SIGCONT).map(drop)
     }
 
-    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let pid = i32::try_from(self.child.id()).context("a process number")?;
-        kill(Pid::from_raw(pid), signal).with_context(|| format!("send {signal} to consul"))
+    fn signal(&self, signal: Signal) -> anyhow::Result<Pid> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).context("a process number")?);
+        kill(pid, signal).with_context(|| format!("send {signal} to consul"))?;
+        Ok(pid)
     }
 
     /// Kills it and starts it again at the same addresses. One that is alone keeps nothing: every registration is
@@ -251,6 +263,10 @@ fn spawn(ports: Ports, role: Role, configuration: &[String], directory: &TempDir
         .context("start consul (testkit/install-consul.sh installs it)")
 }
 
+fn node_name(ports: Ports) -> String {
+    format!("agent-{}", ports.serf_lan)
+}
+
 fn role_arguments(ports: Ports, role: Role, directory: &TempDir) -> Vec<String> {
     let owned = |arguments: &[&str]| arguments.iter().map(|&text| text.to_owned()).collect();
     let join = match role {
@@ -258,7 +274,7 @@ fn role_arguments(ports: Ports, role: Role, directory: &TempDir) -> Vec<String> 
         Role::Client(port) | Role::Server(port) => format!("127.0.0.1:{port}"),
     };
     // Agents of one datacenter need names of their own.
-    let name = format!("agent-{}", ports.serf_lan);
+    let name = node_name(ports);
     let data = directory.path().join("data").display().to_string();
     let mut arguments: Vec<String> =
         owned(&["-node", &name, "-data-dir", &data, "-retry-join", &join, "-retry-interval", "1s"]);

@@ -89,3 +89,12 @@ async fn what_cannot_be_done_is_said_in_one_line() {
     assert_eq!(gone.status.code(), Some(3));
     assert!(errors.contains(&uri) && errors.contains("cannot be reached"), "{errors}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_cleanly_at_ctrl_c() {
+    let consul = Consul::start().await.expect("consul starts");
+    let mut watch = watching(&["watch", "--registry", &consul.http_uri()]);
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(watch.0.id()).expect("a process number"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("it runs");
+    assert!(watch.0.wait().expect("it ends").success());
+}

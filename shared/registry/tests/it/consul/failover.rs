@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use cbrowse_protocol::node::NodeRecord;
-use cbrowse_registry::{Check, Kept, Registration};
+use cbrowse_registry::{Check, Kept, Registration, stay_registered};
 use cbrowse_testkit::consul::Consul;
 use serde_json::json;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     fake::{Scripted, good, status},
@@ -76,6 +77,45 @@ async fn an_entry_moves_from_a_dead_agent_and_is_cleared_when_that_one_returns()
     assert_eq!(list(&*catalog).await.nodes, [node]);
     registration.deregister().await.expect("deregisters");
     assert!(!holds(&other, "n1").await);
+}
+
+#[tokio::test]
+async fn a_node_stays_listed_while_its_agent_dies_and_returns() {
+    let (server, mut one, other) = datacenter().await;
+    let catalog = catalog(&server.http_uri());
+    let (uri, node) = (both(&one, &other), record("n1", 7443));
+    let (_records, receiver) = watch::channel(node.clone());
+    let all_there_is = vec![node];
+    let (stop, stopped) = oneshot::channel::<()>();
+    let staying = tokio::spawn(async move {
+        let stopped = async { drop(stopped.await) };
+        stay_registered(&*registry(&uri), receiver, Check::Heartbeat(Duration::from_secs(6)), stopped).await
+    });
+    list_until(&*catalog, |listing| listing.nodes.len() == 1).await;
+    one.kill();
+    // The dead host's gossip check fails; the node is listed at every moment until then, and after it.
+    let path = "/v1/health/service/browser-node";
+    let began = Instant::now();
+    loop {
+        assert_eq!(list(&*catalog).await.nodes, all_there_is);
+        let all = server.request("GET", path, None).await.expect("entries").to_string();
+        if all.contains("critical") && all.contains(&other.node_name()) {
+            break;
+        }
+        assert!(began.elapsed() < DEADLINE, "{all}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(list(&*catalog).await.nodes, all_there_is);
+    one.restart().await.expect("it comes back");
+    let began = Instant::now();
+    while holds(&one, "n1").await {
+        assert!(began.elapsed() < DEADLINE, "the old entry stays");
+        assert_eq!(list(&*catalog).await.nodes, all_there_is);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stop.send(()).expect("somebody listens");
+    staying.await.expect("no panic").expect("deregisters");
+    list_until(&*catalog, |listing| listing.nodes.is_empty()).await;
 }
 
 #[tokio::test]
