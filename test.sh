@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . deploy/prerequisites.sh
 
 # What only tests need: a session bus with a keyring, namespaces with links of their own, a judge for the scripts.
-TEST_PACKAGES=(curl dbus gnome-keyring iproute2 procps shellcheck)
+TEST_PACKAGES=(curl dbus gnome-keyring iproute2 knot procps shellcheck unbound)
 SCRIPTS=(install.sh test.sh .ci/run deploy/*.sh testkit/*.sh)
 
 usage() {
@@ -34,8 +34,8 @@ main() {
     export CARGO_TERM_PROGRESS_WHEN=never
     # Where no terminal is, apt asks nothing and colours help nobody.
     [[ -t 1 ]] || export CARGO_TERM_COLOR=never
-    # A shell opened before rustup ran does not have its directory yet.
-    export PATH="$PATH:${CARGO_HOME:-$(invoker_home)/.cargo}/bin:$PWD/target/tools/bin"
+    # A shell opened before rustup ran does not have its directory yet; servers are where only root looks for programs.
+    export PATH="$PATH:/usr/sbin:${CARGO_HOME:-$(invoker_home)/.cargo}/bin:$PWD/target/tools/bin"
     prepare "$extent"
     if acts_for_another; then
         # Root's part is over: nothing is built or tested as root for somebody else.
@@ -75,7 +75,7 @@ prepare() {
         install_packages "${BUILD_PACKAGES[@]}" "${BROWSER_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
         testkit/install-consul.sh
     else
-        require_commands cc c++ cmake pkg-config chromium consul curl dbus-daemon gnome-keyring-daemon ip ps shellcheck
+        require_commands cc c++ cmake pkg-config chromium consul curl dbus-daemon gnome-keyring-daemon ip knotd ps shellcheck unbound
     fi
 }
 

@@ -3,7 +3,10 @@
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod consul;
+mod dns;
 pub mod fleet;
+pub mod knot;
 pub mod node;
 pub mod ports;
 pub mod process;
+pub mod unbound;

@@ -3,5 +3,8 @@
 mod consul;
 mod contract;
 mod file;
+mod knot;
+mod merge;
 mod support;
+mod unbound;
 mod zone;
