@@ -76,10 +76,11 @@ impl Unbound {
 
 fn configuration(directory: &Path, knows: Knows<'_>, port: u16, tls_port: u16) -> String {
     let here = directory.display();
+    // Without `nodefault` nothing exists under `test` (RFC 6761 section 6.2).
     let mut text = format!(
         "server:\n  directory: \"{here}\"\n  chroot: \"\"\n  username: \"\"\n  use-syslog: no\n  logfile: \"\"\n  \
          interface: 127.0.0.1@{port}\n  num-threads: 1\n  module-config: \"iterator\"\n  \
-         do-not-query-localhost: no\n  local-zone: \"{OWN_ZONE}\" static\n  \
+         do-not-query-localhost: no\n  local-zone: \"test\" nodefault\n  local-zone: \"{OWN_ZONE}\" static\n  \
          local-data: '{OWN_ZONE}. SOA ns.{OWN_ZONE}. hostmaster.{OWN_ZONE}. 1 3600 600 86400 60'\n"
     );
     // Writing to a string does not fail.
