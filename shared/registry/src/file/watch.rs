@@ -257,7 +257,7 @@ mod tests {
         let path = directory.path().join("nodes.toml");
         write(&path, "a");
         let writing = async {
-            for length in 1..=3 {
+            for length in 2..=4 {
                 sleep(SETTLE / 2).await;
                 write(&path, &"b".repeat(length));
             }

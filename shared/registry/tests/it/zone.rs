@@ -255,8 +255,15 @@ async fn a_server_that_fails_or_refuses_is_named() {
 
 #[tokio::test]
 async fn a_server_that_says_nothing_is_named_with_the_time_it_had() {
-    let silent = TcpListener::bind("127.0.0.1:0").await.expect("loopback works");
-    let uri = format!("dns+srv://nodes.example?server={}", silent.local_addr().expect("it is bound"));
+    // Over both roads, at one port: each takes what comes.
+    let (tcp, _udp) = loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.expect("loopback works");
+        let address = tcp.local_addr().expect("it is bound");
+        if let Ok(udp) = UdpSocket::bind(address).await {
+            break (tcp, udp);
+        }
+    };
+    let uri = format!("dns+srv://nodes.example?server={}", tcp.local_addr().expect("it is bound"));
     let error = catalog(&uri).list().await.expect_err("silence");
     let text = error.to_string();
     assert!(error.is_transient() && text.contains(&uri) && text.contains("no answer within"), "{text}");
