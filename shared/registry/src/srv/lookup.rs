@@ -99,18 +99,19 @@ impl Lookups {
                 Ok(records) => {
                     known.insert(question, records);
                 }
-                Err(error) if is_word(&error) => {
-                    // What was lost explains more than what is not there.
-                    let why = || told(&question.0, &error);
-                    answer.unresolved.entry(question.0.clone()).or_insert_with(why);
-                }
                 Err(error) => {
-                    lost += 1;
-                    let why = told(&question.0, &error);
-                    answer.unresolved.insert(question.0.clone(), why.clone());
-                    first.get_or_insert(why);
-                    let remembered = self.remembered().remove(&question);
-                    known.extend(remembered.map(|records| (question, records)));
+                    let (why, is_lost) = (told(&question.0, &error), !is_word(&error));
+                    // What was lost explains more than what is not there.
+                    let explains = is_lost || !answer.unresolved.contains_key(&question.0);
+                    if explains && question.1 != RecordType::TXT {
+                        answer.unresolved.insert(question.0.clone(), why.clone());
+                    }
+                    if is_lost {
+                        lost += 1;
+                        first.get_or_insert(why);
+                        let remembered = self.remembered().remove(&question);
+                        known.extend(remembered.map(|records| (question, records)));
+                    }
                 }
             }
         }
