@@ -5,10 +5,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=deploy/prerequisites.sh
 . deploy/prerequisites.sh
 
-# What only tests need: a session bus with a keyring, namespaces with links of their own, a judge for the scripts, etcd.
-# Where systemd runs, Debian's etcd-server also starts a service on 127.0.0.1:2379. No test touches it: each starts etcd
-# of its own, on free ports and in a directory that it removes.
-TEST_PACKAGES=(curl dbus etcd-client etcd-server gnome-keyring iproute2 procps shellcheck)
+# What only tests need: a session bus with a keyring, namespaces with links of their own, a judge for the scripts, registries.
+# Where systemd runs, the packages of etcd, Knot and Unbound also start services. No test touches them: each starts
+# servers of its own, on free ports and in directories that it removes.
+TEST_PACKAGES=(curl dbus etcd-client etcd-server gnome-keyring iproute2 knot procps shellcheck unbound)
 SCRIPTS=(install.sh test.sh .ci/run deploy/*.sh testkit/*.sh)
 
 usage() {
@@ -36,8 +36,8 @@ main() {
     export CARGO_TERM_PROGRESS_WHEN=never
     # Where no terminal is, apt asks nothing and colours help nobody.
     [[ -t 1 ]] || export CARGO_TERM_COLOR=never
-    # A shell opened before rustup ran does not have its directory yet.
-    export PATH="$PATH:${CARGO_HOME:-$(invoker_home)/.cargo}/bin:$PWD/target/tools/bin"
+    # A shell opened before rustup ran does not have its directory yet; servers are where only root looks for programs.
+    export PATH="$PATH:/usr/sbin:${CARGO_HOME:-$(invoker_home)/.cargo}/bin:$PWD/target/tools/bin"
     prepare "$extent"
     if acts_for_another; then
         # Root's part is over: nothing is built or tested as root for somebody else.
@@ -79,7 +79,7 @@ prepare() {
         install_packages "${BUILD_PACKAGES[@]}" "${BROWSER_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
         testkit/install-consul.sh
     else
-        require_commands cc c++ cmake pkg-config chromium consul curl dbus-daemon etcd etcdctl gnome-keyring-daemon ip ps shellcheck
+        require_commands cc c++ cmake pkg-config chromium consul curl dbus-daemon etcd etcdctl gnome-keyring-daemon ip knotd ps shellcheck unbound
     fi
 }
 

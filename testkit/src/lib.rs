@@ -3,11 +3,14 @@
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod consul;
+mod dns;
 pub mod etcd;
 pub mod fleet;
+pub mod knot;
 pub mod nacos;
 pub mod node;
 pub mod ports;
 pub mod process;
 #[cfg(feature = "simulate")]
 pub mod simulate;
+pub mod unbound;

@@ -1,6 +1,7 @@
 //! A catalog in a file of the user's own: TOML with `[[nodes]]`, or the JSON that `cbrowse nodes list --json` prints.
 
 mod parse;
+mod watch;
 
 use std::{
     path::Path,
@@ -13,7 +14,6 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::{
     catalog::{Catalog, ChangeStream, Listing},
-    changes::poll,
     error::{CatalogError, Cause},
     figures::Meter,
     options::Options,
@@ -24,8 +24,6 @@ use crate::{
 
 /// Largest file in bytes: ten thousand nodes with full metadata. Longer ones are not read into memory.
 const MAX_FILE_LENGTH: usize = 64 << 20;
-/// How often a watched file is looked at. Longer: an edit seems to have no effect.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest read, for a file on a network disk that hangs.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -42,11 +40,15 @@ impl FileCatalog {
         Self { meter: options.figures.meter(&uri), uri: Arc::new(uri) }
     }
 
-    async fn read(&self) -> Result<Listing, CatalogError> {
+    fn path(&self) -> &Path {
         let CatalogUri::File(path) = &*self.uri else { unreachable!("made from a path") };
+        path
+    }
+
+    async fn read(&self) -> Result<Listing, CatalogError> {
         let reading = async {
-            let text = read_capped(path).await?;
-            let candidates = parse::candidates(path, &text)?;
+            let text = read_capped(self.path()).await?;
+            let candidates = parse::candidates(self.path(), &text)?;
             Ok(screen(candidates, Reach::Anything))
         };
         let started = Instant::now();
@@ -70,15 +72,7 @@ impl Catalog for FileCatalog {
     }
 
     fn watch(&self) -> ChangeStream {
-        let catalog = self.clone();
-        poll(move || {
-            let catalog = catalog.clone();
-            async move {
-                let listing = catalog.read().await?;
-                catalog.meter.heard();
-                Ok((listing, POLL_INTERVAL))
-            }
-        })
+        watch::changes(self.clone())
     }
 }
 

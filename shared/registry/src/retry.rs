@@ -79,6 +79,14 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_a_range_can_be_any_of_them_and_no_other() {
+        let drawn: std::collections::BTreeSet<u64> = (0..1000).map(|_| random_in(7..=10)).collect();
+        assert_eq!(drawn, [7, 8, 9, 10].into());
+        assert_eq!((random_in(3..=3), random_in(u64::MAX..=u64::MAX)), (3, u64::MAX));
+        random_in(0..=u64::MAX);
+    }
+
+    #[test]
     fn a_success_starts_over() {
         let mut backoff = Backoff::default();
         for _ in 0..10 {

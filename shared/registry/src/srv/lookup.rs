@@ -100,14 +100,17 @@ impl Lookups {
                     known.insert(question, records);
                 }
                 Err(error) => {
-                    if !is_word(&error) {
-                        let remembered = self.remembered().remove(&question);
-                        known.extend(remembered.map(|records| (question.clone(), records)));
-                        lost += 1;
-                        first.get_or_insert_with(|| told(&question.0, &error));
+                    let (why, is_lost) = (told(&question.0, &error), !is_word(&error));
+                    // What was lost explains more than what is not there.
+                    let explains = is_lost || !answer.unresolved.contains_key(&question.0);
+                    if explains && question.1 != RecordType::TXT {
+                        answer.unresolved.insert(question.0.clone(), why.clone());
                     }
-                    if question.1 != RecordType::TXT {
-                        answer.unresolved.insert(question.0.clone(), told(&question.0, &error));
+                    if is_lost {
+                        lost += 1;
+                        first.get_or_insert(why);
+                        let remembered = self.remembered().remove(&question);
+                        known.extend(remembered.map(|records| (question, records)));
                     }
                 }
             }
