@@ -1,6 +1,7 @@
 //! The node's settings: flags over environment over file over defaults, resolved once.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -10,6 +11,8 @@ use anyhow::Context as _;
 use cbrowse_protocol::{id::NodeId, node, statement::SignedStatement};
 use cbrowse_registry::CatalogUri;
 use serde::Deserialize;
+
+use crate::health::{Limits, Thresholds};
 
 /// Sessions of a node that was not told: a browser with a few tabs takes 300-500 MB.
 const DEFAULT_MAX_SESSIONS: u32 = 8;
@@ -47,6 +50,10 @@ pub struct Given {
     #[arg(long = "tag", value_name = "TAG")]
     #[serde(default)]
     tags: Vec<String>,
+    /// Fact to filter by; repeat for more. In the file a table: meta = { rack = "r1" }
+    #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = pair)]
+    #[serde(default, deserialize_with = "table")]
+    meta: Vec<(String, String)>,
     /// Share of load relative to other nodes [default: 1]
     #[arg(long, value_name = "N")]
     weight: Option<u16>,
@@ -54,9 +61,18 @@ pub struct Given {
     #[arg(long, value_name = "URI")]
     #[serde(default, deserialize_with = "catalog_uris")]
     register: Vec<CatalogUri>,
-    /// How the registry checks this node's health
+    /// How the registry checks this node's health [default: https]
     #[arg(long, value_name = "KIND", value_enum)]
     check: Option<CheckKind>,
+    /// Busy processor time from which the node's health is warning, then critical [default: 95%,off]
+    #[arg(long, value_name = "WARN[,CRIT]")]
+    health_cpu: Option<Limits>,
+    /// The same for used memory [default: 90%,97%]
+    #[arg(long, value_name = "WARN[,CRIT]")]
+    health_memory: Option<Limits>,
+    /// The same for the disk of the data directory [default: 90%,97%]
+    #[arg(long, value_name = "WARN[,CRIT]")]
+    health_disk: Option<Limits>,
     /// Where the node keeps its identity, its keys and sealed profiles
     #[arg(long, value_name = "DIR", env = "CBROWSE_NODE_DATA_DIR")]
     data_dir: Option<PathBuf>,
@@ -104,14 +120,31 @@ fn catalog_uris<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec
     texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
 }
 
+fn table<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
+    Ok(BTreeMap::<String, String>::deserialize(deserializer)?.into_iter().collect())
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
+        format!("{text:?} is no fact; write a word, an equals sign and a value, such as rack=r1")
+    })?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
 /// How a registry checks a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckKind {
-    /// The registry asks `GET /health`.
+    /// The registry asks the node over HTTPS, and learns its health by the status.
     #[default]
     Https,
-    /// The node reports to the registry.
+    /// The same without TLS, where something in front of the node ends it.
+    Http,
+    /// The registry connects, and learns only that something listens.
+    Tcp,
+    /// The registry asks grpc.health.v1 over TLS.
+    Grpc,
+    /// The node reports its health to the registry.
     Ttl,
 }
 
@@ -132,12 +165,16 @@ pub struct Settings {
     pub zone: String,
     /// Tags.
     pub tags: Vec<String>,
+    /// Facts to filter by.
+    pub meta: BTreeMap<String, String>,
     /// Weight.
     pub weight: u16,
     /// Registries.
     pub register: Vec<CatalogUri>,
     /// Kind of health check.
     pub check: CheckKind,
+    /// From which figures on the node is not well.
+    pub health: Thresholds,
     /// Data directory.
     pub data_dir: PathBuf,
     /// Most sessions.
@@ -184,6 +221,12 @@ pub fn resolve(flags: Given, file: Option<&Path>) -> anyhow::Result<Settings> {
         (LEAST_SESSION_DISK..=MOST_SESSION_DISK).contains(&session_disk),
         "session_disk is {session_disk} MiB: from {LEAST_SESSION_DISK} (Chromium does not start with less) to {MOST_SESSION_DISK}"
     );
+    let usual = Thresholds::default();
+    let health = Thresholds {
+        cpu: flags.health_cpu.or(file.health_cpu).unwrap_or(usual.cpu),
+        memory: flags.health_memory.or(file.health_memory).unwrap_or(usual.memory),
+        disk: flags.health_disk.or(file.health_disk).unwrap_or(usual.disk),
+    };
     Ok(Settings {
         listen,
         advertise_host,
@@ -192,9 +235,11 @@ pub fn resolve(flags: Given, file: Option<&Path>) -> anyhow::Result<Settings> {
         region: flags.region.or(file.region).unwrap_or_else(|| "local".into()),
         zone: flags.zone.or(file.zone).unwrap_or_default(),
         tags: either(flags.tags, file.tags),
+        meta: either(flags.meta, file.meta).into_iter().collect(),
         weight: flags.weight.or(file.weight).unwrap_or(1),
         register: either(flags.register, file.register),
         check: flags.check.or(file.check).unwrap_or_default(),
+        health,
         data_dir: flags.data_dir.or(file.data_dir).unwrap_or_else(default_data_dir),
         max_sessions,
         chromium: flags.chromium.or(file.chromium),
@@ -281,6 +326,29 @@ mod tests {
             let error = resolve(Given::default(), Some(&path)).expect_err(line).to_string();
             assert!(error.contains(at_fault), "{error}");
         }
+    }
+
+    #[test]
+    fn facts_and_thresholds_come_from_flags_else_from_the_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("node.toml");
+        std::fs::write(&path, "meta = { rack = 'r1', row = '2' }\nhealth_disk = '80%,off'\n").expect("write");
+        let settings = resolve(Given::default(), Some(&path)).expect("settings");
+        assert_eq!(settings.meta, [("rack".into(), "r1".into()), ("row".into(), "2".into())].into());
+        let disk = Limits { warning: Some(0.8), critical: None };
+        assert_eq!(settings.health, Thresholds { disk, ..Thresholds::default() });
+        let flags = Given {
+            meta: vec![pair("a=b=c").expect("a fact")],
+            health_disk: Some("off".parse().expect("thresholds")),
+            ..Given::default()
+        };
+        let settings = resolve(flags, Some(&path)).expect("settings");
+        assert_eq!(settings.meta, [("a".into(), "b=c".into())].into());
+        assert_eq!(settings.health.disk, Limits { warning: None, critical: None });
+        assert!(pair("rack").is_err() && pair("=r1").is_err());
+        std::fs::write(&path, "health_disk = '97%,80%'\n").expect("write");
+        let error = format!("{:#}", resolve(Given::default(), Some(&path)).expect_err("the wrong order"));
+        assert!(error.contains("97%,80%") && error.contains("node.toml:1"), "{error}");
     }
 
     #[test]

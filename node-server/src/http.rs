@@ -1,6 +1,8 @@
 //! The node's HTTP interface: routes, and the one place where a request becomes a principal.
 
 pub mod attach;
+#[cfg(feature = "grpc-health")]
+pub mod grpc;
 pub mod problem;
 pub mod profiles;
 pub mod public;
@@ -19,12 +21,15 @@ use axum::{
 };
 use cbrowse_protocol::{
     api::{MAX_BODY_LENGTH, MAX_OBJECT_LENGTH, Problem},
+    node::NodeRecord,
     token::Scope,
 };
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     access::{Access, Principal},
+    health::Monitor,
     http::problem::Refusal,
     load::LoadReader,
     metrics::Metrics,
@@ -49,6 +54,10 @@ pub struct App {
     pub objects: Objects,
     /// How busy the machine is.
     pub load: LoadReader,
+    /// How well the node is.
+    pub health: Monitor,
+    /// What registries are told; its tags, weight and facts change with the settings, its health by itself.
+    pub record: watch::Sender<NodeRecord>,
     /// Counters.
     pub metrics: Metrics,
     /// Attached sockets, which outlive the requests that opened them.
@@ -60,7 +69,10 @@ pub fn router(app: Arc<App>) -> Router {
     let objects = Router::new()
         .route("/v1/profiles/{profile}/objects/{name}", put(profiles::put_object).get(profiles::get_object))
         .layer(DefaultBodyLimit::max(MAX_OBJECT_LENGTH));
-    Router::new()
+    let router = Router::new();
+    #[cfg(feature = "grpc-health")]
+    let router = router.route(grpc::CHECK, post(grpc::check)).route(grpc::WATCH, post(grpc::watch));
+    router
         .route("/health", get(public::health))
         .route("/ready", get(public::ready))
         .route("/status", get(public::status))

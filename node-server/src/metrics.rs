@@ -1,20 +1,28 @@
-//! The node's counters, as OpenMetrics text. Names are stable.
+//! The node's counters, as OpenMetrics text. Names are stable; `docs/registering.md` explains those about health and
+//! registries.
 
 use std::sync::atomic::AtomicU64;
 
+use cbrowse_protocol::node::Health;
+use cbrowse_registry::Figures;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
 
-use crate::load::Load;
+use crate::{health::Report, load::Load};
 
 type Float = Gauge<f64, AtomicU64>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Check {
+    check: &'static str,
 }
 
 /// All counters of a node.
@@ -28,12 +36,14 @@ pub struct Metrics {
     object_bytes: Counter,
     cpu: Float,
     memory: Float,
+    health: Family<Check, Gauge>,
+    registries: Figures,
 }
 
 impl Metrics {
     /// Zeroes.
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("cbrowse_node");
+        let mut root = Registry::default();
         let metrics = Self {
             sessions: Gauge::default(),
             capacity: Gauge::default(),
@@ -43,8 +53,12 @@ impl Metrics {
             object_bytes: Counter::default(),
             cpu: Float::default(),
             memory: Float::default(),
+            health: Family::default(),
+            registries: Figures::default(),
             registry: Registry::default(),
         };
+        metrics.registries.register(&mut root);
+        let registry = root.sub_registry_with_prefix("cbrowse_node");
         registry.register("sessions", "Sessions that hold a seat", metrics.sessions.clone());
         registry.register("sessions_capacity", "Sessions admitted at most", metrics.capacity.clone());
         registry.register("sessions_created", "Sessions asked for, by outcome", metrics.created.clone());
@@ -74,7 +88,14 @@ impl Metrics {
             Unit::Other("ratio".into()),
             metrics.memory.clone(),
         );
-        Self { registry, ..metrics }
+        let health = "Health by check: 0 passing, 1 warning, 2 critical";
+        registry.register("health", health, metrics.health.clone());
+        Self { registry: root, ..metrics }
+    }
+
+    /// Where what is asked of registries is counted.
+    pub fn registries(&self) -> &Figures {
+        &self.registries
     }
 
     /// A session was asked for.
@@ -95,11 +116,15 @@ impl Metrics {
     }
 
     /// What is measured at the time of asking.
-    pub fn observe(&self, sessions: u32, capacity: u32, load: Load) {
+    pub fn observe(&self, sessions: u32, capacity: u32, load: Load, health: &Report) {
         self.sessions.set(sessions.into());
         self.capacity.set(capacity.into());
         self.cpu.set(load.cpu);
         self.memory.set(load.memory);
+        for finding in &health.checks {
+            self.health.get_or_create(&Check { check: finding.name }).set(level(finding.status));
+        }
+        self.registries.observe();
     }
 
     /// OpenMetrics text.
@@ -107,6 +132,14 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a string takes all that is written to it");
         text
+    }
+}
+
+fn level(health: Health) -> i64 {
+    match health {
+        Health::Passing => 0,
+        Health::Warning => 1,
+        Health::Critical => 2,
     }
 }
 
@@ -119,13 +152,16 @@ impl Default for Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::{Thresholds, Usage, assess};
 
     #[test]
     fn counters_appear_under_their_stable_names() {
         let metrics = Metrics::new();
         metrics.created(true);
         metrics.frame_sent(10);
-        metrics.observe(1, 8, Load { cpu: 0.5, memory: 0.25 });
+        let usage = Usage { memory: Some(0.91), ..Usage::default() };
+        let health = assess(&Report::default(), usage, &Thresholds::default(), true);
+        metrics.observe(1, 8, Load { cpu: 0.5, memory: 0.25 }, &health);
         let text = metrics.encode();
         for line in [
             "cbrowse_node_sessions 1",
@@ -134,6 +170,9 @@ mod tests {
             "cbrowse_node_frames_sent_total 1",
             "cbrowse_node_frames_sent_bytes_total 10",
             "cbrowse_node_cpu_busy_ratio 0.5",
+            "cbrowse_node_health{check=\"cpu\"} 0",
+            "cbrowse_node_health{check=\"memory\"} 1",
+            "cbrowse_node_health{check=\"draining\"} 2",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");

@@ -9,13 +9,14 @@ use cbrowse_protocol::{
     node::{Health, NodeRecord},
     statement::SignedStatement,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::task::TaskTracker;
 
 use crate::{
     access::Access,
     config::Settings,
     guard::{Guard, Policy, System},
+    health::{Disk, Monitor, Usage},
     http::App,
     launch::chromium,
     load::LoadReader,
@@ -41,8 +42,6 @@ pub struct Facts {
     pub region: String,
     /// Zone.
     pub zone: String,
-    /// Tags.
-    pub tags: Vec<String>,
     /// Version of this program.
     pub version: String,
     /// Version of its Chromium.
@@ -55,8 +54,6 @@ pub struct Node {
     pub app: Arc<App>,
     /// Certifies the TLS key.
     pub identity: Arc<SigningKey>,
-    /// What registries are told.
-    pub record: NodeRecord,
 }
 
 /// Seconds since the Unix epoch.
@@ -72,6 +69,7 @@ impl Node {
         let identity = Arc::new(crate::identity::load_or_create(&settings.data_dir)?);
         let facts = facts(settings, local, &identity, &binary.version)?;
         let record = record(settings, local, &facts);
+        record.check().context("the settings make a record that no registry takes")?;
         let objects = Objects::open(&settings.data_dir)?;
         let table = Table::new(Parts {
             node: facts.id.clone(),
@@ -92,9 +90,20 @@ impl Node {
             );
         }
         let (load, metrics, sockets) = (LoadReader::new(), Metrics::new(), TaskTracker::new());
-        let app = App { facts, access, table, objects, load, metrics, sockets };
-        Ok(Self { app: Arc::new(app), identity, record })
+        let health = health(settings, &load).await;
+        let record = watch::Sender::new(NodeRecord { health: health.status(), ..record });
+        let app = App { facts, access, table, objects, load, health, record, metrics, sockets };
+        Ok(Self { app: Arc::new(app), identity })
     }
+}
+
+/// Judged once, so that the first thing a registry hears is true.
+async fn health(settings: &Settings, load: &LoadReader) -> Monitor {
+    let monitor = Monitor::new(settings.health);
+    let (load, _) = load.read();
+    let disk = Disk::of(&settings.data_dir).used().await;
+    monitor.observe(Usage { cpu: Some(load.cpu), memory: Some(load.memory), disk });
+    monitor
 }
 
 fn facts(
@@ -129,7 +138,6 @@ fn facts(
         statement: settings.statement.clone(),
         region: settings.region.clone(),
         zone: settings.zone.clone(),
-        tags: settings.tags.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         browser_version: browser_version.into(),
     })
@@ -152,14 +160,14 @@ fn record(settings: &Settings, local: SocketAddr, facts: &Facts) -> NodeRecord {
         region: facts.region.clone(),
         zone: facts.zone.clone(),
         version: facts.version.clone(),
-        tags: facts.tags.clone(),
+        tags: settings.tags.clone(),
         weight: settings.weight,
         capacity: settings.max_sessions,
         browser_version: facts.browser_version.clone(),
         identity: Some(facts.identity),
         statement: facts.statement.clone(),
         health: Health::Passing,
-        meta: std::collections::BTreeMap::new(),
+        meta: settings.meta.clone(),
     }
 }
 

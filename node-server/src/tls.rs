@@ -23,8 +23,11 @@ use rustls::{
     version::TLS13,
 };
 
-/// The only application protocol: WebSocket upgrades need HTTP/1.1.
-pub const ALPN: &[u8] = b"http/1.1";
+/// Chosen whenever a client offers it: WebSocket upgrades need HTTP/1.1.
+const HTTP1: &[u8] = b"http/1.1";
+/// For clients that offer nothing else, which is how gRPC asks.
+#[cfg(feature = "grpc-health")]
+pub const HTTP2: &[u8] = b"h2";
 /// A name for the leaf; clients check the identity, not the name.
 const LEAF_NAME: &str = "cbrowse-node";
 
@@ -47,7 +50,9 @@ pub fn server_config(identity: &SigningKey) -> Result<Arc<ServerConfig>, TlsErro
         .with_protocol_versions(&[&TLS13])?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols.push(HTTP1.to_vec());
+    #[cfg(feature = "grpc-health")]
+    config.alpn_protocols.push(HTTP2.to_vec());
     Ok(Arc::new(config))
 }
 

@@ -1,4 +1,5 @@
-//! A real Consul agent on loopback: in memory, on ports of its own, killed and reaped when dropped.
+//! A real Consul agent on loopback, on ports of its own, killed and reaped when dropped: alone and in memory, or one of
+//! several in a datacenter, with a memory that survives its restart.
 
 use std::{
     fs::File,
@@ -8,6 +9,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -32,9 +37,21 @@ const PORT_ATTEMPTS: usize = 5;
 pub struct Consul {
     child: Child,
     ports: Ports,
+    role: Role,
     configuration: Vec<String>,
     token: Option<String>,
     directory: TempDir,
+}
+
+/// What an agent is in its datacenter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// A datacenter of its own, in memory.
+    Alone,
+    /// A client that asks the servers; joins by the gossip port of another agent.
+    Client(u16),
+    /// One of two servers, which need each other; this is the other's gossip port.
+    Server(u16),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,20 +71,30 @@ impl Consul {
 
     /// The same with further pieces of configuration, each in Consul's HCL, and the token it then asks for.
     pub async fn start_with(configuration: &[&str], token: Option<&str>) -> anyhow::Result<Self> {
-        let configuration: Vec<String> = configuration.iter().map(|&text| text.to_owned()).collect();
+        Self::launch(configuration, token, Role::Alone).await
+    }
+
+    /// A client agent that joins this one's datacenter, and remembers its services when it is restarted.
+    pub async fn client(&self, configuration: &[&str]) -> anyhow::Result<Self> {
+        Self::launch(configuration, self.token.as_deref(), Role::Client(self.ports.serf_lan)).await
+    }
+
+    /// A datacenter of two servers, which has no leader any more when one of them is killed.
+    pub async fn two_servers() -> anyhow::Result<[Self; 2]> {
         for _ in 0..PORT_ATTEMPTS {
-            let directory =
-                tempfile::Builder::new().prefix("consul-").tempdir().context("make a directory")?;
-            let [http, dns, serf_lan, serf_wan, server] = free_ports().context("find free ports")?;
-            let ports = Ports { http, dns, serf_lan, serf_wan, server };
-            let child = spawn(ports, &configuration, &directory)?;
-            let mut consul = Self {
-                child,
-                ports,
-                configuration: configuration.clone(),
-                token: token.map(str::to_owned),
-                directory,
-            };
+            let (ports, others) = (free()?, free()?);
+            let mut one = Self::prepare(ports, &[], None, Role::Server(others.serf_lan))?;
+            let mut other = Self::prepare(others, &[], None, Role::Server(ports.serf_lan))?;
+            if one.wait_until_ready().await? && other.wait_until_ready().await? {
+                return Ok([one, other]);
+            }
+        }
+        bail!("no ports stayed free for consul in {PORT_ATTEMPTS} attempts")
+    }
+
+    async fn launch(configuration: &[&str], token: Option<&str>, role: Role) -> anyhow::Result<Self> {
+        for _ in 0..PORT_ATTEMPTS {
+            let mut consul = Self::prepare(free()?, configuration, token, role)?;
             if consul.wait_until_ready().await? {
                 return Ok(consul);
             }
@@ -75,6 +102,18 @@ impl Consul {
             ensure!(log.contains("address already in use"), "consul ended at once:\n{log}");
         }
         bail!("no ports stayed free for consul in {PORT_ATTEMPTS} attempts")
+    }
+
+    fn prepare(
+        ports: Ports,
+        configuration: &[&str],
+        token: Option<&str>,
+        role: Role,
+    ) -> anyhow::Result<Self> {
+        let configuration: Vec<String> = configuration.iter().map(|&text| text.to_owned()).collect();
+        let directory = tempfile::Builder::new().prefix("consul-").tempdir().context("make a directory")?;
+        let child = spawn(ports, role, &configuration, &directory)?;
+        Ok(Self { child, ports, role, configuration, token: token.map(str::to_owned), directory })
     }
 
     /// As a catalog: `consul://127.0.0.1:PORT`.
@@ -99,10 +138,26 @@ impl Consul {
         let _ = self.child.wait();
     }
 
-    /// Kills it and starts it again at the same addresses. It keeps nothing: every registration is forgotten.
+    /// Stops it where it stands: it keeps its connections and answers nothing, until [`Consul::resume`].
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.child.id()).context("a process number")?;
+        kill(Pid::from_raw(pid), signal).with_context(|| format!("send {signal} to consul"))
+    }
+
+    /// Kills it and starts it again at the same addresses. One that is alone keeps nothing: every registration is
+    /// forgotten.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.kill();
-        self.child = spawn(self.ports, &self.configuration, &self.directory)?;
+        self.child = spawn(self.ports, self.role, &self.configuration, &self.directory)?;
         ensure!(self.wait_until_ready().await?, "consul did not come back:\n{}", self.log());
         Ok(())
     }
@@ -166,11 +221,18 @@ impl Drop for Consul {
     }
 }
 
-fn spawn(ports: Ports, configuration: &[String], directory: &TempDir) -> anyhow::Result<Child> {
+fn free() -> anyhow::Result<Ports> {
+    let [http, dns, serf_lan, serf_wan, server] = free_ports().context("find free ports")?;
+    Ok(Ports { http, dns, serf_lan, serf_wan, server })
+}
+
+fn spawn(ports: Ports, role: Role, configuration: &[String], directory: &TempDir) -> anyhow::Result<Child> {
     let log = File::create(directory.path().join("log")).context("make the log")?;
     let port = |name: &str, port: u16| [format!("-{name}-port"), port.to_string()];
     Command::new("consul")
-        .args(["agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "warn"])
+        .arg("agent")
+        .args(role_arguments(ports, role, directory))
+        .args(["-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "warn"])
         .args(port("http", ports.http))
         .args(port("dns", ports.dns))
         .args(port("serf-lan", ports.serf_lan))
@@ -189,7 +251,26 @@ fn spawn(ports: Ports, configuration: &[String], directory: &TempDir) -> anyhow:
         .context("start consul (testkit/install-consul.sh installs it)")
 }
 
-async fn exchange(address: SocketAddr, request: &str) -> anyhow::Result<String> {
+fn role_arguments(ports: Ports, role: Role, directory: &TempDir) -> Vec<String> {
+    let owned = |arguments: &[&str]| arguments.iter().map(|&text| text.to_owned()).collect();
+    let join = match role {
+        Role::Alone => return owned(&["-dev"]),
+        Role::Client(port) | Role::Server(port) => format!("127.0.0.1:{port}"),
+    };
+    // Agents of one datacenter need names of their own.
+    let name = format!("agent-{}", ports.serf_lan);
+    let data = directory.path().join("data").display().to_string();
+    let mut arguments: Vec<String> =
+        owned(&["-node", &name, "-data-dir", &data, "-retry-join", &join, "-retry-interval", "1s"]);
+    // Gossip and elections at the pace of a network, not of continents.
+    arguments.extend(owned(&["-hcl", "performance { raft_multiplier = 1 }"]));
+    if matches!(role, Role::Server(_)) {
+        arguments.extend(owned(&["-server", "-bootstrap-expect", "2"]));
+    }
+    arguments
+}
+
+pub(crate) async fn exchange(address: SocketAddr, request: &str) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();

@@ -1,33 +1,38 @@
 //! `cbrowse-node serve`: a node's life, from its settings to the end of its drain.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use cbrowse_registry::{Check, Options, open_registry, stay_registered};
+use cbrowse_protocol::node::NodeRecord;
+use cbrowse_registry::{Check, Options};
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    sync::watch,
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{self, CheckKind, Settings},
-    http::{self, server},
+    health::{self, Disk},
+    http::{self, App, server},
     node::Node,
+    register::{Registrations, Registries},
     sys::user,
     tls,
 };
 
 /// How long a registry that is told by heartbeat waits before it thinks a node dead.
-const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(15);
+const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Serve browsers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     cbrowse-node serve --listen 127.0.0.1:7443 --region eu-central\n  \
-    cbrowse-node serve --config node.toml --register consul://127.0.0.1:8500/browser-node")]
+    cbrowse-node serve --config node.toml --register consul://127.0.0.1:8500/browser-node\n  \
+    cbrowse-node serve --register consul://10.0.0.1 --register consul://10.1.0.1 --check ttl --meta rack=r1\n  \
+    cbrowse-node serve --health-memory 80%,95% --health-disk off --health-cpu 90%\n\n\
+    SIGHUP reads tags, weight, meta and the health thresholds again; SIGTERM drains and ends.")]
 pub struct Args {
     /// Settings file; its keys are these flags' names with underscores
     #[arg(long, value_name = "FILE", env = "CBROWSE_NODE_CONFIG")]
@@ -44,44 +49,60 @@ pub struct Args {
 
 /// Becomes an ordinary user, then serves until SIGTERM or SIGINT and through the drain.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let settings = config::resolve(args.given, args.config.as_deref())?;
+    let (announce, tied) = (args.announce, args.tied);
+    let read = move || config::resolve(args.given.clone(), args.config.as_deref());
+    let settings = read()?;
     let changed = user::become_ordinary(settings.user.as_deref(), &settings.data_dir)?;
     if let Some(uid) = changed {
         tracing::info!("started as root; serving as user {uid}");
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(serve(settings, args.announce, args.tied))
+    runtime.block_on(serve(settings, read, announce, tied))
 }
 
-async fn serve(settings: Settings, announce: bool, tied: bool) -> anyhow::Result<()> {
+async fn serve(
+    settings: Settings,
+    read: impl Fn() -> anyhow::Result<Settings> + Send + 'static,
+    announce: bool,
+    tied: bool,
+) -> anyhow::Result<()> {
     let mut ends = Ends::new(tied)?;
+    let hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}; choose another --listen IP:PORT", settings.listen))?;
     let node = Node::build(&settings, &listener).await?;
     let local = listener.local_addr().context("read the listening address")?;
     let stop = CancellationToken::new();
-    let mut tasks = JoinSet::new();
     let tls = tls::server_config(&node.identity)?;
     let server = tokio::spawn(server::serve(listener, tls, http::router(node.app.clone()), stop.clone()));
-    let app = node.app.clone();
-    tasks.spawn(async move { app.table.keep_worker_waiting().await });
-    tasks.spawn(node.app.load.clone().measure());
-    let leave = CancellationToken::new();
-    let mut registrations = register(&settings, &node, &leave)?;
+    let mut tasks = background(&node.app, &settings);
+    tasks.spawn(follow_settings(node.app.clone(), hangup, read));
+    let registrations = register(&settings, &node.app)?;
     tracing::info!(
-        id = %node.record.id, region = settings.region, identity = %node.app.facts.identity,
+        id = %node.app.facts.id, region = settings.region, identity = %node.app.facts.identity,
         chromium = node.app.facts.browser_version, "serving on https://{local}"
     );
     if announce {
         announce_on_stdout(&node, local);
     }
     ends.wait().await;
-    drain(&settings, &node, &leave, &mut registrations).await;
+    drain(&settings, &node.app, registrations).await;
     stop.cancel();
     let _ = server.await;
     Ok(())
+}
+
+/// What goes on beside the answering, until the set is dropped.
+fn background(app: &Arc<App>, settings: &Settings) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let (waiting, judging, disk) = (app.clone(), app.clone(), Disk::of(&settings.data_dir));
+    tasks.spawn(async move { waiting.table.keep_worker_waiting().await });
+    tasks.spawn(app.load.clone().measure());
+    tasks.spawn(async move { health::keep(&judging.health, &judging.load, disk).await });
+    tasks.spawn(follow_health(app.clone()));
+    tasks
 }
 
 fn announce_on_stdout(node: &Node, local: std::net::SocketAddr) {
@@ -92,40 +113,77 @@ fn announce_on_stdout(node: &Node, local: std::net::SocketAddr) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-fn register(settings: &Settings, node: &Node, leave: &CancellationToken) -> anyhow::Result<JoinSet<()>> {
-    let options = Options::of_process();
-    let check = match settings.check {
+/// Registers the node where it is told to; its health goes along.
+fn register(settings: &Settings, app: &App) -> anyhow::Result<Registrations> {
+    let options = Options::of_process().with_figures(app.metrics.registries().clone());
+    let registries = Registries::open(&settings.register, &options)?;
+    Ok(registries.stay(&app.record, check(settings.check)?))
+}
+
+fn check(kind: CheckKind) -> anyhow::Result<Check> {
+    Ok(match kind {
         CheckKind::Https => Check::Https,
+        CheckKind::Http => Check::Http,
+        CheckKind::Tcp => Check::Tcp,
+        CheckKind::Grpc => {
+            anyhow::ensure!(
+                cfg!(feature = "grpc-health"),
+                "this cbrowse-node is built without gRPC; use --check https"
+            );
+            Check::Grpc
+        }
         CheckKind::Ttl => Check::Heartbeat(HEARTBEAT),
-    };
-    let mut tasks = JoinSet::new();
-    for uri in &settings.register {
-        let registry = open_registry(uri, &options).with_context(|| format!("register in {uri}"))?;
-        let (record, leave, uri) = (node.record.clone(), leave.clone(), uri.clone());
-        tasks.spawn(async move {
-            let (_sender, records) = watch::channel(record);
-            if let Err(error) =
-                stay_registered(registry.as_ref(), records, check, leave.cancelled_owned()).await
-            {
-                tracing::error!("registration in {uri}: {error}");
-            }
-        });
+    })
+}
+
+/// Registries hear of the node's health when it changes.
+async fn follow_health(app: Arc<App>) {
+    let mut reports = app.health.subscribe();
+    while reports.changed().await.is_ok() {
+        let health = reports.borrow_and_update().status;
+        app.record.send_if_modified(|record| std::mem::replace(&mut record.health, health) != health);
     }
-    Ok(tasks)
+}
+
+/// On SIGHUP, tags, weight, facts and thresholds are what the settings say by then; the rest needs a restart.
+async fn follow_settings(app: Arc<App>, mut hangup: Signal, read: impl Fn() -> anyhow::Result<Settings>) {
+    while hangup.recv().await.is_some() {
+        match read().and_then(|settings| apply(&app, settings)) {
+            Ok(()) => {
+                tracing::info!("settings read again: tags, weight, meta and health; others need a restart");
+            }
+            Err(error) => tracing::error!("settings read again, and left as they were: {error:#}"),
+        }
+    }
+}
+
+fn apply(app: &App, settings: Settings) -> anyhow::Result<()> {
+    let Settings { tags, weight, meta, health, .. } = settings;
+    let record = NodeRecord { tags, weight, meta, ..app.record.borrow().clone() };
+    record.check().context("no registry takes this")?;
+    app.health.set(health);
+    app.record.send_if_modified(|current| {
+        // Its health may have changed since it was copied.
+        let record = NodeRecord { health: current.health, ..record };
+        let changed = *current != record;
+        *current = record;
+        changed
+    });
+    Ok(())
 }
 
 /// Stop advertising, stop admitting, close and save sessions; what is left at the deadline is cut off.
-async fn drain(settings: &Settings, node: &Node, leave: &CancellationToken, registrations: &mut JoinSet<()>) {
+async fn drain(settings: &Settings, app: &App, registrations: Registrations) {
     tracing::info!("draining, at most {} s", settings.drain_deadline.as_secs());
-    leave.cancel();
-    // Beside each other: a registry that does not answer must not use up the time in which sessions save.
-    let work = async {
-        let deregistered = async { while registrations.join_next().await.is_some() {} };
-        tokio::join!(deregistered, node.app.table.drain());
-        // Clients are told how their sessions ended before the process does.
-        node.app.sockets.close();
-        node.app.sockets.wait().await;
+    app.health.drain();
+    // Beside each other: a registry that does not answer must not use up the time in which sessions save, nor keep
+    // clients from learning how theirs ended.
+    let sessions = async {
+        app.table.drain().await;
+        app.sockets.close();
+        app.sockets.wait().await;
     };
+    let work = async { tokio::join!(registrations.end(), sessions) };
     if tokio::time::timeout(settings.drain_deadline, work).await.is_err() {
         tracing::warn!("the drain took too long; what is left is cut off");
     }

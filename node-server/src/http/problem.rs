@@ -17,6 +17,10 @@ const DOCUMENT: &str = "application/problem+json";
 /// Longest text of an error that is not ours, in bytes.
 const MAX_FOREIGN_TEXT: usize = 4096;
 
+/// Marks an answer that is a document of its own, although its status says that something is not well.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished;
+
 /// A problem on its way out.
 #[derive(Debug)]
 pub struct Refusal(pub Problem);
@@ -90,7 +94,8 @@ pub async fn as_document(response: Response) -> Response {
     let status = response.status();
     let error = status.is_client_error() || status.is_server_error();
     let kind = response.headers().get(header::CONTENT_TYPE);
-    if !error || kind.is_some_and(|kind| kind == DOCUMENT) {
+    let finished = response.extensions().get::<Finished>().is_some();
+    if !error || finished || kind.is_some_and(|kind| kind == DOCUMENT) {
         return response;
     }
     let text = axum::body::to_bytes(response.into_body(), MAX_FOREIGN_TEXT).await.unwrap_or_default();

@@ -1,21 +1,57 @@
-//! What a node tells everybody: that it lives, and how busy it is.
+//! What a node tells everybody: that it lives, how well it is, and how busy it is.
 
 use std::sync::Arc;
 
 use axum::{
-    Json,
-    extract::State,
+    Extension, Json,
+    extract::{RawQuery, State},
     http::{StatusCode, header},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
-use cbrowse_protocol::api::Status;
+use cbrowse_protocol::{api::Status, node::Health};
 use serde_json::json;
 
-use crate::http::App;
+use crate::http::{App, problem::Finished};
 
-/// `GET /health`: the process answers.
-pub async fn health(State(app): State<Arc<App>>) -> impl IntoResponse {
-    Json(json!({ "status": "ok", "id": app.facts.id }))
+/// Which `/health` is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// Does the process answer? For whoever restarts one that does not: a busy node is no dead one.
+    Liveness,
+    /// How well is it? With status 200 whatever the answer.
+    Report,
+    /// How well is it, by the status, as Consul reads it: 200 passing, 429 warning, anything else critical.
+    Consul,
+}
+
+impl Question {
+    fn of(query: &str) -> Self {
+        query.split('&').fold(Self::Liveness, |question, word| match word {
+            "consul" | "consul=" => Self::Consul,
+            "format=json" if question == Self::Liveness => Self::Report,
+            _ => question,
+        })
+    }
+}
+
+/// `GET /health`: the process answers. With `?format=json` each check, with `?consul` the status follows them, too.
+pub async fn health(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
+    let report = match Question::of(query.as_deref().unwrap_or_default()) {
+        Question::Liveness => {
+            return Json(json!({ "status": "ok", "id": app.facts.id })).into_response();
+        }
+        Question::Report => return Json(app.health.report()).into_response(),
+        Question::Consul => app.health.report(),
+    };
+    (status_of(report.status), Extension(Finished), Json(report)).into_response()
+}
+
+fn status_of(health: Health) -> StatusCode {
+    match health {
+        Health::Passing => StatusCode::OK,
+        Health::Warning => StatusCode::TOO_MANY_REQUESTS,
+        Health::Critical => StatusCode::SERVICE_UNAVAILABLE,
+    }
 }
 
 /// `GET /ready`: new sessions are welcome.
@@ -24,6 +60,8 @@ pub async fn ready(State(app): State<Arc<App>>) -> impl IntoResponse {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
     } else if app.table.running() >= app.table.capacity() {
         (StatusCode::SERVICE_UNAVAILABLE, "full")
+    } else if app.health.status() == Health::Critical {
+        (StatusCode::SERVICE_UNAVAILABLE, "critical")
     } else {
         (StatusCode::OK, "ready")
     };
@@ -42,7 +80,7 @@ pub async fn status(State(app): State<Arc<App>>) -> Json<Status> {
         statement: facts.statement.clone(),
         region: facts.region.clone(),
         zone: facts.zone.clone(),
-        tags: facts.tags.clone(),
+        tags: app.record.borrow().tags.clone(),
         version: facts.version.clone(),
         browser_version: facts.browser_version.clone(),
         sessions,
@@ -58,7 +96,33 @@ pub async fn status(State(app): State<Arc<App>>) -> Json<Status> {
 
 /// `GET /metrics`: Prometheus text.
 pub async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
-    app.metrics.observe(app.table.running(), app.table.capacity(), app.load.read().0);
+    let (load, _) = app.load.read();
+    app.metrics.observe(app.table.running(), app.table.capacity(), load, &app.health.report());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], app.metrics.encode())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn liveness_is_what_is_asked_for_unless_said_otherwise() {
+        for (query, question) in [
+            ("", Question::Liveness),
+            ("x=1&format=xml", Question::Liveness),
+            ("consulate", Question::Liveness),
+            ("format=json", Question::Report),
+            ("consul", Question::Consul),
+            ("format=json&consul", Question::Consul),
+            ("consul=&format=json", Question::Consul),
+        ] {
+            assert_eq!(Question::of(query), question, "{query}");
+        }
+    }
+
+    #[test]
+    fn statuses_are_those_that_consul_reads() {
+        assert_eq!(Health::ALL.map(|health| status_of(health).as_u16()), [200, 429, 503]);
+    }
 }

@@ -1,8 +1,10 @@
-//! The listener: TLS 1.3, HTTP/1.1, bounded connections, and an end that lets answers finish.
+//! The listener: TLS 1.3, HTTP/1.1 and for gRPC HTTP/2, bounded connections, and an end that lets answers finish.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
+#[cfg(feature = "grpc-health")]
+use hyper_util::rt::TokioExecutor;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -12,11 +14,21 @@ use tokio::{
     sync::Semaphore,
     task::JoinSet,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
 /// Open connections at once; a node serves tens of sessions, and the rest are probes.
 const MAX_CONNECTIONS: usize = 4096;
+/// Of those, the ones that speak HTTP/2. They may be silent for as long as they live, so that a client which opens many
+/// must not use up what the others need.
+#[cfg(feature = "grpc-health")]
+const MAX_HTTP2_CONNECTIONS: usize = 256;
+/// Requests at once on one of those: a health checker has one, or a few services to watch.
+#[cfg(feature = "grpc-health")]
+const MAX_STREAMS: u32 = 16;
+/// A token, a proof and the rest fit into a few KiB.
+#[cfg(feature = "grpc-health")]
+const MAX_HEADERS_LENGTH: u32 = 16 * 1024;
 /// A TLS handshake takes two round trips.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// A request's head arrives at once or not at all.
@@ -33,7 +45,13 @@ pub async fn serve(
     router: Router,
     stop: CancellationToken,
 ) {
-    let acceptor = TlsAcceptor::from(tls);
+    let desk = Desk {
+        acceptor: TlsAcceptor::from(tls),
+        router,
+        stop: stop.clone(),
+        #[cfg(feature = "grpc-health")]
+        http2: Arc::new(Semaphore::new(MAX_HTTP2_CONNECTIONS)),
+    };
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -52,9 +70,9 @@ pub async fn serve(
         };
         // Over the limit a connection is dropped at once: a probe then sees a node that is too busy.
         let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
-        let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
+        let desk = desk.clone();
         connections.spawn(async move {
-            serve_connection(socket, acceptor, router, stop).await;
+            desk.serve(socket).await;
             drop(permit);
         });
     }
@@ -63,21 +81,64 @@ pub async fn serve(
         .await;
 }
 
-async fn serve_connection(socket: TcpStream, acceptor: TlsAcceptor, router: Router, stop: CancellationToken) {
-    let _ = socket.set_nodelay(true);
-    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_DEADLINE, acceptor.accept(socket)).await else {
-        return;
-    };
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
-    let service = TowerToHyperService::new(router);
-    let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+/// What every connection is served with.
+#[derive(Clone)]
+struct Desk {
+    acceptor: TlsAcceptor,
+    router: Router,
+    stop: CancellationToken,
+    #[cfg(feature = "grpc-health")]
+    http2: Arc<Semaphore>,
+}
+
+impl Desk {
+    async fn serve(self, socket: TcpStream) {
+        let _ = socket.set_nodelay(true);
+        let handshake = tokio::time::timeout(HANDSHAKE_DEADLINE, self.acceptor.accept(socket)).await;
+        let Ok(Ok(stream)) = handshake else { return };
+        #[cfg(feature = "grpc-health")]
+        if stream.get_ref().1.alpn_protocol() == Some(crate::tls::HTTP2) {
+            return self.serve_http2(stream).await;
+        }
+        self.serve_http1(stream).await;
+    }
+
+    async fn serve_http1(self, stream: TlsStream<TcpStream>) {
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
+        let service = TowerToHyperService::new(self.router);
+        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            _ = connection.as_mut() => {}
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
+        }
+    }
+
+    #[cfg(feature = "grpc-health")]
+    async fn serve_http2(self, stream: TlsStream<TcpStream>) {
+        let Ok(_permit) = self.http2.try_acquire() else { return };
+        let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADERS_LENGTH)
+            .keep_alive_interval(HEADER_DEADLINE)
+            .keep_alive_timeout(HEADER_DEADLINE);
+        let service = TowerToHyperService::new(self.router);
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            _ = connection.as_mut() => {}
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+use tokio::sync::Notify;
 
 use crate::error::Cause;
 
@@ -57,6 +58,8 @@ pub struct Figures {
     registered: Family<Labels, Gauge>,
     lag: Family<Labels, Gauge<f64, AtomicU64>>,
     heard: Arc<Mutex<BTreeMap<Labels, Instant>>>,
+    /// Whoever waits for word from any registry.
+    word: Arc<Notify>,
 }
 
 impl Default for Figures {
@@ -69,6 +72,7 @@ impl Default for Figures {
             registered: Family::default(),
             lag: Family::default(),
             heard: Arc::default(),
+            word: Arc::default(),
         }
     }
 }
@@ -98,6 +102,11 @@ impl Figures {
         }
     }
 
+    /// Ends when any watch has had word, from this call on.
+    pub(crate) fn word(&self) -> impl Future<Output = ()> + Send + use<> {
+        Arc::clone(&self.word).notified_owned()
+    }
+
     /// The counters of one registry.
     pub fn meter(&self, registry: &impl ToString) -> Meter {
         Meter { figures: self.clone(), labels: Labels { registry: registry.to_string() } }
@@ -118,6 +127,11 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// The registry's name; holds no secret.
+    pub(crate) fn name(&self) -> &str {
+        &self.labels.registry
+    }
+
     /// A question was answered, after `took` unless the registry held it back.
     pub(crate) fn answered(&self, took: Option<Duration>) {
         self.figures.requests.get_or_create(&self.labels).inc();
@@ -141,6 +155,12 @@ impl Meter {
     /// A watch had word.
     pub(crate) fn heard(&self) {
         self.figures.heard.lock().expect("no holder panics").insert(self.labels.clone(), Instant::now());
+        self.figures.word.notify_waiters();
+    }
+
+    /// When it last had.
+    pub(crate) fn last_heard(&self) -> Option<Instant> {
+        self.figures.heard.lock().expect("no holder panics").get(&self.labels).copied()
     }
 
     /// An entry of ours is in the registry, or no longer.

@@ -10,6 +10,7 @@ mod tls;
 use std::{
     error::Error as _,
     fmt,
+    path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
@@ -25,7 +26,7 @@ pub(crate) use self::{
     tls::{Tls, file},
 };
 use crate::{
-    error::{Cause, root_cause},
+    error::{Cause, TlsFault, root_cause},
     figures::Meter,
     uri::Authority,
 };
@@ -116,12 +117,25 @@ impl Question {
     }
 }
 
+/// How connections are made where the endpoint's address alone does not say it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Road<'a> {
+    /// The name that an endpoint's certificate must hold, instead of the one that the endpoint is dialled by.
+    pub(crate) server_name: Option<&'a str>,
+    /// A Unix socket that is dialled for every endpoint.
+    pub(crate) socket: Option<&'a Path>,
+}
+
+struct Endpoint {
+    base: String,
+    client: Client,
+}
+
 /// One registry's endpoints.
 pub(crate) struct Transport {
-    bases: Vec<String>,
+    endpoints: Vec<Endpoint>,
     /// Index of the endpoint that answered last.
     preferred: AtomicUsize,
-    client: Client,
     words: Words,
     meter: Meter,
     warnings: Vec<String>,
@@ -135,11 +149,28 @@ impl Transport {
         words: Words,
         meter: Meter,
     ) -> Result<Self, Cause> {
-        let mut warnings = Vec::new();
-        let client = tls::client(tls, &mut warnings)?;
+        Self::over(Road::default(), endpoints, tls, words, meter)
+    }
+
+    /// The same over another road.
+    pub(crate) fn over(
+        road: Road<'_>,
+        endpoints: &[Authority],
+        tls: &Tls<'_>,
+        words: Words,
+        meter: Meter,
+    ) -> Result<Self, Cause> {
         let scheme = if tls.is_on { "https" } else { "http" };
-        let bases = endpoints.iter().map(|endpoint| format!("{scheme}://{endpoint}")).collect();
-        Ok(Self { bases, preferred: AtomicUsize::new(0), client, words, meter, warnings })
+        let (client, warnings) = tls::client(tls, &tls::Dial::of(road, None))?;
+        let endpoint = |endpoint: &Authority| match road.server_name {
+            Some(name) => {
+                let (client, _) = tls::client(tls, &tls::Dial::of(road, Some(endpoint)))?;
+                Ok(Endpoint { base: format!("{scheme}://{name}:{}", endpoint.port), client })
+            }
+            None => Ok(Endpoint { base: format!("{scheme}://{endpoint}"), client: client.clone() }),
+        };
+        let endpoints = endpoints.iter().map(endpoint).collect::<Result<_, Cause>>()?;
+        Ok(Self { endpoints, preferred: AtomicUsize::new(0), words, meter, warnings })
     }
 
     /// What the user should know about these settings.
@@ -167,6 +198,25 @@ impl Transport {
         })
     }
 
+    /// The same of one endpoint, by its index, and of no other.
+    pub(crate) async fn ask_at(
+        &self,
+        index: usize,
+        question: &Question,
+        deadline: Duration,
+    ) -> Result<Answer, Cause> {
+        let attempt = tokio::time::timeout(deadline, self.attempt(index, question)).await;
+        let (_, outcome) = attempt.unwrap_or_else(|_| {
+            self.meter.failed(&Cause::Deadline(deadline));
+            (index, Err(Cause::Deadline(deadline)))
+        });
+        match &outcome {
+            Ok(_) => self.preferred.store(index, Ordering::Relaxed),
+            Err(_) => self.avoid(index),
+        }
+        outcome
+    }
+
     /// Sends, and leaves the answer's body to be read line by line as it comes; `deadline` is for its head.
     pub(crate) async fn lines(&self, question: &Question, deadline: Duration) -> Result<Lines, Cause> {
         let mut outcome = Err(Cause::Deadline(deadline));
@@ -176,7 +226,7 @@ impl Transport {
                 Ok(Ok(response)) => {
                     self.preferred.store(index, Ordering::Relaxed);
                     self.meter.answered(None);
-                    return Ok(Lines::new(response, self.words));
+                    return Ok(Lines::new(response, index, self.words));
                 }
                 Ok(Err(error)) => Err(unreachable(&error, self.words)),
                 Err(_) => Err(Cause::Deadline(deadline)),
@@ -231,7 +281,7 @@ impl Transport {
     async fn attempt(&self, index: usize, question: &Question) -> (usize, Result<Answer, Cause>) {
         let started = Instant::now();
         let outcome = match self.request(index, question).send().await {
-            Ok(response) => answer::read(response, self.words).await,
+            Ok(response) => answer::read(response, index, self.words).await,
             Err(error) => Err(unreachable(&error, self.words)),
         };
         self.count(&outcome, Some(started.elapsed()).filter(|_| !question.held));
@@ -246,49 +296,60 @@ impl Transport {
     }
 
     fn request(&self, index: usize, question: &Question) -> RequestBuilder {
-        let url = format!("{}{}", self.bases[index], question.path);
-        let request = self.client.request(question.method.clone(), url).headers(question.headers.clone());
+        let Endpoint { base, client } = &self.endpoints[index];
+        let url = format!("{base}{}", question.path);
+        let request = client.request(question.method.clone(), url).headers(question.headers.clone());
         if question.body.is_empty() { request } else { request.body(question.body.clone()) }
     }
 
-    /// All endpoints, the one that answered last first.
-    fn order(&self) -> Vec<usize> {
-        let first = self.preferred.load(Ordering::Relaxed);
-        (0..self.bases.len()).map(|step| (first + step) % self.bases.len()).collect()
+    /// All endpoints by their index, the one that answered last first.
+    pub(crate) fn order(&self) -> Vec<usize> {
+        let (first, count) = (self.preferred.load(Ordering::Relaxed), self.endpoints.len());
+        (0..count).map(|step| (first + step) % count).collect()
+    }
+
+    /// How an endpoint is addressed.
+    pub(crate) fn base(&self, index: usize) -> &str {
+        &self.endpoints[index].base
     }
 
     /// Begins with the next endpoint from now on.
     fn avoid(&self, index: usize) {
-        let next = (index + 1) % self.bases.len();
+        let next = (index + 1) % self.endpoints.len();
         let _ = self.preferred.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
 impl fmt::Debug for Transport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Transport({})", self.bases.join(","))
+        let bases: Vec<&str> = self.endpoints.iter().map(|endpoint| &*endpoint.base).collect();
+        write!(formatter, "Transport({})", bases.join(","))
     }
 }
 
 fn unreachable(error: &reqwest::Error, words: Words) -> Cause {
     if error.is_timeout() {
         Cause::Deadline(CONNECT_DEADLINE)
-    } else if is_tls(error) {
-        Cause::Tls { message: root_cause(error), authority: words.authority }
+    } else if let Some(fault) = tls_fault(error) {
+        Cause::Tls { message: root_cause(error), authority: words.authority, fault }
     } else {
         Cause::Unreachable(root_cause(error))
     }
 }
 
-/// rustls reports what it cannot agree to as invalid data, in an I/O error that may sit in another one.
-fn is_tls(error: &reqwest::Error) -> bool {
+/// What is wrong with TLS, if it is TLS that failed. rustls reports what it cannot agree to as invalid data, in an I/O
+/// error that may sit in another one.
+fn tls_fault(error: &reqwest::Error) -> Option<TlsFault> {
     use std::io::{Error, ErrorKind};
-    let mut causes = std::iter::successors(error.source(), |&error| error.source());
-    causes.any(|cause| {
+    let causes = std::iter::successors(error.source(), |&error| error.source());
+    let io = causes.filter_map(|cause| {
         let outer = cause.downcast_ref::<Error>();
         let inner = outer.and_then(|outer| outer.get_ref()?.downcast_ref::<Error>());
-        [outer, inner].into_iter().flatten().any(|error| error.kind() == ErrorKind::InvalidData)
-    })
+        inner.or(outer)
+    });
+    let invalid = io.filter(|error| error.kind() == ErrorKind::InvalidData).last()?;
+    let rustls = invalid.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    Some(rustls.map_or(TlsFault::Other, TlsFault::of))
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ use crate::{error::RegistryError, figures::Meter};
 /// How a registry finds out that a node no longer serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
-    /// The registry asks `https://address:port/health`. It cannot verify the certificate, which the node's own
-    /// identity signs; clients do. Registries without health checks of their own use heartbeats instead.
+    /// The registry asks `https://address:port/health?consul`, whose status follows the node's health. It cannot verify
+    /// the certificate, which the node's own identity signs; clients do. Registries without health checks of their own
+    /// use heartbeats instead.
     Https,
     /// The same without TLS, for what a front or a registrar answers for.
     Http,

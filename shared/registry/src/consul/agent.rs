@@ -1,52 +1,39 @@
-//! One agent's HTTP API, or several agents': where they are, and how they are spoken to.
+//! One agent's HTTP API, or several agents': asking any of them, or a certain one.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use reqwest::{
-    Method,
-    header::{HeaderName, HeaderValue},
-};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Method, header::HeaderMap};
 use serde_json::Value;
 
+use super::settings::Settings;
 use crate::{
     environment::Environment,
-    error::Cause,
+    error::{Cause, TlsFault},
     figures::Meter,
-    http::{Answer, Question, Tls, Transport, Words, file},
-    uri::{Authority, CONSUL_PORT, ConsulUri, authority},
+    http::{Answer, Question, Transport, Words},
+    reach::Reach,
+    uri::ConsulUri,
 };
 
 const WORDS: Words = Words { token: "CONSUL_HTTP_TOKEN", authority: "CONSUL_CACERT" };
 
-/// How to speak to the agents.
+/// How to speak to the agents. Each has an index, in the order in which they are named.
 #[derive(Debug)]
 pub(super) struct Agent {
     transport: Transport,
-    token: Option<HeaderValue>,
+    headers: HeaderMap,
+    scope: Vec<(&'static str, String)>,
+    is_on_this_machine: bool,
 }
 
 impl Agent {
     /// Takes the addresses from `uri`, else from `CONSUL_HTTP_ADDR`; TLS and token from the environment.
     pub(super) fn new(uri: &ConsulUri, environment: &Environment, meter: Meter) -> Result<Self, Cause> {
-        let (scheme, agents) = match &*uri.agents {
-            [] => address(environment).map(|(scheme, agent)| (scheme, vec![agent]))?,
-            agents => (None, agents.to_vec()),
-        };
-        let is_on = match scheme {
-            _ if uri.ssl => true,
-            Some(scheme) => scheme == Scheme::Https,
-            None => environment.switch("CONSUL_HTTP_SSL")?.unwrap_or(false),
-        };
-        let unverified = is_on && environment.switch("CONSUL_HTTP_SSL_VERIFY")? == Some(false);
-        let tls = Tls {
-            is_on,
-            authority: environment.named("CONSUL_CACERT"),
-            certificate: environment.named("CONSUL_CLIENT_CERT"),
-            key: environment.named("CONSUL_CLIENT_KEY"),
-            unverified: unverified.then_some("CONSUL_HTTP_SSL_VERIFY=false"),
-        };
-        let transport = Transport::new(&agents, &tls, WORDS, meter)?;
-        Ok(Self { transport, token: token(environment)? })
+        let settings = Settings::new(uri, environment)?;
+        let transport = Transport::over(settings.road(), &settings.agents, &settings.tls, WORDS, meter)?;
+        let is_on_this_machine = settings.socket.is_some();
+        Ok(Self { transport, headers: settings.headers, scope: settings.scope, is_on_this_machine })
     }
 
     /// What the user should know about these settings.
@@ -59,71 +46,146 @@ impl Agent {
         self.transport.meter()
     }
 
-    /// Asks; any status but 200 is an error.
-    pub(super) async fn get(&self, path: &str, deadline: Duration) -> Result<Answer, Cause> {
-        self.send(Question::get(path), deadline).await
+    /// All agents, the one that answered last first.
+    pub(super) fn order(&self) -> Vec<usize> {
+        self.transport.order()
     }
 
-    /// Asks what the agent answers when something happens.
-    pub(super) async fn get_held(&self, path: &str, deadline: Duration) -> Result<Answer, Cause> {
-        self.send(Question::get(path).held(), deadline).await
+    /// How an agent is addressed.
+    pub(super) fn base(&self, agent: usize) -> &str {
+        self.transport.base(agent)
     }
 
-    /// Tells; any status but 200 is an error.
-    pub(super) async fn put(&self, path: &str, body: &Value, deadline: Duration) -> Result<Answer, Cause> {
-        self.send(Question::new(Method::PUT, path).json(body), deadline).await
+    /// A path in the namespace and the partition that the settings name.
+    pub(super) fn path(&self, path: impl Into<String>) -> Path {
+        let scope = self.scope.iter();
+        scope.fold(Path::new(path), |path, (name, value)| path.with(name, value))
     }
 
-    async fn send(&self, question: Question, deadline: Duration) -> Result<Answer, Cause> {
-        self.transport.ask(&self.with_token(question), deadline).await?.ok()
-    }
-
-    fn with_token(&self, question: Question) -> Question {
-        match &self.token {
-            Some(token) => question.header(HeaderName::from_static("x-consul-token"), token.clone()),
-            None => question,
+    /// Which addresses an answer may name.
+    pub(super) fn reach(&self, answer: &Answer) -> Reach {
+        match answer.peer {
+            _ if self.is_on_this_machine => Reach::Loopback,
+            Some(peer) => Reach::of_catalog_at(peer),
+            None => Reach::Public,
         }
+    }
+
+    /// Asks whichever agent answers; any status but 200 is an error.
+    pub(super) async fn get(&self, path: &Path, deadline: Duration) -> Result<Answer, Cause> {
+        let question = self.admitted(Question::get(&path.0));
+        self.transport.ask(&question, deadline).await.and_then(Answer::ok).map_err(explained)
+    }
+
+    /// Asks one agent.
+    pub(super) async fn get_at(
+        &self,
+        agent: usize,
+        path: &Path,
+        deadline: Duration,
+    ) -> Result<Answer, Cause> {
+        self.send_at(agent, Question::get(&path.0), deadline).await
+    }
+
+    /// Asks one agent what it answers when something happens.
+    pub(super) async fn get_held_at(
+        &self,
+        agent: usize,
+        path: &Path,
+        deadline: Duration,
+    ) -> Result<Answer, Cause> {
+        self.send_at(agent, Question::get(&path.0).held(), deadline).await
+    }
+
+    /// Tells one agent; any status but 200 is an error.
+    pub(super) async fn put_at(
+        &self,
+        agent: usize,
+        path: &Path,
+        body: &Value,
+        deadline: Duration,
+    ) -> Result<Answer, Cause> {
+        self.send_at(agent, Question::new(Method::PUT, &path.0).json(body), deadline).await
+    }
+
+    /// Tells one agent bytes that are nobody's business but the reader's.
+    pub(super) async fn put_bytes_at(
+        &self,
+        agent: usize,
+        path: &Path,
+        body: Vec<u8>,
+        deadline: Duration,
+    ) -> Result<Answer, Cause> {
+        let question = Question { body, ..Question::new(Method::PUT, &path.0) };
+        self.send_at(agent, question, deadline).await
+    }
+
+    async fn send_at(&self, agent: usize, question: Question, deadline: Duration) -> Result<Answer, Cause> {
+        let question = self.admitted(question);
+        self.transport.ask_at(agent, &question, deadline).await.and_then(Answer::ok).map_err(explained)
+    }
+
+    fn admitted(&self, mut question: Question) -> Question {
+        question.headers.extend(self.headers.clone());
+        question
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scheme {
-    Http,
-    Https,
+/// A path with its query, every value encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Path(String);
+
+impl Path {
+    /// `path` holds nothing that would have to be encoded.
+    pub(super) fn new(path: impl Into<String>) -> Self {
+        Self(path.into())
+    }
+
+    #[must_use]
+    pub(super) fn with(self, name: &str, value: &str) -> Self {
+        let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
+        Self(format!("{}{name}={value}", self.joined()))
+    }
+
+    #[must_use]
+    pub(super) fn flag(self, name: &str) -> Self {
+        Self(format!("{}{name}", self.joined()))
+    }
+
+    fn joined(self) -> String {
+        let joint = if self.0.contains('?') { '&' } else { '?' };
+        self.0 + &joint.to_string()
+    }
 }
 
-/// `CONSUL_HTTP_ADDR`: `host:port`, with or without a scheme; without the variable Consul's own default.
-fn address(environment: &Environment) -> Result<(Option<Scheme>, Authority), Cause> {
-    let Some(text) = environment.get("CONSUL_HTTP_ADDR") else {
-        return Ok((None, Authority { host: "127.0.0.1".into(), port: CONSUL_PORT }));
-    };
-    let wrong =
-        |cause: String| Cause::Settings(format!("CONSUL_HTTP_ADDR {cause}; for example 127.0.0.1:8500"));
-    let (scheme, rest) = match text.split_once("://") {
-        None => (None, text),
-        Some(("http", rest)) => (Some(Scheme::Http), rest),
-        Some(("https", rest)) => (Some(Scheme::Https), rest),
-        Some(("unix", _)) => {
-            return Err(wrong("names a Unix socket, which is not in this version yet".into()));
-        }
-        Some((other, _)) => {
-            return Err(wrong(format!("has the scheme {other:?} (http and https are known)")));
-        }
-    };
-    let agent = authority(rest.trim_end_matches('/'), CONSUL_PORT);
-    Ok((scheme, agent.map_err(|cause| wrong(format!("is no address: {cause}")))?))
+impl fmt::Display for Path {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
 }
 
-fn token(environment: &Environment) -> Result<Option<HeaderValue>, Cause> {
-    let text = match (environment.get("CONSUL_HTTP_TOKEN"), environment.named("CONSUL_HTTP_TOKEN_FILE")) {
-        (Some(token), _) => token.to_owned(),
-        (None, Some(named)) => String::from_utf8_lossy(&file(named)?).into_owned(),
-        (None, None) => return Ok(None),
-    };
-    let mut value = HeaderValue::from_str(text.trim())
-        .map_err(|_| Cause::Settings("CONSUL_HTTP_TOKEN holds characters that no token has".into()))?;
-    value.set_sensitive(true);
-    Ok(Some(value))
+/// With what to do next, where only Consul's own settings can tell.
+fn explained(cause: Cause) -> Cause {
+    match cause {
+        Cause::Tls { message, authority, fault } => {
+            let how = match fault {
+                TlsFault::Name => "; CONSUL_TLS_SERVER_NAME can name it",
+                TlsFault::Client => "; CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY name one",
+                TlsFault::Dates | TlsFault::Other => "",
+            };
+            Cause::Tls { message: message + how, authority, fault }
+        }
+        Cause::Status { status: 400, message } if message.contains("Consul Enterprise feature") => {
+            let how =
+                "remove ns and partition from the catalog's name, CONSUL_NAMESPACE and CONSUL_PARTITION";
+            Cause::Status { status: 400, message: format!("{message}; {how}") }
+        }
+        Cause::Status { status: 500, message } if message.contains("No cluster leader") => {
+            let how = "?stale in the catalog's name reads what any server last knew";
+            Cause::Status { status: 500, message: format!("{message}; {how}") }
+        }
+        cause => cause,
+    }
 }
 
 #[cfg(test)]
@@ -140,63 +202,63 @@ mod tests {
     fn the_address_comes_from_the_uri_else_from_the_environment() {
         let none = Environment::default();
         let set = |value| Environment::default().with("CONSUL_HTTP_ADDR", value);
-        for (uri, environment, base) in [
+        let named = Environment::default().with("CONSUL_TLS_SERVER_NAME", "server.dc1.consul");
+        for (uri, environment, bases) in [
             ("consul://", none.clone(), "http://127.0.0.1:8500"),
             ("consul://", set("10.0.0.1:9"), "http://10.0.0.1:9"),
             ("consul://", set("https://c.example/"), "https://c.example:8500"),
             ("consul://", set("10.0.0.1:9").with("CONSUL_HTTP_SSL", "true"), "https://10.0.0.1:9"),
             ("consul://", set("http://10.0.0.1:9").with("CONSUL_HTTP_SSL", "true"), "http://10.0.0.1:9"),
             ("consul://[::1]:1", set("https://10.0.0.1:9"), "http://[::1]:1"),
+            ("consul://a:1,b:2", set("10.0.0.1:9"), "http://a:1,http://b:2"),
             ("consul://h:1", none.clone().with("CONSUL_HTTP_SSL", "1"), "https://h:1"),
             ("consul://h:1?ssl", none, "https://h:1"),
+            (
+                "consul://a:1,10.0.0.2:2?ssl",
+                named.clone(),
+                "https://server.dc1.consul:1,https://server.dc1.consul:2",
+            ),
+            ("consul://a:1", named, "http://a:1"),
         ] {
             let agent = agent(uri, &environment).expect(uri);
             assert_eq!(
                 format!("{:?}", agent.transport),
-                format!("Transport({base})"),
+                format!("Transport({bases})"),
                 "{uri} {environment:?}"
             );
         }
     }
 
     #[test]
-    fn wrong_settings_are_named() {
-        for (name, value, part) in [
-            ("CONSUL_HTTP_ADDR", "unix:///run/consul.sock", "Unix socket"),
-            ("CONSUL_HTTP_ADDR", "ftp://h", "\"ftp\""),
-            ("CONSUL_HTTP_ADDR", "h:x", "\"x\" is not a port"),
-            ("CONSUL_HTTP_SSL", "yes", "\"yes\""),
-            ("CONSUL_HTTP_TOKEN_FILE", "/nonexistent", "/nonexistent"),
-        ] {
-            let Err(Cause::Settings(text)) = agent("consul://", &Environment::default().with(name, value))
-            else {
-                panic!("{name}={value} was taken");
-            };
-            assert!(text.contains(name) && text.contains(part), "{text}");
-        }
-    }
-
-    #[test]
     fn a_certificate_bundle_must_be_one() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        let environment = Environment::default().with("CONSUL_CACERT", path);
-        assert!(agent("consul://h:1", &environment).is_ok(), "without TLS it is not read");
-        assert!(
-            matches!(agent("consul://h:1?ssl", &environment), Err(Cause::Settings(text)) if text.contains("PEM"))
-        );
+        let directory = env!("CARGO_MANIFEST_DIR");
+        for (variable, path) in
+            [("CONSUL_CACERT", format!("{directory}/Cargo.toml")), ("CONSUL_CAPATH", directory.to_owned())]
+        {
+            let environment = Environment::default().with(variable, &path);
+            assert!(agent("consul://h:1", &environment).is_ok(), "without TLS it is not read");
+            let error =
+                agent("consul://h:1?ssl", &environment).expect_err("no certificate in it").to_string();
+            assert!(error.contains("PEM") && error.contains(variable), "{error}");
+        }
     }
 
     #[test]
     fn the_token_shows_nowhere() {
         let environment = Environment::default().with("CONSUL_HTTP_TOKEN", "hunter2");
-        let agent = agent("consul://", &environment).unwrap();
-        assert_eq!(agent.token.as_ref().unwrap().to_str().unwrap(), "hunter2");
-        let request = agent.with_token(Question::get("/v1/x"));
-        for text in [format!("{agent:?}"), format!("{request:?}"), format!("{:?}", agent.token)] {
+        let agent = agent("consul://", &environment).expect("settings that work");
+        let request = agent.admitted(Question::get("/v1/x"));
+        assert_eq!(request.headers["x-consul-token"], "hunter2");
+        for text in [format!("{agent:?}"), format!("{request:?}")] {
             assert!(!text.contains("hunter2"), "{text}");
         }
-        let environment = Environment::default().with("CONSUL_HTTP_TOKEN", "hunter2\nX: y");
-        let error = self::agent("consul://", &environment).unwrap_err().to_string();
-        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn what_stands_in_a_query_is_encoded() {
+        let environment = Environment::default().with("CONSUL_NAMESPACE", "a&b c");
+        let agent = agent("consul://?partition=p", &environment).expect("settings that work");
+        let path = agent.path("/v1/x").flag("stale").with("filter", "a == \"ü\"");
+        assert_eq!(path.0, "/v1/x?ns=a%26b%20c&partition=p&stale&filter=a%20%3D%3D%20%22%C3%BC%22");
     }
 }

@@ -18,6 +18,16 @@ struct Instance<'text> {
     node: Host<'text>,
     #[serde(borrow)]
     service: Service<'text>,
+    // Of the node it runs on, and its own.
+    #[serde(borrow, default)]
+    checks: Option<Vec<Check<'text>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Check<'text> {
+    #[serde(borrow)]
+    status: Cow<'text, str>,
 }
 
 #[derive(Deserialize)]
@@ -42,12 +52,21 @@ struct Service<'text> {
     meta: Option<BTreeMap<String, String>>,
     #[serde(default)]
     weights: Option<Weights>,
+    #[serde(default)]
+    modify_index: u64,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Weights {
     passing: i64,
+    #[serde(default = "one")]
+    warning: i64,
+}
+
+/// Consul's own default.
+fn one() -> i64 {
+    1
 }
 
 /// The id alone, to name an entry that is otherwise garbage.
@@ -63,40 +82,57 @@ struct NamedService<'text> {
     id: Cow<'text, str>,
 }
 
-/// Every instance of an answer of `/v1/health/service`.
-pub(super) fn candidates(body: &[u8]) -> Result<Vec<Candidate>, Cause> {
-    let entries = entries(body)?;
-    Ok(entries.iter().enumerate().map(|(index, entry)| candidate(index, entry.get())).collect())
+/// An instance, and when the catalog last changed it.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) candidate: Candidate,
+    pub(super) modified: u64,
 }
 
-/// How many there are, whatever they hold.
-pub(super) fn count(body: &[u8]) -> Result<usize, Cause> {
-    Ok(entries(body)?.len())
+/// Every instance of an answer of `/v1/health/service`.
+pub(super) fn instances(body: &[u8]) -> Result<Vec<Found>, Cause> {
+    let entries = entries(body)?;
+    Ok(entries.iter().enumerate().map(|(index, entry)| found(index, entry.get())).collect())
 }
 
 fn entries(body: &[u8]) -> Result<Vec<&RawValue>, Cause> {
     serde_json::from_slice(body).map_err(|error| Cause::Malformed(error.to_string()))
 }
 
-fn candidate(index: usize, text: &str) -> Candidate {
+fn found(index: usize, text: &str) -> Found {
     match serde_json::from_str::<Instance>(text) {
         Ok(instance) => {
-            Candidate { entry: instance.service.id.clone().into_owned(), record: record(instance) }
+            let modified = instance.service.modify_index;
+            let entry = instance.service.id.clone().into_owned();
+            Found { candidate: Candidate { entry, record: record(instance) }, modified }
         }
         Err(error) => {
             let named = serde_json::from_str::<Named>(text).ok();
             let entry = named
                 .map_or_else(|| format!("instance {}", index + 1), |named| named.service.id.into_owned());
-            Candidate { entry, record: Err(error.to_string()) }
+            Found { candidate: Candidate { entry, record: Err(error.to_string()) }, modified: 0 }
         }
     }
 }
 
-fn record(Instance { node, service }: Instance) -> Result<NodeRecord, String> {
+/// The worst that any check says; maintenance is a critical check. A word that Consul does not know yet is no good sign.
+fn health(checks: &[Check]) -> Health {
+    let one = |check: &Check| match &*check.status {
+        "passing" => Health::Passing,
+        "warning" => Health::Warning,
+        _ => Health::Critical,
+    };
+    checks.iter().map(one).max().unwrap_or_default()
+}
+
+fn record(Instance { node, service, checks }: Instance) -> Result<NodeRecord, String> {
+    let health = health(&checks.unwrap_or_default());
     let mut meta = service.meta.unwrap_or_default();
-    let weight = match take_number(&mut meta, WEIGHT_KEY)? {
-        Some(weight) => weight,
-        None => service.weights.map_or(Ok(1), |weights| in_range("weight", weights.passing))?,
+    let weight = match (take_number(&mut meta, WEIGHT_KEY)?, service.weights, health) {
+        (Some(weight), _, _) => weight,
+        (None, None, _) => 1,
+        (None, Some(weights), Health::Warning) => in_range("weight", weights.warning)?,
+        (None, Some(weights), _) => in_range("weight", weights.passing)?,
     };
     let address = if service.address.is_empty() { node.address } else { service.address };
     Ok(NodeRecord {
@@ -112,7 +148,7 @@ fn record(Instance { node, service }: Instance) -> Result<NodeRecord, String> {
         browser_version: meta.remove("browser_version").unwrap_or_default(),
         identity: take(&mut meta, "identity")?,
         statement: take(&mut meta, "statement")?,
-        health: Health::Passing,
+        health,
         meta,
     })
 }
@@ -167,7 +203,7 @@ mod tests {
     fn read(service: &serde_json::Value) -> Candidate {
         let body =
             json!([{"Node": {"Node": "host", "Address": "10.0.0.7"}, "Service": service, "Checks": []}]);
-        candidates(body.to_string().as_bytes()).expect("a list").remove(0)
+        instances(body.to_string().as_bytes()).expect("a list").remove(0).candidate
     }
 
     fn full() -> NodeRecord {
@@ -189,6 +225,22 @@ mod tests {
             });
             assert_eq!(read(&service).record, Ok(record));
         }
+    }
+
+    #[test]
+    fn the_worst_check_is_the_health_and_chooses_the_weight() {
+        let read = |statuses: &[&str]| {
+            let checks: Vec<_> = statuses.iter().map(|status| json!({"Status": status})).collect();
+            let service = json!({"ID": "n1", "Port": 1, "Weights": {"Passing": 8, "Warning": 3}});
+            let body = json!([{"Node": {"Address": "10.0.0.7"}, "Service": service, "Checks": checks}]);
+            let record = instances(body.to_string().as_bytes()).expect("a list").remove(0).candidate.record;
+            record.map(|record| (record.health, record.weight)).expect("a record")
+        };
+        assert_eq!(read(&[]), (Health::Passing, 8));
+        assert_eq!(read(&["passing", "passing"]), (Health::Passing, 8));
+        assert_eq!(read(&["passing", "warning"]), (Health::Warning, 3));
+        assert_eq!(read(&["warning", "critical", "passing"]), (Health::Critical, 8));
+        assert_eq!(read(&["passing", "unheard-of"]), (Health::Critical, 8));
     }
 
     #[test]
@@ -234,28 +286,32 @@ mod tests {
     fn one_entry_of_another_shape_does_not_spoil_the_rest() {
         let good = json!({"Node": {"Address": "10.0.0.1"}, "Service": {"ID": "n1", "Port": 1}});
         let body = json!([7, {"Service": {"ID": "n2"}}, good, null]).to_string();
-        let read = candidates(body.as_bytes()).unwrap();
-        let names: Vec<_> = read.iter().map(|c| (c.entry.as_str(), c.record.is_ok())).collect();
+        let read = instances(body.as_bytes()).unwrap();
+        let names: Vec<_> = read
+            .iter()
+            .map(|found| (found.candidate.entry.as_str(), found.candidate.record.is_ok()))
+            .collect();
         assert_eq!(names, [("instance 1", false), ("n2", false), ("n1", true), ("instance 4", false)]);
     }
 
     #[test]
     fn an_answer_that_is_no_list_is_malformed() {
         for body in ["", "{}", "<html>", "[", "null", "[{]"] {
-            assert!(matches!(candidates(body.as_bytes()), Err(Cause::Malformed(_))), "{body}");
+            assert!(matches!(instances(body.as_bytes()), Err(Cause::Malformed(_))), "{body}");
         }
     }
 
     #[test]
     fn cut_or_flipped_answers_never_panic() {
         let body = json!([{"Node": {"Address": "10.0.0.1"}, "Service": {"ID": "n1", "Port": 1, "Tags": ["ü"],
-            "Meta": {"capacity": "4"}, "Weights": {"Passing": 1}}}])
+            "Meta": {"capacity": "4"}, "Weights": {"Passing": 1}},
+            "Checks": [{"CheckID": "serfHealth", "Status": "passing"}]}])
         .to_string();
         for at in 0..body.len() {
             let mut flipped = body.clone().into_bytes();
             flipped[at] ^= 0x15;
-            let _ = candidates(&flipped);
-            let _ = candidates(&body.as_bytes()[..at]);
+            let _ = instances(&flipped);
+            let _ = instances(&body.as_bytes()[..at]);
         }
     }
 }

@@ -2,16 +2,23 @@
 //!
 //! Rules from Consul's own documentation ("Blocking Queries"): an index that goes back starts over; 0 is never sent;
 //! the client waits longer than it asks the server to, since the server adds up to a sixteenth; errors back off.
+//! An index is also the word of the agent that gave it: another one may be behind, or of another cluster's making, and
+//! would hold the question until it caught up. So another agent is asked without waiting.
 
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
+use tracing::{debug, warn};
 
-use super::{ConsulCatalog, LIST_DEADLINE};
+use super::{
+    ConsulCatalog, LIST_DEADLINE, age_warning,
+    agent::{Agent, Path},
+};
 use crate::{
     catalog::{Change, ChangeStream},
     changes::Known,
     error::{CatalogError, Cause},
+    http::Answer,
     retry::Backoff,
 };
 
@@ -22,33 +29,69 @@ const WAIT: Duration = Duration::from_secs(55);
 const WAIT_DEADLINE: Duration = Duration::from_secs(WAIT.as_secs() + WAIT.as_secs() / 16 + 5);
 /// Least time between two questions, so that a busy catalog cannot make this a busy loop. Longer: changes in quick
 /// succession are seen later.
-const LEAST_PAUSE: Duration = Duration::from_millis(10);
+pub(super) const LEAST_PAUSE: Duration = Duration::from_millis(10);
 /// The same where the answer has no index (not Consul, or a proxy that drops it), so that nothing can be waited for.
-const POLL_INTERVAL: Duration = Duration::from_secs(2);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What the next question may wait past: `None` asks without waiting.
-fn next_index(asked: Option<u64>, answered: Option<u64>) -> Option<u64> {
+pub(super) fn next_index(asked: Option<u64>, answered: Option<u64>) -> Option<u64> {
     match (asked, answered) {
         (Some(asked), Some(answered)) if answered < asked => None,
         (_, answered) => answered.map(|index| index.max(1)),
     }
 }
 
+/// The header that carries it.
+pub(super) fn index_of(answer: &Answer) -> Option<u64> {
+    answer.header("X-Consul-Index")?.parse().ok()
+}
+
+/// Asks the agent that gave the index for what comes after it; when that one cannot be spoken to any more, or there is
+/// no index yet, whichever agent answers for all there is. `true` when the answer is one to a question that waited.
+pub(super) async fn follow(
+    agent: &Agent,
+    path: &Path,
+    place: Option<Place>,
+    deadline: Duration,
+) -> Result<(Answer, bool), Cause> {
+    if let Some(Place { agent: at, index }) = place {
+        let held =
+            path.clone().with("index", &index.to_string()).with("wait", &format!("{}s", WAIT.as_secs()));
+        match agent.get_held_at(at, &held, WAIT_DEADLINE).await {
+            Err(cause) if cause.is_transient() && agent.order().len() > 1 => {
+                debug!(agent = agent.base(at), %cause, "asking another agent");
+            }
+            outcome => return Ok((outcome?, true)),
+        }
+    }
+    Ok((agent.get(path, deadline).await?, false))
+}
+
+/// How far a watch is, and with whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) agent: usize,
+    pub(super) index: u64,
+}
+
 struct Watch {
     catalog: ConsulCatalog,
-    index: Option<u64>,
+    place: Option<Place>,
     known: Known,
     backoff: Backoff,
     pause: Duration,
+    /// Whether the last answer was too old to be trusted: said once.
+    is_old: bool,
 }
 
 pub(super) fn changes(catalog: ConsulCatalog) -> ChangeStream {
     let watch = Watch {
         catalog,
-        index: None,
+        place: None,
         known: Known::default(),
         backoff: Backoff::default(),
         pause: Duration::ZERO,
+        is_old: false,
     };
     stream::unfold(watch, |mut watch| async move {
         tokio::time::sleep(watch.pause).await;
@@ -68,28 +111,33 @@ impl Watch {
             }
             Err(cause) => {
                 // A registry that came back empty counts from the start: an old index would wait for nothing.
-                self.index = None;
+                self.place = None;
                 self.pause = self.backoff.failed();
-                vec![Err(cause.of(&self.catalog.uri))]
+                vec![Err(self.catalog.explain(cause).of(&self.catalog.uri))]
             }
         }
     }
 
     async fn ask(&mut self) -> Result<Vec<Change>, Cause> {
-        let path = self.catalog.path();
-        let answer = match self.index {
-            None => self.catalog.agent.get(&path, LIST_DEADLINE).await?,
-            Some(index) => {
-                let path = format!("{path}&index={index}&wait={}s", WAIT.as_secs());
-                self.catalog.agent.get_held(&path, WAIT_DEADLINE).await?
-            }
-        };
+        let (agent, path) = (&self.catalog.agent, self.catalog.path());
+        let (answer, waited) = follow(agent, &path, self.place, LIST_DEADLINE).await?;
         let listing = self.catalog.understand(&answer)?;
-        self.catalog.agent.meter().heard();
-        let index = answer.header("X-Consul-Index").and_then(|text| text.parse().ok());
-        self.index = next_index(self.index, index);
+        agent.meter().heard();
+        let asked = self.place.filter(|_| waited).map(|place| place.index);
+        let index = index_of(&answer);
+        self.place = next_index(asked, index).map(|index| Place { agent: answer.endpoint, index });
         self.pause = if index.is_some() { LEAST_PAUSE } else { POLL_INTERVAL };
+        self.say_age(&answer);
         Ok(self.known.learn(listing))
+    }
+
+    /// Only a watch's first listing carries warnings.
+    fn say_age(&mut self, answer: &Answer) {
+        let warning = age_warning(answer);
+        if let Some(warning) = warning.as_ref().filter(|_| !self.is_old) {
+            warn!(catalog = %self.catalog.uri, "{warning}");
+        }
+        self.is_old = warning.is_some();
     }
 }
 

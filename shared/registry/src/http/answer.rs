@@ -23,6 +23,8 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     /// Who answered.
     pub(crate) peer: Option<IpAddr>,
+    /// Which of the endpoints that is.
+    pub(crate) endpoint: usize,
     /// At most [`MAX_BODY_LENGTH`] bytes; of an error, the first [`MAX_ERROR_LENGTH`].
     pub(crate) body: Vec<u8>,
     words: Words,
@@ -54,7 +56,7 @@ impl Answer {
     }
 }
 
-pub(super) async fn read(mut response: Response, words: Words) -> Result<Answer, Cause> {
+pub(super) async fn read(mut response: Response, endpoint: usize, words: Words) -> Result<Answer, Cause> {
     let status = response.status();
     let is_error = !status.is_success();
     let limit = if is_error { MAX_ERROR_LENGTH } else { MAX_BODY_LENGTH };
@@ -73,13 +75,14 @@ pub(super) async fn read(mut response: Response, words: Words) -> Result<Answer,
         }
     }
     let peer = response.remote_addr().map(|address| address.ip());
-    Ok(Answer { status, headers: response.headers().clone(), peer, body, words })
+    Ok(Answer { status, headers: response.headers().clone(), peer, endpoint, body, words })
 }
 
 /// An answer that goes on: its lines as they come.
 #[derive(Debug)]
 pub(crate) struct Lines {
     response: Response,
+    endpoint: usize,
     words: Words,
     /// What came after the last line's end.
     rest: Vec<u8>,
@@ -87,8 +90,8 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(response: Response, words: Words) -> Self {
-        Self { response, words, rest: Vec::new(), ready: VecDeque::new() }
+    pub(super) fn new(response: Response, endpoint: usize, words: Words) -> Self {
+        Self { response, endpoint, words, rest: Vec::new(), ready: VecDeque::new() }
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -102,7 +105,7 @@ impl Lines {
 
     /// The whole answer, for one that is an error and ends.
     pub(crate) async fn whole(self) -> Result<Answer, Cause> {
-        read(self.response, self.words).await
+        read(self.response, self.endpoint, self.words).await
     }
 
     /// The next line without its end, at most [`MAX_BODY_LENGTH`] bytes; `None` at the end of the answer. Cancel safe.

@@ -1,8 +1,15 @@
 //! Consul: the contract, and what only Consul does.
 
 mod dns;
+mod events;
+mod failover;
+mod fake;
+mod filter;
+mod health;
 mod http;
+mod settings;
 mod tls;
+mod watch;
 
 use cbrowse_testkit::consul::Consul;
 

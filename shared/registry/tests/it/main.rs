@@ -2,6 +2,7 @@
 
 mod consul;
 mod contract;
+mod etcd;
 mod file;
 mod nacos;
 mod support;

@@ -10,7 +10,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::start;
+use super::{fake::answering, start};
 use crate::support::{catalog, ids, list, list_until, record, registry};
 
 async fn register(consul: &Consul, service: Value) {
@@ -60,7 +60,7 @@ async fn garbage_is_skipped_with_a_reason_and_the_others_serve() {
 }
 
 #[tokio::test]
-async fn only_the_passing_are_listed_and_an_empty_list_is_explained() {
+async fn what_is_critical_is_not_listed_and_an_empty_list_is_explained() {
     let consul = start().await;
     let catalog = catalog(&consul.http_uri());
     let listing = list(&*catalog).await;
@@ -144,26 +144,6 @@ async fn the_token_opens_what_is_closed_and_shows_nowhere() {
     let text = error.to_string();
     assert!(matches!(error, CatalogError::One { cause: Cause::Refused { .. }, .. }), "{error:?}");
     assert!(text.contains("CONSUL_HTTP_TOKEN") && !text.contains("hunter2"), "{text}");
-}
-
-/// Answers every request on loopback with the same bytes; what was asked comes back through the channel.
-async fn answering(
-    answer: &'static [u8],
-) -> (String, tokio::task::JoinHandle<()>, tokio::sync::mpsc::Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback works");
-    let uri = format!("consul://{}", listener.local_addr().expect("it is bound"));
-    let (asked, questions) = tokio::sync::mpsc::channel(16);
-    let server = tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.expect("loopback works");
-            let mut question = vec![0; 4096];
-            let length = stream.read(&mut question).await.expect("loopback works");
-            let _ = asked.send(String::from_utf8_lossy(&question[..length]).into_owned()).await;
-            // The client may hang up in the middle of an answer that is too long.
-            let _ = stream.write_all(answer).await;
-        }
-    });
-    (uri, server, questions)
 }
 
 #[tokio::test]
