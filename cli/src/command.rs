@@ -68,8 +68,9 @@ pub struct GlobalArgs {
     ///   file:PATH                                a TOML or JSON file of your own
     ///   local:                                   a private node on this machine
     ///
-    /// Several are asked side by side and merged; one that is down costs a warning. Where none is named, neither here
-    /// nor in CBROWSE_CATALOG nor in the settings file, `connect` starts a private node on this machine.
+    /// Several are asked side by side and merged; one that is down costs a warning.
+    /// Where none is named, neither here nor in CBROWSE_CATALOG nor in the settings
+    /// file, `connect` starts a private node on this machine.
     #[arg(long = "catalog", global = true, value_name = "URI", verbatim_doc_comment)]
     pub catalogs: Vec<String>,
     /// The section [context.NAME] of the settings to use (CBROWSE_CONTEXT).

@@ -105,9 +105,9 @@ impl Traits {
         }
     }
 
-    /// The same without anything but health: what is asked to explain an empty answer.
+    /// What is asked to explain an empty answer.
     pub fn query_for_all(&self) -> Query {
-        Query { health: self.query().health, ..Query::default() }
+        if self.health.is_empty() { Query::default() } else { Query::of_all() }
     }
 
     /// Names that no node of an answer bears, although it is not empty.
@@ -150,6 +150,11 @@ impl Traits {
             }
         }
         let versions = distinct(nodes.iter().map(|node| node.version.as_str()));
+        let healths = self.query().health;
+        if !nodes.iter().any(|node| healths.contains(&node.health)) {
+            let wanted: Vec<String> = healths.iter().map(ToString::to_string).collect();
+            return Ok(format!("None of {} nodes is {}.", nodes.len(), wanted.join(" or ")));
+        }
         Ok(match &self.version {
             Some(range) if !nodes.iter().any(|node| range.admits(&node.version)) => {
                 format!("No node is of version {range}; there are: {}.", shorten(&versions))
@@ -236,6 +241,8 @@ mod tests {
         assert!(explain(both).is_ok_and(|text| text.contains("None of 2 nodes")));
         let newer = |traits: &mut Traits| traits.version = Some(">=9".parse().expect("a range"));
         assert!(explain(newer).is_ok_and(|text| text.contains("0.2.0")));
+        let ill = |traits: &mut Traits| traits.health = vec![HealthChoice::Critical];
+        assert_eq!(explain(ill), Ok("None of 2 nodes is critical.".into()));
     }
 
     #[test]

@@ -75,7 +75,8 @@ impl Monitor {
         change(&mut state);
         let before = self.report.borrow().clone();
         let after = assess(&before, state.usage, &state.thresholds, state.draining);
-        if before.status != after.status {
+        // A drain is told by whoever began it.
+        if before.status != after.status && !after.is_draining() {
             match after.status {
                 Health::Passing => tracing::info!("health: {} again", after.status),
                 Health::Warning | Health::Critical => {

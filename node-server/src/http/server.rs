@@ -9,6 +9,11 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+#[cfg(feature = "grpc-health")]
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    time::timeout,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -23,6 +28,10 @@ const MAX_CONNECTIONS: usize = 4096;
 /// must not use up what the others need.
 #[cfg(feature = "grpc-health")]
 const MAX_HTTP2_CONNECTIONS: usize = 256;
+/// A connection of that kind is ended after this long, watches on it included; clients connect again by themselves.
+/// Longer: whoever only holds connections holds them for as long; shorter: more handshakes.
+#[cfg(feature = "grpc-health")]
+const MAX_HTTP2_AGE: Duration = Duration::from_secs(600);
 /// Requests at once on one of those: a health checker has one, or a few services to watch.
 #[cfg(feature = "grpc-health")]
 const MAX_STREAMS: u32 = 16;
@@ -121,6 +130,11 @@ impl Desk {
     #[cfg(feature = "grpc-health")]
     async fn serve_http2(self, stream: TlsStream<TcpStream>) {
         let Ok(_permit) = self.http2.try_acquire() else { return };
+        let mut stream = BufReader::new(stream);
+        // The library waits for the first bytes without end.
+        if !matches!(timeout(HEADER_DEADLINE, stream.fill_buf()).await, Ok(Ok([_, ..]))) {
+            return;
+        }
         let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -131,12 +145,13 @@ impl Desk {
         let service = TowerToHyperService::new(self.router);
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
-            _ = connection.as_mut() => {}
-            () = self.stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                let _ = connection.await;
-            }
+            _ = connection.as_mut() => return,
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(MAX_HTTP2_AGE) => {}
         }
+        connection.as_mut().graceful_shutdown();
+        // A watch has no end of its own.
+        let _ = timeout(FINISH_DEADLINE, connection).await;
     }
 }
 

@@ -121,12 +121,12 @@ impl ConsulCatalog {
         Ok(listing)
     }
 
-    /// A filter that the server does not take is shown with what it says: status 400, and before Consul 1.10 500, as if
-    /// asking again could help.
+    /// A filter that the server does not take is shown with what it says; Consul's status for it, mostly 500, would have
+    /// it asked again.
     fn explain(&self, cause: Cause) -> Cause {
         match (cause, &self.filter) {
             (Cause::Status { status, message }, Some(filter))
-                if status == 400 || (status == 500 && message.contains("boolean expression")) =>
+                if message.contains("expression") && matches!(status, 400 | 500) =>
             {
                 let filter = printable(filter, FILTER_SHOWN_LENGTH);
                 let text = format!("Consul refused the filter {filter} with status {status} ({message})");

@@ -26,9 +26,6 @@ Examples:
 /// Arguments of `cbrowse nodes list`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which nodes.
-    #[command(flatten)]
-    pub traits: Traits,
     /// Answer from the copies of the last answers alone; nobody is asked.
     #[arg(long)]
     pub cached: bool,
@@ -38,6 +35,9 @@ pub struct Args {
     /// Write what registries were asked, and how they answered, to this file as OpenMetrics text.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "cached")]
     pub metrics_file: Option<PathBuf>,
+    /// Which nodes.
+    #[command(flatten)]
+    pub traits: Traits,
 }
 
 /// Lists.
@@ -76,7 +76,8 @@ async fn list(args: &Args, globals: &Globals, figures: &Figures) -> Result<(), F
     }
     if listing.nodes.is_empty() && args.traits.is_any() {
         // Only now is it worth knowing what there is instead.
-        let (whole, _) = ask(args.traits.query_for_all()).await?;
+        let all = if args.cached { Query::default() } else { args.traits.query_for_all() };
+        let (whole, _) = ask(all).await?;
         globals.output.note(args.traits.explain_emptiness(&whole.nodes)?);
     }
     for missing in args.traits.missing(&listing.nodes).filter(|_| !listing.nodes.is_empty()) {

@@ -60,12 +60,12 @@ const METRICS_INTERVAL: Duration = Duration::from_secs(5);
 /// Arguments of `cbrowse nodes watch`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which nodes.
-    #[command(flatten)]
-    pub traits: Traits,
     /// Write what registries were asked, and how they answered, to this file as OpenMetrics text, every few seconds.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub metrics_file: Option<PathBuf>,
+    /// Which nodes.
+    #[command(flatten)]
+    pub traits: Traits,
 }
 
 /// Watches until it is interrupted.

@@ -31,8 +31,9 @@ impl CachedCatalog {
     }
 
     fn remember(&self, listing: &mut Listing) {
-        // An empty answer with a warning is one that was cut short or filtered, not an empty catalog.
-        if listing.nodes.is_empty() && !listing.warnings.is_empty() {
+        // An empty answer with a warning is one that was cut short or filtered, not an empty catalog; an empty one to a
+        // question for certain nodes is no help to anybody.
+        if listing.nodes.is_empty() && (!listing.warnings.is_empty() || self.query != Query::default()) {
             return;
         }
         if let Err(error) = self.cache.store(self.uri(), &self.query, listing, now()) {

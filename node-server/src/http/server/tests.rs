@@ -9,6 +9,10 @@ use tokio_rustls::{TlsConnector, client};
 use super::*;
 use crate::{registrar::unpinned_client_config, tls};
 
+/// How a client begins, with empty settings (RFC 9113 section 3.4).
+#[cfg(feature = "grpc-health")]
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
 async fn start() -> (std::net::SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -70,6 +74,7 @@ async fn those_that_speak_http2_leave_room_for_the_others() {
     let mut open = Vec::new();
     for _ in 0..MAX_HTTP2_CONNECTIONS {
         let mut stream = connect(address, &[b"h2"]).await.expect("a connection");
+        stream.write_all(PREFACE).await.expect("written");
         // The server's settings, its first frame: by then it has its place.
         stream.read_u8().await.expect("a frame");
         open.push(stream);
@@ -79,4 +84,26 @@ async fn those_that_speak_http2_leave_room_for_the_others() {
     let mut other = connect(address, &[b"http/1.1"]).await.expect("a connection");
     other.write_all(b"GET / HTTP/1.0\r\n\r\n").await.expect("written");
     assert_eq!(other.read_u8().await.expect("an answer"), b'H');
+}
+
+#[cfg(feature = "grpc-health")]
+#[tokio::test]
+async fn a_silent_connection_and_an_old_one_are_ended() {
+    let (address, _stop, _server) = start().await;
+    let mut silent = connect(address, &[b"h2"]).await.expect("a connection");
+    let mut old = connect(address, &[b"h2"]).await.expect("a connection");
+    old.write_all(PREFACE).await.expect("written");
+    let mut frames = [0; 9];
+    old.read_exact(&mut frames).await.expect("settings");
+    assert_eq!(frames[3], 4, "{frames:?}");
+    // Both sides have done their handshake: from here on only the clock has anything to do.
+    tokio::time::pause();
+    let started = tokio::time::Instant::now();
+    let mut rest = Vec::new();
+    let _ = silent.read_to_end(&mut rest).await;
+    assert!(started.elapsed() <= HEADER_DEADLINE * 2, "{:?}", started.elapsed());
+    // It answers no ping, so that it goes before its time.
+    let _ = old.read_to_end(&mut rest).await;
+    assert!(started.elapsed() <= MAX_HTTP2_AGE + FINISH_DEADLINE, "{:?}", started.elapsed());
+    let _ = old.shutdown().await;
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     environment::Environment,
-    error::Cause,
+    error::{Cause, TlsFault},
     figures::Meter,
     http::{Answer, Lines, Question, Transport},
     uri::EtcdUri,
@@ -273,10 +273,9 @@ impl Client {
 /// Where it is etcd that does not believe us, its authority is not the matter.
 fn advised(cause: Cause) -> Cause {
     match cause {
-        Cause::Tls { message, authority } if message.contains("fatal alert") => {
-            let message =
-                format!("{message}: etcd wants another certificate; set ETCDCTL_CERT and ETCDCTL_KEY");
-            Cause::Tls { message, authority }
+        Cause::Tls { message, authority, fault: TlsFault::Client } => {
+            let message = format!("{message}; ETCDCTL_CERT and ETCDCTL_KEY name a certificate");
+            Cause::Tls { message, authority, fault: TlsFault::Client }
         }
         cause => cause,
     }

@@ -14,7 +14,8 @@ use crate::{
 /// What a terminal that does not tell its size is taken for.
 const USUAL: Size = Size { columns: 80, rows: 24 };
 const HIDE_CURSOR: &[u8] = b"\x1b[?25l";
-const SHOW_CURSOR: &[u8] = b"\x1b[?25h";
+/// Also clears what the terminal echoed of Ctrl-C.
+const SHOW_CURSOR: &[u8] = b"\r\x1b[K\x1b[?25h";
 
 /// A line and how it stands out.
 pub(super) type Line = (Option<Style>, String);

@@ -205,11 +205,11 @@ fn table(rows: &[&Row], now: Duration) -> Table {
     let mut table = Table::new(&[
         ("NODE", Align::Left),
         ("REGION", Align::Left),
+        ("HEALTH", Align::Left),
+        ("CHANGE (UTC)", Align::Left),
         ("ZONE", Align::Left),
         ("ADDRESS", Align::Left),
         ("VERSION", Align::Left),
-        ("HEALTH", Align::Left),
-        ("CHANGE (UTC)", Align::Left),
         ("TAGS", Align::Left),
     ]);
     for row in rows {
@@ -219,11 +219,11 @@ fn table(rows: &[&Row], now: Duration) -> Table {
             vec![
                 node.id.to_string(),
                 node.region.clone(),
+                node.health.to_string(),
+                row.change(),
                 node.zone.clone(),
                 node.endpoint(),
                 node.version.clone(),
-                node.health.to_string(),
-                row.change(),
                 node.tags.join(","),
             ],
         );

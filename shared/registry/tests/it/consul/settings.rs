@@ -53,7 +53,13 @@ async fn user_and_password_are_sent_and_shown_nowhere() {
     let error = catalog.list().await.expect_err("refused").to_string();
     let question = asked.recv().await.expect("a question").to_lowercase();
     assert!(question.contains("authorization: basic qwxhzgrpbjpvcgvuihnlc2ftzq=="), "{question}");
-    assert!(error.contains("401") && !error.contains("sesame") && !error.contains("QWxhZGRp"), "{error}");
+    assert!(
+        error.contains("401")
+            && error.contains("CONSUL_HTTP_AUTH")
+            && !error.contains("sesame")
+            && !error.contains("QWxhZGRp"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
