@@ -15,6 +15,7 @@ mod server;
 
 use std::{sync::Arc, time::Duration};
 
+use cbrowse_protocol::node::{Health, printable};
 use futures_util::{FutureExt as _, future::BoxFuture};
 
 use self::{
@@ -68,10 +69,10 @@ impl NacosCatalog {
         let (dialect, answer) = self.server.call(Call::List, LIST_DEADLINE).await?;
         let hosts = hosts(dialect, &answer.body)?;
         let mut listing = self.understand(&hosts, &answer);
-        if listing.nodes.is_empty() && listing.rejected.is_empty() {
+        let count = listing.nodes.len();
+        if count == 0 && listing.rejected.is_empty() {
             listing.warnings.push(self.explain_emptiness(hosts.hosts.len()).await);
-        } else if listing.nodes.iter().all(|node| node.health == cbrowse_protocol::node::Health::Critical) {
-            let count = listing.nodes.len();
+        } else if count > 0 && listing.nodes.iter().all(|node| node.health == Health::Critical) {
             listing
                 .warnings
                 .push(format!("{count} nodes are registered in {}, none serves", self.server.place));
@@ -162,7 +163,7 @@ fn missing_namespace(known: &[Namespace], id: &str) -> Option<String> {
     Some(match known.iter().find(|namespace| namespace.name == id) {
         Some(namespace) => format!(
             "there is no namespace with the id {id:?}, but one of that name: write its id, {:?}",
-            cbrowse_protocol::node::printable(&namespace.id, 64)
+            printable(&namespace.id, 64)
         ),
         None => format!("there is no namespace with the id {id:?}; an operator makes one in Nacos's console"),
     })
