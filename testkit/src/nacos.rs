@@ -223,8 +223,8 @@ fn spawn(ports: Ports, settings: &[(String, String)], directory: &Path) -> anyho
         .env("RNACOS_HTTP_WORKERS", "1")
         // Silence that makes an instance unhealthy, and that removes it, each with three seconds on top: long enough
         // for a loaded machine, short enough to be waited for.
-        .env("RNACOS_NAMING_HEALTH_TIMEOUT_SECOND", "14")
-        .env("RNACOS_NAMING_INSTANCE_TIMEOUT_SECOND", "18")
+        .env("RNACOS_NAMING_HEALTH_TIMEOUT_SECOND", "15")
+        .env("RNACOS_NAMING_INSTANCE_TIMEOUT_SECOND", "17")
         .env("RNACOS_DATA_DIR", data(directory))
         .env("RNACOS_INIT_ADMIN_USERNAME", USER)
         .env("RNACOS_INIT_ADMIN_PASSWORD", PASSWORD)

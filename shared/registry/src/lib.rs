@@ -36,8 +36,6 @@ pub use environment::Environment;
 pub use error::{CatalogError, Cause, RegistryError, TlsFault};
 pub use figures::{Figures, Meter};
 pub use merge::{list_all, merge};
-#[doc(hidden)]
-pub use nacos::parse_anything as parse_nacos;
 pub use open::{open, open_registry};
 pub use options::Options;
 pub use query::{Query, VersionRange};

@@ -15,6 +15,7 @@ mod server;
 
 use std::{sync::Arc, time::Duration};
 
+use cbrowse_protocol::node::{Health, printable};
 use futures_util::{FutureExt as _, future::BoxFuture};
 
 use self::{
@@ -29,7 +30,7 @@ use crate::{
     options::Options,
     reach::Reach,
     retry::spread,
-    screen::{Candidate, screen},
+    screen::screen,
     uri::{CatalogUri, NacosUri},
 };
 
@@ -38,13 +39,12 @@ pub(crate) use registration::NacosRegistry;
 /// Longest wait for a listing. Longer: a registry that is down holds up every command; shorter: ten thousand nodes
 /// over a slow line do not fit.
 const LIST_DEADLINE: Duration = Duration::from_secs(5);
-/// How long a watch waits before it asks again where the server does not say (v3): as often as instances say that
-/// they live. Longer: changes are seen later; shorter: every watcher fetches the whole list more often.
-const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// Longest pause of a watch: for as long may an answer be used by a client that is not pushed to (Nacos's
+/// `defaultCacheMillis`). A server that says more counts on its pushes. Longer: changes are seen later; shorter: every
+/// watcher fetches the whole list more often.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// Shortest pause that a server can ask for. Shorter: a server that says 0 is asked without a pause.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// Longest pause that a server can ask for. Longer: a watch that tells of changes minutes later is none.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// One service of one Nacos as a catalog.
 #[derive(Debug, Clone)]
@@ -69,10 +69,10 @@ impl NacosCatalog {
         let (dialect, answer) = self.server.call(Call::List, LIST_DEADLINE).await?;
         let hosts = hosts(dialect, &answer.body)?;
         let mut listing = self.understand(&hosts, &answer);
-        if listing.nodes.is_empty() && listing.rejected.is_empty() {
+        let count = listing.nodes.len();
+        if count == 0 && listing.rejected.is_empty() {
             listing.warnings.push(self.explain_emptiness(hosts.hosts.len()).await);
-        } else if listing.nodes.iter().all(|node| node.health == cbrowse_protocol::node::Health::Critical) {
-            let count = listing.nodes.len();
+        } else if count > 0 && listing.nodes.iter().all(|node| node.health == Health::Critical) {
             listing
                 .warnings
                 .push(format!("{count} nodes are registered in {}, none serves", self.server.place));
@@ -151,7 +151,7 @@ fn hosts(dialect: Dialect, body: &[u8]) -> Result<Instances<'_>, Cause> {
 }
 
 fn pause_after(hosts: &Instances<'_>) -> Duration {
-    let asked = hosts.cache_millis.map_or(POLL_INTERVAL, Duration::from_millis);
+    let asked = hosts.cache_millis.map_or(LONGEST_PAUSE, Duration::from_millis);
     asked.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
@@ -163,16 +163,42 @@ fn missing_namespace(known: &[Namespace], id: &str) -> Option<String> {
     Some(match known.iter().find(|namespace| namespace.name == id) {
         Some(namespace) => format!(
             "there is no namespace with the id {id:?}, but one of that name: write its id, {:?}",
-            cbrowse_protocol::node::printable(&namespace.id, 64)
+            printable(&namespace.id, 64)
         ),
         None => format!("there is no namespace with the id {id:?}; an operator makes one in Nacos's console"),
     })
 }
 
-/// Runs every parser over `bytes`: for a fuzzer, which looks for a panic.
-#[doc(hidden)]
-pub fn parse_anything(bytes: &[u8]) -> usize {
-    let of_hosts = |hosts: Result<Instances<'_>, Cause>| -> Vec<Candidate> {
+/// For [`crate::fuzzing`]: the instances of an answer in either dialect.
+#[cfg(fuzzing)]
+pub(crate) fn candidates_of(body: &[u8]) -> Result<Vec<crate::screen::Candidate>, Cause> {
+    let instances = answer::instances_v1(body).or_else(|_| answer::instances_v3(body))?;
+    Ok(entry::candidates(&instances.hosts, None))
+}
+
+/// For [`crate::fuzzing`]: what the other answers get wrong, and what is said of namespaces.
+#[cfg(fuzzing)]
+pub(crate) fn faults_of(body: &[u8]) -> (Vec<Cause>, Vec<String>) {
+    let faults = [
+        answer::instances_v1(body).err(),
+        answer::beat(body).err(),
+        answer::granted(body).err(),
+        answer::written_v1(body).err(),
+        answer::written_v3(body).err(),
+    ];
+    let known = answer::namespaces(body);
+    let said = known
+        .iter()
+        .flatten()
+        .filter_map(|namespace| missing_namespace(known.as_deref().unwrap_or_default(), &namespace.name));
+    let said = said.collect();
+    (faults.into_iter().flatten().chain(known.err()).collect(), said)
+}
+
+/// Runs every parser over `bytes`, and answers how much was understood.
+#[cfg(test)]
+fn parse_anything(bytes: &[u8]) -> usize {
+    let of_hosts = |hosts: Result<Instances<'_>, Cause>| -> Vec<crate::screen::Candidate> {
         hosts.map(|hosts| entry::candidates(&hosts.hosts, None)).unwrap_or_default()
     };
     let candidates =
@@ -200,13 +226,13 @@ mod tests {
 
     #[test]
     fn the_server_says_how_often_to_ask_within_bounds() {
-        assert_eq!(pause(None), POLL_INTERVAL);
-        assert_eq!(pause(Some(10_000)), Duration::from_secs(10));
-        assert_eq!((pause(Some(999)), pause(Some(1_001))), (SHORTEST_PAUSE, Duration::from_millis(1_001)));
+        assert_eq!((pause(None), pause(Some(10_000))), (LONGEST_PAUSE, LONGEST_PAUSE));
         assert_eq!(
-            (pause(Some(29_999)), pause(Some(u64::MAX))),
-            (Duration::from_millis(29_999), LONGEST_PAUSE)
+            (pause(Some(0)), pause(Some(999)), pause(Some(1_000))),
+            (SHORTEST_PAUSE, SHORTEST_PAUSE, SHORTEST_PAUSE)
         );
+        let between = [1_001, 2_999].map(Duration::from_millis);
+        assert_eq!([pause(Some(1_001)), pause(Some(2_999))], between);
     }
 
     #[test]
@@ -219,30 +245,4 @@ mod tests {
         assert!(missing_namespace(&known, "browsers").is_some_and(|text| text.contains("\"9f1c\"")));
         assert!(missing_namespace(&known, "ghost").is_some_and(|text| text.contains("\"ghost\"")));
     }
-}
-
-/// For [`crate::fuzzing`]: the instances of an answer in either dialect.
-#[cfg(fuzzing)]
-pub(crate) fn candidates_of(body: &[u8]) -> Result<Vec<Candidate>, Cause> {
-    let instances = answer::instances_v1(body).or_else(|_| answer::instances_v3(body))?;
-    Ok(entry::candidates(&instances.hosts, None))
-}
-
-/// For [`crate::fuzzing`]: what the other answers get wrong, and what is said of namespaces.
-#[cfg(fuzzing)]
-pub(crate) fn faults_of(body: &[u8]) -> (Vec<Cause>, Vec<String>) {
-    let faults = [
-        answer::instances_v1(body).err(),
-        answer::beat(body).err(),
-        answer::granted(body).err(),
-        answer::written_v1(body).err(),
-        answer::written_v3(body).err(),
-    ];
-    let known = answer::namespaces(body);
-    let said = known
-        .iter()
-        .flatten()
-        .filter_map(|namespace| missing_namespace(known.as_deref().unwrap_or_default(), &namespace.name));
-    let said = said.collect();
-    (faults.into_iter().flatten().chain(known.err()).collect(), said)
 }

@@ -219,18 +219,17 @@ pub(super) fn says(instance: &[u8], weight: u16, meta: &BTreeMap<String, String>
     })
 }
 
-/// Where else in a list the node of this id stands: what an earlier run of it left.
-pub(super) fn elsewhere(hosts: &[&RawValue], id: &str, spot: &Spot, cluster: Option<&str>) -> Vec<Spot> {
-    // Most entries are other nodes': only one that has the id somewhere is worth parsing.
-    let own = hosts.iter().filter(|host| host.get().contains(id));
-    let own = own.filter_map(|host| parsed(host.get().as_bytes()));
-    own.filter(|instance| id_in(instance) == Some(id))
-        .filter(|instance| cluster.is_none_or(|cluster| instance.cluster_name.as_deref() == Some(cluster)))
-        .filter_map(|instance| {
-            Some(Spot { port: u16::try_from(instance.port).ok()?, ip: instance.ip.into_owned() })
-        })
-        .filter(|found| found != spot)
-        .collect()
+/// Where each node of a list stands, by its id: Nacos takes a node that came back elsewhere for another instance.
+pub(super) fn spots(hosts: &[&RawValue], cluster: Option<&str>) -> BTreeMap<String, Vec<Spot>> {
+    let mut spots: BTreeMap<String, Vec<Spot>> = BTreeMap::new();
+    let instances = hosts.iter().filter_map(|host| parsed(host.get().as_bytes()));
+    for instance in instances {
+        let is_ours = cluster.is_none_or(|cluster| instance.cluster_name.as_deref() == Some(cluster));
+        if let (true, Some(id), Ok(port)) = (is_ours, id_in(&instance), u16::try_from(instance.port)) {
+            spots.entry(id.to_owned()).or_default().push(Spot { ip: instance.ip.to_string(), port });
+        }
+    }
+    spots
 }
 
 fn parsed(instance: &[u8]) -> Option<Instance<'_>> {

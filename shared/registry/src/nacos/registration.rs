@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cbrowse_protocol::node::NodeRecord;
 use futures_util::{FutureExt as _, future::BoxFuture};
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 use tracing::warn;
 
 use super::{
@@ -43,6 +43,14 @@ const EXPLICIT_ONE: &str = "1.0000001";
 pub(crate) struct NacosRegistry {
     server: Arc<Server>,
     name: Arc<str>,
+    latest: Arc<Mutex<Latest>>,
+}
+
+/// A list of the service, for those who register.
+#[derive(Debug, Default)]
+struct Latest {
+    asked: Option<Instant>,
+    spots: BTreeMap<String, Vec<Spot>>,
 }
 
 impl NacosRegistry {
@@ -51,6 +59,7 @@ impl NacosRegistry {
         Ok(Self {
             server: Arc::new(Server::new(uri, &options.environment, meter)?),
             name: uri.to_string().into(),
+            latest: Arc::default(),
         })
     }
 
@@ -123,17 +132,28 @@ impl NacosRegistry {
     }
 
     /// Removes what an earlier run of this node left at other addresses: Nacos takes it for another instance.
-    async fn remove_elsewhere(&self, id: &str, spot: &Spot) -> Result<(), Cause> {
-        let (dialect, answer) = self.server.call(Call::List, LIST_DEADLINE).await?;
-        // Mostly the one entry just written is the only trace of us, and then there is nothing to parse.
-        if String::from_utf8_lossy(&answer.body).matches(&format!("\"{id}\"")).count() < 2 {
-            return Ok(());
-        }
-        let hosts = hosts(dialect, &answer.body)?;
-        for left in entry::elsewhere(&hosts.hosts, id, spot, self.server.place.cluster.as_deref()) {
-            self.remove(&left).await?;
+    async fn remove_former(&self, id: &str, spot: &Spot) -> Result<(), Cause> {
+        for former in self.spots_of(id).await? {
+            if former != *spot {
+                self.remove(&former).await?;
+            }
         }
         Ok(())
+    }
+
+    /// Where the node of this id stands now. Many that register at once share a list, as long as it was asked for
+    /// after they began.
+    async fn spots_of(&self, id: &str) -> Result<Vec<Spot>, Cause> {
+        let began = Instant::now();
+        let mut latest = self.latest.lock().await;
+        if latest.asked.is_none_or(|asked| asked < began) {
+            let asked = Instant::now();
+            let (dialect, answer) = self.server.call(Call::List, LIST_DEADLINE).await?;
+            let cluster = self.server.place.cluster.as_deref();
+            let spots = entry::spots(&hosts(dialect, &answer.body)?.hosts, cluster);
+            *latest = Latest { asked: Some(asked), spots };
+        }
+        Ok(latest.spots.get(id).cloned().unwrap_or_default())
     }
 
     fn failed(&self, cause: Cause) -> RegistryError {
@@ -154,7 +174,7 @@ impl Registry for NacosRegistry {
         async move {
             let ttl = ttl_of(check);
             self.write(record, ttl).await.map_err(|cause| self.failed(cause))?;
-            if let Err(cause) = self.remove_elsewhere(record.id.as_str(), &Spot::of(record)).await {
+            if let Err(cause) = self.remove_former(record.id.as_str(), &Spot::of(record)).await {
                 // It leaves by itself, for want of heartbeats.
                 warn!(registry = %self.name, %cause, "an older entry of this node may still be listed");
             }

@@ -162,9 +162,11 @@ fn what_an_earlier_run_left_is_found() {
     let at = |port: u16, id: &str| json!({"ip": "10.0.0.1", "port": port, "metadata": {"id": id}});
     let body = list(&json!([at(1, "n1"), at(2, "n1"), at(3, "n11"), at(4, "other"), 7]));
     let hosts = answer::instances_v1(body.as_bytes()).expect("a list");
-    let here = Spot { ip: "10.0.0.1".into(), port: 2 };
-    assert_eq!(elsewhere(&hosts.hosts, "n1", &here, None), [Spot { ip: "10.0.0.1".into(), port: 1 }]);
-    assert_eq!(elsewhere(&hosts.hosts, "n1", &here, Some("c1")), []);
+    let at = |port: u16| Spot { ip: "10.0.0.1".into(), port };
+    let found = spots(&hosts.hosts, None);
+    assert_eq!((&found["n1"], &found["n11"]), (&vec![at(1), at(2)], &vec![at(3)]));
+    assert_eq!(found.len(), 3);
+    assert!(spots(&hosts.hosts, Some("c1")).is_empty());
 }
 
 #[test]

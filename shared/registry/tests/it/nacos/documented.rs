@@ -53,11 +53,15 @@ struct State {
 #[derive(Debug)]
 struct Instance {
     shown: Value,
+    /// The same as text, which a list of a thousand does not have to write anew.
+    text: String,
     heard: Instant,
+    /// By its metadata: silent for so long it is unhealthy, and removed.
+    limits: [Duration; 2],
 }
 
 type Parameters = BTreeMap<String, String>;
-type Reply = (u16, Value);
+type Reply = (u16, String);
 
 impl Documented {
     pub(super) fn start(manner: Manner) -> Self {
@@ -136,7 +140,6 @@ fn converse(mut stream: TcpStream, state: &Mutex<State>) {
         }
     };
     let (status, answer) = state.lock().expect("no holder panics").answer(&head, &body);
-    let answer = answer.to_string();
     let answer = format!(
         "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
         answer.len()
@@ -157,11 +160,11 @@ fn parameters(text: &str) -> Parameters {
 }
 
 fn success(data: &Value) -> Reply {
-    (200, json!({"code": 0, "message": "success", "data": data}))
+    (200, json!({"code": 0, "message": "success", "data": data}).to_string())
 }
 
 fn failure(status: u16, code: u32, message: &str, data: &str) -> Reply {
-    (status, json!({"code": code, "message": message, "data": data}))
+    (status, json!({"code": code, "message": message, "data": data}).to_string())
 }
 
 impl State {
@@ -174,7 +177,8 @@ impl State {
         let parameters: Parameters = parameters(query).into_iter().chain(parameters(body)).collect();
         let old = "/nacos/v1/";
         if path.starts_with(old) != self.manner.is_old {
-            return (404, json!({"timestamp": "x", "status": 404, "error": "Not Found", "path": path}));
+            let page = json!({"timestamp": "x", "status": 404, "error": "Not Found", "path": path});
+            return (404, page.to_string());
         }
         if path == "/nacos/v3/auth/user/login" {
             return self.log_in(&parameters);
@@ -184,8 +188,10 @@ impl State {
             return failure(403, 10_001, "access denied", "token invalid!");
         }
         match (method, path) {
-            (_, "/nacos/v1/ns/instance/list") => (200, json!({"hosts": [], "cacheMillis": 10_000})),
-            ("GET", "/nacos/v3/client/ns/instance/list") => success(&self.list(&parameters)),
+            (_, "/nacos/v1/ns/instance/list") => {
+                (200, json!({"hosts": [], "cacheMillis": 10_000}).to_string())
+            }
+            ("GET", "/nacos/v3/client/ns/instance/list") => (200, self.list(&parameters)),
             ("POST", "/nacos/v3/client/ns/instance") => self.register(&parameters),
             ("DELETE", "/nacos/v3/client/ns/instance") => {
                 self.instances.remove(&key(&parameters));
@@ -205,7 +211,9 @@ impl State {
             return failure(403, 10_001, "access denied", &said);
         }
         let token = format!("t{}", self.tokens);
-        (200, json!({"accessToken": token, "tokenTtl": 18_000, "globalAdmin": true, "username": USER}))
+        let granted =
+            json!({"accessToken": token, "tokenTtl": 18_000, "globalAdmin": true, "username": USER});
+        (200, granted.to_string())
     }
 
     fn register(&mut self, parameters: &Parameters) -> Reply {
@@ -215,7 +223,8 @@ impl State {
             let Some(instance) = self.instances.get_mut(&key) else {
                 return failure(200, 21_003, "instance not found", "");
             };
-            (instance.heard, instance.shown["healthy"]) = (Instant::now(), json!(true));
+            instance.heard = Instant::now();
+            instance.show(true);
             return success(&json!("ok"));
         }
         let weight: f64 = parameters["weight"].parse().expect("a number");
@@ -223,6 +232,10 @@ impl State {
             return failure(400, 21_001, "weight error", "instance format invalid: weight");
         }
         let metadata: Value = serde_json::from_str(&parameters["metadata"]).expect("metadata");
+        let limits = ["preserved.heart.beat.timeout", "preserved.ip.delete.timeout"].map(|key| {
+            let text = metadata[key].as_str().expect("a time");
+            Duration::from_millis(text.parse().expect("milliseconds"))
+        });
         let shown = json!({
             "ip": parameters["ip"], "port": parameters["port"].parse::<u16>().expect("a port"), "weight": weight,
             "healthy": true, "enabled": true, "ephemeral": true,
@@ -231,33 +244,37 @@ impl State {
             "metadata": metadata, "ipDeleteTimeout": 30_000, "instanceIdGenerator": "simple",
             "instanceHeartBeatInterval": 5_000, "instanceHeartBeatTimeOut": 15_000
         });
-        self.instances.insert(key, Instance { shown, heard: Instant::now() });
+        let text = shown.to_string();
+        self.instances.insert(key, Instance { shown, text, heard: Instant::now(), limits });
         success(&json!("ok"))
     }
 
-    fn list(&mut self, parameters: &Parameters) -> Value {
+    fn list(&mut self, parameters: &Parameters) -> String {
         self.expire();
-        let service = service(parameters);
-        let mut found = self.instances.iter().filter(|(key, _)| key.starts_with(&service)).peekable();
-        let cluster = parameters.get("clusterName");
-        let of_cluster = found.by_ref().filter(|(_, instance)| {
-            cluster.is_none_or(|cluster| instance.shown["clusterName"] == cluster.as_str())
+        let (service, cluster) = (service(parameters), parameters.get("clusterName"));
+        let found = self.instances.iter().filter(|(key, instance)| {
+            key.starts_with(&service)
+                && cluster.is_none_or(|cluster| instance.shown["clusterName"] == cluster.as_str())
         });
-        of_cluster.map(|(_, instance)| instance.shown.clone()).collect()
+        let texts: Vec<&str> = found.map(|(_, instance)| instance.text.as_str()).collect();
+        format!(r#"{{"code":0,"message":"success","data":[{}]}}"#, texts.join(","))
     }
 
-    /// Instances that were silent for too long by their own metadata.
     fn expire(&mut self) {
-        let limit = |instance: &Instance, key: &str| {
-            let text = instance.shown["metadata"][key].as_str().expect("a time");
-            Duration::from_millis(text.parse().expect("milliseconds"))
-        };
-        self.instances
-            .retain(|_, instance| instance.heard.elapsed() < limit(instance, "preserved.ip.delete.timeout"));
+        self.instances.retain(|_, instance| instance.heard.elapsed() < instance.limits[1]);
         for instance in self.instances.values_mut() {
-            if instance.heard.elapsed() >= limit(instance, "preserved.heart.beat.timeout") {
-                instance.shown["healthy"] = json!(false);
+            if instance.heard.elapsed() >= instance.limits[0] {
+                instance.show(false);
             }
+        }
+    }
+}
+
+impl Instance {
+    fn show(&mut self, healthy: bool) {
+        if self.shown["healthy"] != healthy {
+            self.shown["healthy"] = json!(healthy);
+            self.text = self.shown.to_string();
         }
     }
 }
