@@ -31,8 +31,10 @@ impl Interrupt {
     pub async fn run(&self, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
         let mut work = std::pin::pin!(work);
         tokio::select! {
-            result = &mut work => return result,
+            // Signals are heard before the work begins.
+            biased;
             heard = wait_for_signal() => heard?,
+            result = &mut work => return result,
         }
         self.token.cancel();
         if !self.watched.load(Ordering::Relaxed) {

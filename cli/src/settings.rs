@@ -218,6 +218,26 @@ pub fn split_list(text: &str) -> Vec<String> {
     text.split([' ', '\t', '\n', '\r', ',']).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
+/// Schemes of catalogs: a comma before one ends the catalog before it, any other stands between two hosts of one.
+const SCHEMES: [&str; 6] = ["consul:", "dns+srv:", "etcd:", "nacos:", "file:", "local:"];
+
+/// Splits a list of catalogs in a variable at white space, and at commas unless a host follows.
+pub fn split_catalogs(text: &str) -> Vec<String> {
+    let mut catalogs: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let mut begins = true;
+        for piece in word.split(',').filter(|piece| !piece.is_empty()) {
+            begins |= SCHEMES.iter().any(|scheme| piece.starts_with(scheme));
+            match catalogs.last_mut().filter(|_| !begins) {
+                Some(catalog) => *catalog = format!("{catalog},{piece}"),
+                None => catalogs.push(piece.to_owned()),
+            }
+            begins = false;
+        }
+    }
+    catalogs
+}
+
 fn locate(flags: &Flags, environment: Environment<'_>, default_file: &Path) -> Value<PathBuf> {
     if let Some(path) = &flags.config {
         return Value { value: path.clone(), origin: Origin::Flag("--config") };
@@ -297,6 +317,9 @@ impl Resolver<'_> {
     fn catalogs(&self, flags: &[String], section: Option<&ContextFile>) -> Value<Vec<String>> {
         if !flags.is_empty() {
             return Value { value: flags.to_vec(), origin: Origin::Flag("--catalog") };
+        }
+        if let Some((text, origin)) = self.variable(&CATALOG) {
+            return Value { value: split_catalogs(&text), origin };
         }
         let mut catalogs = self.list(&CATALOG, section.and_then(|section| section.catalog.as_ref()));
         if matches!(catalogs.origin, Origin::File { .. }) {

@@ -109,8 +109,14 @@ pub fn news(output: &Output, known: &Listing, fresh: Result<Listing, Failure>) -
     let mut said = fresh.clone();
     said.warnings.retain(|warning| !known.warnings.contains(warning));
     remark(output, &said);
-    let is_same = has_same_nodes(known, &fresh);
-    (!is_same).then_some(fresh)
+    changes(known, &fresh).then_some(fresh)
+}
+
+/// An empty answer with a warning is one that was cut short, or of a registry that has just restarted; nobody who was
+/// known is gone by that.
+fn changes(known: &Listing, fresh: &Listing) -> bool {
+    let says_nothing = fresh.nodes.is_empty() && !fresh.warnings.is_empty();
+    !says_nothing && !has_same_nodes(known, fresh)
 }
 
 /// Order says nothing.
@@ -119,4 +125,41 @@ fn has_same_nodes(one: &Listing, other: &Listing) -> bool {
     one.nodes.len() == other.nodes.len()
         && other.nodes.iter().all(|record| known.get(&record.id) == Some(&record))
         && one.names == other.names
+}
+
+#[cfg(test)]
+mod tests {
+    use cbrowse_protocol::node::NodeRecord;
+
+    use super::*;
+
+    fn listing(nodes: &[(&str, u16)]) -> Listing {
+        let record = |(id, port): &(&str, u16)| -> NodeRecord {
+            serde_json::from_value(serde_json::json!({"id": id, "address": "127.0.0.1", "port": port}))
+                .expect("a record")
+        };
+        Listing { nodes: nodes.iter().map(record).collect(), ..Listing::default() }
+    }
+
+    #[test]
+    fn only_nodes_that_differ_are_news() {
+        let known = listing(&[("a", 1), ("b", 1)]);
+        assert!(!changes(&known, &listing(&[("b", 1), ("a", 1)])), "order is none");
+        assert!(changes(&known, &listing(&[("a", 1)])), "one is gone");
+        assert!(changes(&known, &listing(&[("a", 1), ("b", 2)])), "one has moved");
+        assert!(changes(&known, &listing(&[("a", 1), ("b", 1), ("c", 1)])), "one is new");
+        assert!(changes(&known, &Listing::default()), "all are gone");
+        let hidden = Listing { warnings: vec!["a policy hides some nodes".into()], ..Listing::default() };
+        assert!(!changes(&known, &hidden));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_waits_for_is_asked_for_when_somebody_does() {
+        let ask = async { Ok(Listing::default()) }.boxed();
+        let mut refresh = Refresh { ask: Some(ask), running: None };
+        assert!(!refresh.is_running());
+        assert_eq!(refresh.wait().await, Ok(Listing::default()));
+        assert!(!refresh.is_running());
+        assert!(refresh.wait().await.is_err());
+    }
 }

@@ -112,3 +112,15 @@ fn the_cache_is_set_like_everything_else() {
     let failure = resolve(&Flags::default(), &[("CBROWSE_CACHE_SIZE", "much")], "").expect_err("bad");
     assert!(failure.message.contains("CBROWSE_CACHE_SIZE: cache_size: \"much\""), "{}", failure.message);
 }
+
+#[test]
+fn a_comma_separates_catalogs_and_hosts_of_one() {
+    for (text, catalogs) in [
+        ("consul://a:1,b:2/x etcd://c,d", &["consul://a:1,b:2/x", "etcd://c,d"][..]),
+        ("consul://a,b,file:x,local:", &["consul://a,b", "file:x", "local:"]),
+        ("consul://a, dns+srv://b,\n nodes.toml", &["consul://a", "dns+srv://b", "nodes.toml"]),
+        (" , ", &[]),
+    ] {
+        assert_eq!(split_catalogs(text), catalogs, "{text}");
+    }
+}

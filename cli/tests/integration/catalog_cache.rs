@@ -48,9 +48,7 @@ async fn a_session_begins_while_the_registry_is_silent_or_gone() {
     // Whoever waits for the registry first says so after its deadline.
     assert!(!ended.stderr.contains("using its answer"), "{}", ended.stderr);
     let waiting = user.run(&["nodes", "list"]).await;
-    assert!(
-        waiting.stderr.contains("no answer within 5 s") && waiting.stderr.contains("using its answer of")
-    );
+    assert!(waiting.stderr.contains("no answer within") && waiting.stderr.contains("using its answer of"));
 
     consul.kill();
     let ended = connect(&user).await;
