@@ -66,7 +66,13 @@ impl Drop for Registrar {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            println!("--- log of the registrar\n{}", self.read("log"));
+            #[expect(
+                clippy::print_stderr,
+                reason = "the log of a failed test's registrar is what explains it"
+            )]
+            {
+                eprintln!("--- log of the registrar\n{}", self.read("log"));
+            }
         }
     }
 }
