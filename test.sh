@@ -5,8 +5,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=deploy/prerequisites.sh
 . deploy/prerequisites.sh
 
-# What only tests need: a session bus with a keyring, namespaces with links of their own, a judge for the scripts.
-TEST_PACKAGES=(curl dbus gnome-keyring iproute2 procps shellcheck)
+# What only tests need: a session bus with a keyring, namespaces with links of their own, a judge for the scripts, etcd.
+# Where systemd runs, Debian's etcd-server also starts a service on 127.0.0.1:2379. No test touches it: each starts etcd
+# of its own, on free ports and in a directory that it removes.
+TEST_PACKAGES=(curl dbus etcd-client etcd-server gnome-keyring iproute2 procps shellcheck)
 SCRIPTS=(install.sh test.sh .ci/run deploy/*.sh testkit/*.sh)
 
 usage() {
@@ -16,7 +18,7 @@ Usage: ./test.sh [--quick | --long]
 Installs what the tests need from Debian, then runs the checks and the tests, one after the other.
 
   --quick   formatting, lints, scripts and unit tests: no server, no browser, nothing installed
-  --long    also the benchmarks
+  --long    also the tests that need a server which takes minutes to build (r-nacos, built once), and the benchmarks
   --help    print this
 TEXT
 }
@@ -57,6 +59,8 @@ main() {
         step 'documentation tests' cargo test --workspace --doc --locked
     fi
     if [[ $extent == long ]]; then
+        step 'r-nacos' testkit/install-rnacos.sh
+        step 'Nacos tests' run_tests nacos
         step 'benchmarks' run_benchmarks
     fi
     summary
@@ -75,7 +79,7 @@ prepare() {
         install_packages "${BUILD_PACKAGES[@]}" "${BROWSER_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
         testkit/install-consul.sh
     else
-        require_commands cc c++ cmake pkg-config chromium consul curl dbus-daemon gnome-keyring-daemon ip ps shellcheck
+        require_commands cc c++ cmake pkg-config chromium consul curl dbus-daemon etcd etcdctl gnome-keyring-daemon ip ps shellcheck
     fi
 }
 
@@ -125,15 +129,19 @@ run_tests() {
     case $runner-$1 in
     nextest-unit) "${nextest[@]}" --lib --bins ;;
     nextest-all) "${nextest[@]}" ;;
+    nextest-nacos) cargo nextest run -p cbrowse-registry --locked --no-fail-fast --run-ignored only -E 'test(nacos)' ;;
     plain-unit) "${plain[@]}" --lib --bins ;;
     plain-all) "${plain[@]}" --lib --bins --tests ;;
+    plain-nacos) cargo test -p cbrowse-registry --locked --no-fail-fast --test it -- --ignored nacos ;;
     esac
 }
 
-# Prints its figures beside those of a bare DevTools client; they are for reading, no number fails.
+# Prints its figures beside those of a bare DevTools client and of the registries' own tools; they are for reading, no
+# number fails.
 run_benchmarks() {
-    cargo build --release --locked -p cbrowse-node -p cbrowse-testkit
+    cargo build --release --locked -p cbrowse -p cbrowse-node -p cbrowse-testkit
     target/release/bench --runs 5
+    target/release/bench catalogs
 }
 
 check_dependencies() {

@@ -12,15 +12,20 @@ pub mod logout;
 pub mod man;
 pub mod nodes;
 pub mod profile;
+pub mod traits;
 pub mod trust;
 pub mod whoami;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::ArgValueCompleter;
 
-use crate::{context::Globals, failure::Failure, settings::Flags};
+use crate::{
+    context::Globals,
+    failure::Failure,
+    settings::{Flags, duration::parse_age, size::parse_size},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,11 +59,19 @@ pub struct GlobalArgs {
     /// Write one JSON document to standard output, and errors as JSON to standard error.
     #[arg(long, global = true)]
     pub json: bool,
-    /// A catalog of nodes: consul://HOST:PORT[/SERVICE], dns+srv://NAME[?server=IP:PORT], file:PATH or local:.
+    /// A catalog of nodes: consul://, dns+srv://, etcd://, nacos://, file: or local:; may be repeated (CBROWSE_CATALOG).
     ///
-    /// Several are merged. Where none is named, neither here nor in CBROWSE_CATALOG nor in the settings file, `connect`
-    /// starts a private node on this machine.
-    #[arg(long = "catalog", global = true, value_name = "URI")]
+    ///   consul://HOST:PORT,…/SERVICE?dc=NAME     Consul's HTTP API
+    ///   dns+srv://NAME?server=IP:PORT            SRV records of a DNS name
+    ///   etcd://HOST:PORT,…/PREFIX                keys of etcd v3 below a prefix
+    ///   nacos://HOST:PORT,…/NAMESPACE?group=NAME a service of Nacos
+    ///   file:PATH                                a TOML or JSON file of your own
+    ///   local:                                   a private node on this machine
+    ///
+    /// Several are asked side by side and merged; one that is down costs a warning.
+    /// Where none is named, neither here nor in CBROWSE_CATALOG nor in the settings
+    /// file, `connect` starts a private node on this machine.
+    #[arg(long = "catalog", global = true, value_name = "URI", verbatim_doc_comment)]
     pub catalogs: Vec<String>,
     /// The section [context.NAME] of the settings to use (CBROWSE_CONTEXT).
     #[arg(long, global = true, value_name = "NAME", add = ArgValueCompleter::new(complete::contexts))]
@@ -66,6 +79,15 @@ pub struct GlobalArgs {
     /// Read the settings from here (CBROWSE_CONFIG) instead of ~/.config/cbrowse/config.toml.
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
+    /// How old a cached answer `connect` may start from, such as 24h; 0 always waits for the registry (CBROWSE_CACHE_TTL).
+    #[arg(long, global = true, value_name = "AGE", value_parser = parse_age, hide_short_help = true)]
+    pub cache_ttl: Option<Duration>,
+    /// An answer younger than this is not asked for again by `connect`, such as 10s (CBROWSE_CACHE_REFRESH).
+    #[arg(long, global = true, value_name = "AGE", value_parser = parse_age, hide_short_help = true)]
+    pub cache_refresh: Option<Duration>,
+    /// Most that all cached answers take, such as 64MiB; 0 keeps and uses none (CBROWSE_CACHE_SIZE).
+    #[arg(long, global = true, value_name = "SIZE", value_parser = parse_size, hide_short_help = true)]
+    pub cache_size: Option<u64>,
     /// Write results and errors only.
     #[arg(long, short, global = true)]
     pub quiet: bool,
@@ -77,7 +99,14 @@ pub struct GlobalArgs {
 impl GlobalArgs {
     /// Those that are settings.
     pub fn flags(&self) -> Flags {
-        Flags { config: self.config.clone(), context: self.context.clone(), catalogs: self.catalogs.clone() }
+        Flags {
+            config: self.config.clone(),
+            context: self.context.clone(),
+            catalogs: self.catalogs.clone(),
+            cache_ttl: self.cache_ttl,
+            cache_refresh: self.cache_refresh,
+            cache_size: self.cache_size,
+        }
     }
 }
 

@@ -7,6 +7,18 @@ pub fn utc(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
 }
 
+/// `seconds` since the Unix epoch as RFC 3339 writes them: `2026-12-20T08:00:07Z`.
+pub fn rfc3339(seconds: u64) -> String {
+    let (year, month, day) = civil(seconds / 86_400);
+    format!("{year:04}-{month:02}-{day:02}T{}Z", clock(seconds))
+}
+
+/// The time of day in UTC: `08:00:07`.
+pub fn clock(seconds: u64) -> String {
+    let second = seconds % 86_400;
+    format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
+}
+
 /// How long until `then`, or how long ago: `in 30 days`, `2 hours ago`.
 pub fn relative(now: u64, then: u64) -> String {
     let seconds = now.abs_diff(then);
@@ -51,6 +63,7 @@ mod tests {
         ] {
             assert_eq!(utc(seconds), text);
         }
+        assert_eq!(rfc3339(951_782_399), "2000-02-28T23:59:59Z");
     }
 
     #[test]

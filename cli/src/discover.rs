@@ -1,13 +1,14 @@
 //! Discovery: from the catalogs in force to the nodes they name, past registries that are down.
 
 pub mod cache;
+pub mod start;
 
 use std::str::FromStr as _;
 
-use cbrowse_registry::{Catalog, CatalogError, CatalogUri, Listing, Options, list_all};
+use cbrowse_registry::{Catalog, CatalogError, CatalogUri, Listing, Options, Query, list_all, merge};
 use serde_json::json;
 
-use self::cache::{Cache, CachedCatalog};
+use self::cache::{Cache, CachedCatalog, age_in_words};
 use crate::{
     context::Globals,
     failure::{Exit, Failure},
@@ -52,21 +53,69 @@ fn parse(text: &str, origin: &Value<Vec<String>>) -> Result<CatalogUri, Failure>
 /// Lists the nodes of all catalogs in force. A registry that is down is served from its last answer.
 /// Warnings and rejected entries are in the listing; [`remark`] says them.
 pub async fn discover(globals: &Globals) -> Result<Listing, Failure> {
-    let sources = Sources::of_settings(&globals.settings)?;
-    if sources.catalogs.is_empty() {
-        return Err(no_catalog());
-    }
-    let cache = Cache::new(globals.paths.catalogs());
-    let catalogs = open_all(&sources.catalogs, &cache)?;
-    list_all(&catalogs).await.map_err(|error| unavailable(&error, &sources.catalogs))
+    discover_with(globals, &Options::of_process()).await
 }
 
-fn open_all(uris: &[CatalogUri], cache: &Cache) -> Result<Vec<Box<dyn Catalog>>, Failure> {
-    let options = Options::of_process();
+/// The same for certain nodes, counted elsewhere.
+pub async fn discover_with(globals: &Globals, options: &Options) -> Result<Listing, Failure> {
+    let uris = catalogs(globals)?;
+    list(&open_cached(&uris, &Cache::of(globals), options)?).await
+}
+
+/// Opens the catalogs in force without their copies, for watching.
+pub fn open_all(globals: &Globals, options: &Options) -> Result<Vec<Box<dyn Catalog>>, Failure> {
+    catalogs(globals)?.iter().map(|uri| open(uri, options)).collect()
+}
+
+/// What the copies on disk say, and since when; no registry is asked.
+pub fn recall(globals: &Globals, query: &Query) -> Result<(Listing, Vec<String>), Failure> {
+    let (uris, cache) = (catalogs(globals)?, Cache::of(globals));
+    let (mut answers, mut remarks) = (Vec::new(), Vec::new());
+    for uri in &uris {
+        let name = uri.to_string();
+        match cache.load(uri, query) {
+            Ok(cached) => {
+                remarks.push(format!("{name}: its answer of {} ago", age_in_words(cached.age())));
+                answers.push((name, cached.listing));
+            }
+            Err(error) => {
+                let warnings = vec![error.to_string()];
+                answers.push((name, Listing { warnings, ..Listing::default() }));
+            }
+        }
+    }
+    let listing = merge(answers.iter_mut().map(|(name, listing)| (&**name, std::mem::take(listing))));
+    if remarks.is_empty() {
+        let message = format!("no copy of an answer can be used: {}", listing.warnings.join("; "));
+        let failure = Failure::new(Exit::Catalog, "not_cached", message);
+        return Err(failure.hint("ask the catalogs themselves: cbrowse nodes list"));
+    }
+    Ok((listing, remarks))
+}
+
+/// The catalogs in force; an error where there is none but the private node.
+fn catalogs(globals: &Globals) -> Result<Vec<CatalogUri>, Failure> {
+    let sources = Sources::of_settings(&globals.settings)?;
+    if sources.catalogs.is_empty() { Err(no_catalog()) } else { Ok(sources.catalogs) }
+}
+
+async fn list(catalogs: &[Box<dyn Catalog>]) -> Result<Listing, Failure> {
+    list_all(catalogs).await.map_err(|error| unavailable(&error, catalogs))
+}
+
+fn open(uri: &CatalogUri, options: &Options) -> Result<Box<dyn Catalog>, Failure> {
+    cbrowse_registry::open(uri, options)
+        .map_err(|error| Failure::new(Exit::Configuration, "invalid_catalog", error.to_string()))
+}
+
+fn open_cached(
+    uris: &[CatalogUri],
+    cache: &Cache,
+    options: &Options,
+) -> Result<Vec<Box<dyn Catalog>>, Failure> {
     let open = |uri| {
-        let catalog = cbrowse_registry::open(uri, &options)
-            .map_err(|error| Failure::new(Exit::Configuration, "invalid_catalog", error.to_string()))?;
-        Ok(Box::new(CachedCatalog::new(catalog, cache.clone())) as Box<dyn Catalog>)
+        let cached = CachedCatalog::new(open(uri, options)?, cache.clone(), options.query.clone());
+        Ok(Box::new(cached) as Box<dyn Catalog>)
     };
     uris.iter().map(open).collect()
 }
@@ -77,8 +126,8 @@ fn no_catalog() -> Failure {
         .hint("name one with --catalog URI, CBROWSE_CATALOG or the settings file; cbrowse connect alone starts a private node")
 }
 
-fn unavailable(error: &CatalogError, uris: &[CatalogUri]) -> Failure {
-    let catalogs: Vec<String> = uris.iter().map(ToString::to_string).collect();
+fn unavailable(error: &CatalogError, catalogs: &[Box<dyn Catalog>]) -> Failure {
+    let catalogs: Vec<String> = catalogs.iter().map(|catalog| catalog.uri().to_string()).collect();
     Failure::new(Exit::Catalog, "catalog_unavailable", error.to_string())
         .details(json!({"catalogs": catalogs, "transient": error.is_transient()}))
 }

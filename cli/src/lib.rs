@@ -15,6 +15,7 @@ pub mod pending;
 pub mod private_file;
 pub mod probe;
 pub mod profile;
+pub mod remembered;
 pub mod select;
 pub mod settings;
 pub mod survey;

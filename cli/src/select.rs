@@ -4,14 +4,22 @@
 //! is at hand when a node refuses.
 
 pub mod draw;
+pub mod fallback;
+pub mod memory;
 pub mod reason;
-pub mod score;
+pub mod steady;
+pub mod strategy;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use cbrowse_protocol::{id::NodeId, node::NodeRecord};
+use cbrowse_protocol::{
+    id::NodeId,
+    node::{Health, NodeRecord},
+};
+use cbrowse_registry::VersionRange;
 
-pub use self::{draw::Dice, reason::Reason, score::Strategy};
+use self::strategy::{Field, maglev::Table};
+pub use self::{draw::Dice, fallback::RegionFallback, memory::Memory, reason::Reason, strategy::Strategy};
 use crate::probe::{Probed, Reach, plan::band_top};
 
 /// What the user asks of a node. Empty means anything goes.
@@ -19,6 +27,8 @@ use crate::probe::{Probed, Reach, plan::band_top};
 pub struct Constraints {
     /// One of these regions.
     pub regions: Vec<String>,
+    /// One of these zones.
+    pub zones: Vec<String>,
     /// All of these tags.
     pub tags: Vec<String>,
     /// One of these nodes.
@@ -27,8 +37,32 @@ pub struct Constraints {
     pub max_latency: Option<Duration>,
     /// Version of `cbrowse-node` at least.
     pub min_version: Option<String>,
+    /// Version of `cbrowse-node` within this range.
+    pub version: Option<VersionRange>,
+    /// All of these pairs of metadata.
+    pub meta: Vec<(String, String)>,
+    /// One of these, as the registry's health check says.
+    pub healths: Option<BTreeSet<Health>>,
     /// The browser version that wrote the profile: an older one silently drops what a newer one wrote.
     pub profile_browser: Option<String>,
+    /// What to do when no node of [`Self::regions`] is eligible.
+    pub region_fallback: RegionFallback,
+    /// Chosen when it is eligible and no other is better by as much as [`steady::stays`] asks for.
+    pub prefer: Option<NodeId>,
+}
+
+/// What a choice depends on besides the nodes and the wishes.
+pub struct Circumstances<'a> {
+    /// Settles what measurements cannot.
+    pub dice: &'a mut dyn Dice,
+    /// What earlier choices left behind.
+    pub memory: &'a Memory,
+    /// Who chooses, for `consistent-hash`: the profile, else the user.
+    pub key: Option<&'a str>,
+    /// Since the Unix epoch.
+    pub now: Duration,
+    /// The last lookup table of `consistent-hash`. Nothing but time depends on it.
+    pub table: &'a mut Option<Table>,
 }
 
 /// Whether a node may be chosen.
@@ -96,48 +130,89 @@ pub fn judge(node: &Probed, constraints: &Constraints) -> Verdict {
     Verdict::of(reasons)
 }
 
-/// Orders the nodes. `dice` settles what measurements cannot.
+/// Orders the nodes for somebody who remembers nothing. `dice` settles what measurements cannot.
 pub fn choose(
     nodes: &[Probed],
     constraints: &Constraints,
     strategy: Strategy,
     dice: &mut dyn Dice,
 ) -> Choice {
+    let (memory, mut table) = (Memory::default(), None);
+    let mut circumstances =
+        Circumstances { dice, memory: &memory, key: None, now: Duration::ZERO, table: &mut table };
+    choose_under(nodes, constraints, strategy, &mut circumstances)
+}
+
+/// Orders the nodes.
+pub fn choose_under(
+    nodes: &[Probed],
+    constraints: &Constraints,
+    strategy: Strategy,
+    circumstances: &mut Circumstances<'_>,
+) -> Choice {
     let verdicts: Vec<Verdict> = nodes.iter().map(|node| judge(node, constraints)).collect();
-    let scores: Vec<Option<Duration>> = nodes.iter().map(|node| score::score(node, strategy)).collect();
-    let mut eligible: Vec<usize> = (0..nodes.len()).filter(|index| verdicts[*index].is_eligible()).collect();
-    // Whoever accepted a connection comes before whoever was not asked for one, and the unmeasured come last.
-    eligible.sort_by_key(|index| {
-        (nodes[*index].reach != Reach::Serving, scores[*index].is_none(), scores[*index])
-    });
+    let scores: Vec<Option<Duration>> = nodes.iter().map(|node| strategy.score(node)).collect();
+    let eligible = by_score(nodes, &verdicts, &scores);
     let in_band = band(nodes, &eligible);
-    let band = in_band.len();
-    let order = match strategy {
-        Strategy::Latency => eligible,
-        Strategy::Random => draw::shuffled(eligible, dice),
-        Strategy::Responsive => {
-            let drawn = draw::by_two_choices(nodes, in_band, &scores, dice);
-            let mut is_drawn = vec![false; nodes.len()];
-            for index in &drawn {
-                is_drawn[*index] = true;
-            }
-            let rest = eligible.into_iter().filter(|index| !is_drawn[*index]);
-            drawn.iter().copied().chain(rest).collect()
-        }
-    };
-    Choice { verdicts, order, scores, band }
+    let field = Field { nodes, scores: &scores, eligible: &eligible, band: &in_band };
+    let first = strategy.order(&field, circumstances);
+    let mut order = with_the_rest(first, eligible, nodes.len());
+    if let Some(at) = preferred(nodes, &order, &scores, constraints) {
+        order[..=at].rotate_right(1);
+    }
+    Choice { verdicts, order, scores, band: in_band.len() }
+}
+
+/// The eligible nodes: whoever accepted a connection comes before whoever was not asked for one, and the unmeasured come last.
+fn by_score(nodes: &[Probed], verdicts: &[Verdict], scores: &[Option<Duration>]) -> Vec<usize> {
+    let mut ranked: Vec<(bool, bool, Option<Duration>, usize)> = (0..nodes.len())
+        .filter(|index| verdicts[*index].is_eligible())
+        .map(|index| (nodes[index].reach != Reach::Serving, scores[index].is_none(), scores[index], index))
+        .collect();
+    // The index at the end keeps equals in the catalog's order.
+    ranked.sort_unstable();
+    ranked.into_iter().map(|(.., index)| index).collect()
 }
 
 /// The eligible nodes whose round trips cannot be told from the best one's.
 fn band(nodes: &[Probed], eligible: &[usize]) -> Vec<usize> {
-    let p50 = |index: usize| nodes[index].rtt.map(|rtt| rtt.p50);
-    let serving = |index: &usize| nodes[*index].reach == Reach::Serving;
-    let Some(best) = eligible.iter().filter(|index| serving(index)).filter_map(|index| p50(*index)).min()
-    else {
-        return Vec::new();
-    };
-    let near = |index: &usize| p50(*index).is_some_and(|rtt| rtt <= band_top(best));
-    eligible.iter().copied().filter(|index| serving(index) && near(index)).collect()
+    // The serving ones stand in front.
+    let serving = eligible.partition_point(|index| nodes[*index].reach == Reach::Serving);
+    let p50s: Vec<Option<Duration>> =
+        eligible[..serving].iter().map(|index| nodes[*index].rtt.map(|rtt| rtt.p50)).collect();
+    let Some(best) = p50s.iter().flatten().min() else { return Vec::new() };
+    let top = band_top(*best);
+    let near = eligible.iter().zip(&p50s).filter(|(_, p50)| p50.is_some_and(|p50| p50 <= top));
+    near.map(|(index, _)| *index).collect()
+}
+
+/// `first`, and then whoever of `eligible` is not among them.
+fn with_the_rest(first: Vec<usize>, eligible: Vec<usize>, nodes: usize) -> Vec<usize> {
+    if first.is_empty() {
+        return eligible;
+    }
+    let mut is_placed = vec![false; nodes];
+    for index in &first {
+        is_placed[*index] = true;
+    }
+    let mut order = first;
+    order.extend(eligible.into_iter().filter(|index| !is_placed[*index]));
+    order
+}
+
+/// Position in `order` of the node that the user prefers, if no other is better by enough to leave it for.
+fn preferred(
+    nodes: &[Probed],
+    order: &[usize],
+    scores: &[Option<Duration>],
+    constraints: &Constraints,
+) -> Option<usize> {
+    let prefer = constraints.prefer.as_ref()?;
+    let at = order.iter().position(|index| nodes[*index].record.id == *prefer)?;
+    let best = order.iter().filter_map(|index| scores[*index]).min();
+    // What nobody measured cannot be called worse.
+    let stays = scores[order[at]].zip(best).is_none_or(|(present, best)| steady::stays(present, best));
+    stays.then_some(at)
 }
 
 /// The regions that exist among `records`, sorted, each once.
@@ -168,12 +243,11 @@ pub fn explain(nodes: &[Probed], choice: &Choice, strategy: Strategy) -> Option<
     let eligible = choice.order.len();
     let rtt = chosen.rtt.map(|rtt| format!("{:.1} ms away", rtt.p50.as_secs_f64() * 1e3));
     let rtt = rtt.unwrap_or_else(|| "not measured".into());
+    let all = format!("{eligible} eligible nodes");
     Some(match (strategy, choice.band) {
         _ if eligible == 1 => format!("{id}, {rtt}: the only eligible node"),
-        (Strategy::Random, _) => format!("{id}, {rtt}: drawn at random from {eligible} eligible nodes"),
-        (Strategy::Latency, _) | (Strategy::Responsive, ..=1) => {
-            format!("{id}, {rtt}: the nearest of {eligible} eligible nodes")
-        }
+        (Strategy::Random, _) => format!("{id}, {rtt}: drawn at random from {all}"),
+        (Strategy::Latency, _) | (Strategy::Responsive, ..=1) => format!("{id}, {rtt}: the nearest of {all}"),
         (Strategy::Responsive, band) => {
             let load = chosen.live.status().map(|status| format!(", load {:.0} %", status.load * 100.0));
             let load = load.unwrap_or_default();
@@ -181,8 +255,26 @@ pub fn explain(nodes: &[Probed], choice: &Choice, strategy: Strategy) -> Option<
                 "{id}, {rtt}{load}: one of {band} equally near nodes out of {eligible} eligible, the better of two drawn"
             )
         }
+        (Strategy::Weighted(weights), _) => {
+            format!("{id}, {rtt}: the least weighted sum ({weights}) of {all}")
+        }
+        (Strategy::LeastConnections, _) => match chosen.live.status() {
+            Some(status) => format!(
+                "{id}, {rtt}: {} sessions, the fewest for its weight among those asked of {all}",
+                status.sessions
+            ),
+            None => format!("{id}, {rtt}: the nearest of {all}, none of which told its sessions"),
+        },
+        (Strategy::RoundRobin, _) => format!("{id}, {rtt}: the next in turn of {all}"),
+        (Strategy::WeightedRoundRobin, _) => {
+            format!("{id}, {rtt}: the next in turn by weight ({}) of {all}", chosen.record.weight)
+        }
+        (Strategy::P2c, _) => {
+            format!("{id}, {rtt}: the better of two drawn from {all}, by latency and sessions")
+        }
+        (Strategy::ConsistentHash, _) => format!("{id}, {rtt}: where this profile belongs among {all}"),
     })
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

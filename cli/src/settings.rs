@@ -2,6 +2,7 @@
 
 pub mod duration;
 pub mod file;
+pub mod size;
 
 use std::{
     fmt,
@@ -9,12 +10,12 @@ use std::{
     time::Duration,
 };
 
-use clap::ValueEnum as _;
 use serde_json::{Value as Json, json};
 
 use self::{
-    duration::parse_duration,
+    duration::{parse_age, parse_duration},
     file::{ContextFile, Located, SettingsFile},
+    size::parse_size,
 };
 use crate::{
     failure::{Exit, Failure},
@@ -23,6 +24,15 @@ use crate::{
 
 /// The context used when none is named.
 pub const DEFAULT_CONTEXT: &str = "default";
+
+/// How old a cached answer may be for `connect` to start from it. Longer: nodes that moved long ago are probed first;
+/// shorter: whoever connects once a day waits for the registry.
+pub const CACHE_TTL: Duration = Duration::from_secs(24 * 3600);
+/// How young a cached answer must be for the registry not to be asked again. Longer: a node that has just registered is
+/// not considered; shorter: a script that connects in a loop asks the registry each time.
+pub const CACHE_REFRESH: Duration = Duration::from_secs(10);
+/// Most bytes of all cached answers together: a hundred catalogs of a thousand nodes each.
+pub const CACHE_SIZE: u64 = 64 << 20;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +97,12 @@ pub struct Settings {
     pub strategy: Value<Strategy>,
     /// File with the fleet's public key, beside those that `cbrowse trust add` keeps.
     pub fleet_key: Value<Option<PathBuf>>,
+    /// How old an answer `connect` may start from; 0: it always waits for the registry.
+    pub cache_ttl: Value<Duration>,
+    /// An answer younger than this is not asked for again by `connect`; 0: it is always asked for.
+    pub cache_refresh: Value<Duration>,
+    /// Most bytes of the directory of answers; 0: none are kept or used.
+    pub cache_size: Value<u64>,
 }
 
 /// What the global flags say.
@@ -98,6 +114,12 @@ pub struct Flags {
     pub context: Option<String>,
     /// `--catalog`, repeated.
     pub catalogs: Vec<String>,
+    /// `--cache-ttl`.
+    pub cache_ttl: Option<Duration>,
+    /// `--cache-refresh`.
+    pub cache_refresh: Option<Duration>,
+    /// `--cache-size`.
+    pub cache_size: Option<u64>,
 }
 
 /// A setting's names: in the file, and in the environment.
@@ -112,6 +134,9 @@ const CATALOG: Name = Name { variable: "CBROWSE_CATALOG", key: "catalog" };
 const REGION: Name = Name { variable: "CBROWSE_REGION", key: "region" };
 const MAX_LATENCY: Name = Name { variable: "CBROWSE_MAX_LATENCY", key: "max_latency" };
 const STRATEGY: Name = Name { variable: "CBROWSE_STRATEGY", key: "strategy" };
+const CACHE_TTL_NAME: Name = Name { variable: "CBROWSE_CACHE_TTL", key: "cache_ttl" };
+const CACHE_REFRESH_NAME: Name = Name { variable: "CBROWSE_CACHE_REFRESH", key: "cache_refresh" };
+const CACHE_SIZE_NAME: Name = Name { variable: "CBROWSE_CACHE_SIZE", key: "cache_size" };
 const FLEET_KEY: Name = Name { variable: "CBROWSE_FLEET_KEY", key: "fleet_key" };
 
 /// The process's variables, or a test's.
@@ -144,9 +169,23 @@ impl Settings {
                 &STRATEGY,
                 section.and_then(|section| section.strategy.as_ref()),
                 Strategy::default(),
-                parse_strategy,
+                str::parse,
             )?,
             fleet_key: resolver.path(&FLEET_KEY, section.and_then(|section| section.fleet_key.as_ref())),
+            cache_ttl: resolver
+                .one(&CACHE_TTL_NAME, section.and_then(|s| s.cache_ttl.as_ref()), CACHE_TTL, parse_age)?
+                .or_flag(flags.cache_ttl, "--cache-ttl"),
+            cache_refresh: resolver
+                .one(
+                    &CACHE_REFRESH_NAME,
+                    section.and_then(|s| s.cache_refresh.as_ref()),
+                    CACHE_REFRESH,
+                    parse_age,
+                )?
+                .or_flag(flags.cache_refresh, "--cache-refresh"),
+            cache_size: resolver
+                .one(&CACHE_SIZE_NAME, section.and_then(|s| s.cache_size.as_ref()), CACHE_SIZE, parse_size)?
+                .or_flag(flags.cache_size, "--cache-size"),
             file,
             context,
         })
@@ -155,15 +194,21 @@ impl Settings {
     /// All settings as `config show` lists them: name, value, origin.
     pub fn list(&self) -> Vec<(&'static str, Json, &Origin)> {
         let latency = self.max_latency.value.map(duration::format_duration);
-        let strategy = self.strategy.value.to_possible_value().map(|value| value.get_name().to_owned());
         vec![
             ("config", json!(self.file.value), &self.file.origin),
             ("context", json!(self.context.value), &self.context.origin),
             ("catalog", json!(self.catalogs.value), &self.catalogs.origin),
             ("region", json!(self.region.value), &self.region.origin),
             ("max_latency", json!(latency), &self.max_latency.origin),
-            ("strategy", json!(strategy), &self.strategy.origin),
+            ("strategy", json!(self.strategy.value.to_string()), &self.strategy.origin),
             ("fleet_key", json!(self.fleet_key.value), &self.fleet_key.origin),
+            ("cache_ttl", json!(duration::format_age(self.cache_ttl.value)), &self.cache_ttl.origin),
+            (
+                "cache_refresh",
+                json!(duration::format_age(self.cache_refresh.value)),
+                &self.cache_refresh.origin,
+            ),
+            ("cache_size", json!(size::format_size(self.cache_size.value)), &self.cache_size.origin),
         ]
     }
 }
@@ -308,14 +353,6 @@ fn invalid(key: &str, origin: &Origin, why: &str) -> Failure {
     Failure::new(Exit::Configuration, "invalid_setting", format!("{origin}: {key}: {why}"))
         .hint("correct it, or see what is in force with: cbrowse config show --origin")
         .details(json!({"key": key, "origin": origin.to_string()}))
-}
-
-fn parse_strategy(text: &str) -> Result<Strategy, String> {
-    Strategy::from_str(text, true).map_err(|_| {
-        let known = Strategy::value_variants().iter().filter_map(clap::ValueEnum::to_possible_value);
-        let known: Vec<String> = known.map(|value| value.get_name().to_owned()).collect();
-        format!("{text:?} is no strategy; there are {}", known.join(", "))
-    })
 }
 
 #[cfg(test)]

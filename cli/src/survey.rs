@@ -1,13 +1,13 @@
 //! Which nodes are there, how far, and whom to ask first: discover, probe, interview and select, composed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use crate::{
     attach::finalist::{Interview, Judge, Patience, interview_all},
     command::filter,
     failure::Failure,
     probe::{self, Goal, Live, Probed, Reach, Report, Sockets, plan},
-    select::{self, Choice, Constraints, Strategy, draw::SystemDice},
+    select::{self, Choice, Circumstances, Constraints, Memory, Strategy, draw::SystemDice, fallback},
 };
 use cbrowse_registry::Listing;
 
@@ -25,11 +25,66 @@ pub struct Survey {
     pub interviews: BTreeMap<usize, Interview>,
 }
 
-/// Probes the nodes of `listing` and interviews the best of them.
+/// How nodes are ordered, and for whom.
+#[derive(Debug, Clone, Default)]
+pub struct Preference {
+    /// The rule.
+    pub strategy: Strategy,
+    /// Who chooses, for `consistent-hash`.
+    pub key: Option<String>,
+    /// What earlier choices left behind.
+    pub memory: Memory,
+}
+
+impl From<Strategy> for Preference {
+    fn from(strategy: Strategy) -> Self {
+        Self { strategy, ..Self::default() }
+    }
+}
+
+impl Preference {
+    /// Orders the nodes now.
+    pub fn choose(&self, nodes: &[Probed], constraints: &Constraints) -> Choice {
+        let mut circumstances = Circumstances {
+            dice: &mut SystemDice,
+            memory: &self.memory,
+            key: self.key.as_deref(),
+            now: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+            table: &mut None,
+        };
+        fallback::choose_or_fall_back(nodes, constraints, self.strategy, &mut circumstances)
+    }
+}
+
+/// Probes the nodes of `listing` and interviews the best of them. Where none of the wanted region is eligible and another
+/// one will do, those of all regions.
 pub async fn survey(
     listing: Listing,
     constraints: &Constraints,
-    strategy: Strategy,
+    preference: impl Into<Preference>,
+    judge: &Judge,
+) -> Survey {
+    let preference = preference.into();
+    let anywhere = fallback::anywhere(constraints);
+    let others = anywhere.is_some().then(|| listing.clone());
+    let found = survey_once(listing, constraints, &preference, judge).await;
+    match anywhere.zip(others) {
+        Some((anywhere, listing)) if found.choice.order.is_empty() => {
+            let mut found = survey_once(listing, &anywhere, &preference, judge).await;
+            let choice = preference.choose(&found.report.nodes, constraints);
+            if !choice.order.is_empty() {
+                found.choice = interviewed_first(choice, &found.interviews);
+            }
+            found
+        }
+        _ => found,
+    }
+}
+
+async fn survey_once(
+    listing: Listing,
+    constraints: &Constraints,
+    preference: &Preference,
     judge: &Judge,
 ) -> Survey {
     let started = tokio::time::Instant::now();
@@ -44,7 +99,7 @@ pub async fn survey(
     report.nodes.extend(others.into_iter().map(Probed::unprobed));
     let mut interviews = BTreeMap::new();
     loop {
-        let choice = select::choose(&report.nodes, constraints, strategy, &mut SystemDice);
+        let choice = preference.choose(&report.nodes, constraints);
         let asked: Vec<usize> = choice
             .order
             .iter()

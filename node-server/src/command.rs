@@ -1,5 +1,6 @@
 //! The node's subcommands, one file each.
 
+pub mod events;
 pub mod fleet;
 pub mod identity;
 pub mod registrar;

@@ -3,7 +3,7 @@
 use std::{io::IsTerminal as _, process::ExitCode};
 
 use cbrowse_node::{
-    command::{fleet, identity, registrar, serve, token},
+    command::{events, fleet, identity, registrar, serve, token},
     worker,
 };
 use clap::Parser;
@@ -21,6 +21,8 @@ enum Cli {
     Fleet(fleet::Args),
     /// Register nodes that cannot register themselves
     Registrar(registrar::Args),
+    /// Fire and watch user events of Consul
+    Events(events::Args),
     /// Print this node's identity key
     Identity(identity::Args),
     /// One session's room; started by the server only
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Cli::Token(args) => token::run(&args),
         Cli::Registrar(args) => registrar::run(&args),
         Cli::Fleet(args) => fleet::run(args),
+        Cli::Events(args) => events::run(args),
         Cli::Identity(args) => identity::run(&args),
         Cli::Worker(options) => return worker::main(&options),
     };

@@ -4,6 +4,7 @@
 //! with every run, so that a machine that becomes slower or faster meanwhile does so for both.
 
 pub mod bare;
+pub mod catalogs;
 pub mod picture;
 pub mod remote;
 pub mod report;
@@ -36,13 +37,30 @@ pub const DISTANCE: Duration = Duration::from_millis(50);
 /// What to measure.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(about = "Measures cbrowse next to a bare DevTools client on this machine")]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
+    /// What else to measure; without it, what a person waits for.
+    #[command(subcommand)]
+    pub part: Option<Part>,
     /// How often everything is measured
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
     /// Print one JSON document instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+/// What is measured by itself.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Part {
+    /// Reading catalogs, next to the registries' own tools
+    Catalogs(catalogs::Options),
+    /// Lists one catalog once, and tells what this process spent on it
+    #[command(hide = true)]
+    Once(catalogs::once::Options),
+    /// Runs a program, and tells what it spent
+    #[command(hide = true)]
+    Spent(catalogs::spent::Options),
 }
 
 /// Measures everything. Call it inside a [`tokio::task::LocalSet`].

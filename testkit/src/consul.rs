@@ -270,7 +270,7 @@ fn role_arguments(ports: Ports, role: Role, directory: &TempDir) -> Vec<String> 
     arguments
 }
 
-async fn exchange(address: SocketAddr, request: &str) -> anyhow::Result<String> {
+pub(crate) async fn exchange(address: SocketAddr, request: &str) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();

@@ -1,9 +1,13 @@
-//! What tests need and nobody ships: launchers of real servers, what they stand on, and the benchmark.
+//! What tests need and nobody ships: launchers of real servers, what they stand on, the benchmark and the simulator.
 
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod consul;
+pub mod etcd;
 pub mod fleet;
+pub mod nacos;
 pub mod node;
 pub mod ports;
 pub mod process;
+#[cfg(feature = "simulate")]
+pub mod simulate;

@@ -9,7 +9,7 @@ mod tabs;
 #[cfg(test)]
 mod tests;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use cbrowse_protocol::{
     api::{SessionRequest, Status},
@@ -32,13 +32,15 @@ use super::{
 use crate::{
     context::Paths,
     credentials::{Credentials, seconds},
+    discover::start::{Refresh, news},
     failure::{Exit, Failure},
     output::Output,
     pending::{self, Pending},
     probe::{Probed, Report},
     profile::{CarryError, OpenProfile, Settled, Uploaded, chain, settle},
+    remembered,
     select::{Choice, Constraints, Strategy},
-    survey::{Survey, survey},
+    survey::{Preference, Survey, survey},
     view::{Event, Hub, Inputs},
 };
 
@@ -99,6 +101,8 @@ pub struct Journey<'a> {
     pub surveyed: Option<Surveyed>,
     /// What went up to the present node.
     pub uploaded: Option<Uploaded>,
+    /// What the registries say to the listing, while that is one of the past.
+    refresh: Option<Refresh>,
 }
 
 /// A survey without its connections.
@@ -142,7 +146,15 @@ impl<'a> Journey<'a> {
             flaps: 0,
             surveyed: None,
             uploaded: None,
+            refresh: None,
         }
+    }
+
+    /// The listing is one of the past; this is what the registries say to it.
+    #[must_use]
+    pub fn refreshed_by(mut self, refresh: Option<Refresh>) -> Self {
+        self.refresh = refresh;
+        self
     }
 
     /// The node of the present, or last, attachment.
@@ -155,15 +167,74 @@ impl<'a> Journey<'a> {
         self.session.as_ref()
     }
 
-    /// Surveys, and attaches to the best node that takes the session.
+    /// Surveys, and attaches to the best node that takes the session. Where none of the nodes known does, the
+    /// registries' own answer is waited for before that is a failure.
     pub async fn begin(&mut self) -> Result<Attachment, Failure> {
-        let mut listing = self.plan.listing.clone();
-        listing.nodes.retain(|node| !self.gone.contains(&node.id));
-        let survey = survey(listing, &self.plan.constraints, self.plan.strategy, &self.plan.judge).await;
+        let failure = match self.try_known().await {
+            Err(failure) if failure.exit != Exit::Authentication => failure,
+            outcome => return outcome,
+        };
+        let Some(mut refresh) = self.refresh.take() else { return Err(failure) };
+        match news(self.output, &self.plan.listing, refresh.wait().await) {
+            Some(fresh) => {
+                self.plan.listing = fresh;
+                self.try_known().await
+            }
+            None => Err(failure),
+        }
+    }
+
+    async fn try_known(&mut self) -> Result<Attachment, Failure> {
+        let survey = self.survey().await;
         if survey.choice.order.is_empty() {
             return Err(survey.nobody());
         }
         self.take_seat(survey).await
+    }
+
+    /// Surveys what is known; starts over when the registries say something else before that is done.
+    async fn survey(&mut self) -> Survey {
+        loop {
+            let mut listing = self.plan.listing.clone();
+            listing.nodes.retain(|node| !self.gone.contains(&node.id));
+            let preference = self.preference();
+            let plan = &mut self.plan;
+            let mut surveying = pin!(survey(listing, &plan.constraints, preference, &plan.judge));
+            let fresh = tokio::select! {
+                survey = &mut surveying => return survey,
+                fresh = arrival(self.refresh.as_mut()) => fresh,
+            };
+            self.refresh = None;
+            match news(self.output, &plan.listing, fresh) {
+                Some(fresh) => plan.listing = fresh,
+                None => return surveying.await,
+            }
+        }
+    }
+
+    fn preference(&self) -> Preference {
+        let profile = self.plan.profile.as_ref().map(|profile| profile.id().to_string());
+        Preference {
+            strategy: self.plan.strategy,
+            key: Some(profile.unwrap_or_else(|| self.plan.credentials.public_key().to_string())),
+            memory: remembered::load(self.paths, self.plan.strategy),
+        }
+    }
+
+    /// Tells where the session went, if that is not where it was wanted, and remembers it for the next choice.
+    fn took(&self, surveyed: &Surveyed) {
+        let Surveyed { report, choice } = surveyed;
+        let wanted = &self.plan.constraints.regions;
+        let region = choice.chosen().map(|index| report.nodes[index].region()).unwrap_or_default();
+        if !wanted.is_empty() && !region.is_empty() && !wanted.iter().any(|wanted| wanted == region) {
+            self.output.warn(format_args!(
+                "no node in {} is eligible: {region} is the nearest other region",
+                wanted.join(" or ")
+            ));
+        }
+        if let Err(error) = remembered::note(self.paths, self.plan.strategy, &report.nodes, choice) {
+            self.output.warn(format_args!("the next choice will not know of this one: {error}"));
+        }
     }
 
     /// Asks one candidate after another; remembers why each refused.
@@ -184,7 +255,9 @@ impl<'a> Journey<'a> {
                     let Survey { report, mut choice, .. } = survey;
                     choice.order.retain(|other| *other != index);
                     choice.order.insert(0, index);
-                    self.surveyed = Some(Surveyed { report, choice });
+                    let surveyed = Surveyed { report, choice };
+                    self.took(&surveyed);
+                    self.surveyed = Some(surveyed);
                     return Ok(attachment);
                 }
                 Err(failure) if ends_the_search(&failure, refusals.len()) => return Err(failure),
@@ -471,6 +544,14 @@ fn check_welcome(attachment: &Attachment, status: &Status) -> Result<(), Connect
     }
     let reason = "its welcome names another node or region than its status".into();
     Err(ConnectionError::Protocol { endpoint: status.id.to_string(), reason })
+}
+
+/// Never ends while nobody is being asked.
+async fn arrival(refresh: Option<&mut Refresh>) -> Result<Listing, Failure> {
+    match refresh.filter(|refresh| refresh.is_running()) {
+        Some(refresh) => refresh.wait().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn flaps(before: u32, lasted: Duration) -> u32 {

@@ -1,14 +1,18 @@
-//! What a shell offers for regions, nodes, tags, contexts and profiles: from the copies of catalogs on disk, never the network.
+//! What a shell offers for regions, zones, nodes, tags, versions, metadata, contexts and profiles: from the copies of catalogs on disk, never the network.
 
 use std::{collections::BTreeSet, ffi::OsStr};
 
 use cbrowse_protocol::node::NodeRecord;
+use cbrowse_registry::Query;
 use clap_complete::CompletionCandidate;
 
 use crate::{
     context::Paths,
-    discover::{Sources, cache::Cache},
-    settings::{Flags, Settings, file::SettingsFile},
+    discover::{
+        Sources,
+        cache::{Cache, Rules},
+    },
+    settings::{CACHE_REFRESH, CACHE_SIZE, CACHE_TTL, Flags, Settings, file::SettingsFile},
 };
 
 /// Regions of the nodes known by the last answers.
@@ -25,6 +29,23 @@ pub fn nodes(typed: &OsStr) -> Vec<CompletionCandidate> {
 /// Tags of the nodes.
 pub fn tags(typed: &OsStr) -> Vec<CompletionCandidate> {
     offer(typed, known_nodes().into_iter().flat_map(|node| node.tags).map(|tag| (tag, None)))
+}
+
+/// Zones of the nodes, with their regions as help.
+pub fn zones(typed: &OsStr) -> Vec<CompletionCandidate> {
+    offer(typed, known_nodes().into_iter().map(|node| (node.zone, Some(node.region))))
+}
+
+/// Ranges that hold the nodes' versions.
+pub fn versions(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let versions = known_nodes().into_iter().map(|node| node.version).filter(|version| !version.is_empty());
+    offer(typed, versions.flat_map(|version| [(format!("={version}"), None), (format!(">={version}"), None)]))
+}
+
+/// Pairs of metadata.
+pub fn meta(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let pairs = known_nodes().into_iter().flat_map(|node| node.meta);
+    offer(typed, pairs.map(|(key, value)| (format!("{key}={value}"), None)))
 }
 
 /// Contexts of the settings file.
@@ -61,13 +82,15 @@ fn known_nodes() -> Vec<NodeRecord> {
         config: given("--config").pop().map(Into::into),
         context: given("--context").pop(),
         catalogs: given("--catalog"),
+        ..Flags::default()
     };
     let settings = Settings::resolve(&flags, &|name| std::env::var(name).ok(), &paths.settings());
     let Ok(sources) = settings.and_then(|settings| Sources::of_settings(&settings)) else {
         return Vec::new();
     };
-    let cache = Cache::new(paths.catalogs());
-    let cached = sources.catalogs.iter().filter_map(|uri| cache.load(uri).ok());
+    let rules = Rules { ttl: CACHE_TTL, refresh: CACHE_REFRESH, size: CACHE_SIZE };
+    let cache = Cache::new(paths.catalogs(), rules);
+    let cached = sources.catalogs.iter().filter_map(|uri| cache.load(uri, &Query::default()).ok());
     cached.flat_map(|cached| cached.listing.nodes).collect()
 }
 

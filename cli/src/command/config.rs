@@ -19,6 +19,9 @@ The settings file is TOML, with a section for each fleet:
   max_latency = \"80ms\"
   strategy = \"responsive\"
   fleet_key = \"work.fleet\"     # beside the settings file
+  cache_ttl = \"24h\"            # how old a cached answer connect may start from
+  cache_refresh = \"10s\"        # a younger answer is not asked for again
+  cache_size = \"64MiB\"         # of all cached answers together
 ";
 
 /// Arguments of `cbrowse config`.

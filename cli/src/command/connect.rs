@@ -37,12 +37,13 @@ use crate::{
     },
     context::Globals,
     credentials::Credentials,
-    discover,
+    discover::{self, start::Start},
     failure::{Exit, Failure},
     keyring::passphrase::PassphraseArgs,
     local::OwnNode,
     pending,
     profile::{OpenProfile, chain},
+    select::Constraints,
     view::{
         Event, Hub,
         none::{self, Shot},
@@ -181,19 +182,37 @@ async fn connect<'a>(
         settle_pending(globals, &judge, profile, &credentials, own_node).await;
         constraints.profile_browser = profile.browser_version()?;
     }
-    let listing = match own_node {
-        Some(node) => Listing { nodes: vec![node.record.clone()], ..Listing::default() },
-        None => discover::discover(globals).await?,
-    };
-    discover::remark(&globals.output, &listing);
-    filter::check_known(&listing.nodes, &constraints)?;
+    let Start { listing, refresh } = known_nodes(globals, own_node, &constraints).await?;
     let viewport = args.size.unwrap_or_default();
     let request = SessionRequest { url: args.url.clone(), viewport, ..SessionRequest::default() };
     let strategy = args.filter.strategy(&globals.settings);
     let plan = Plan { listing, judge, constraints, strategy, request, profile, credentials };
-    let mut journey = Journey::new(plan, &globals.paths, &globals.output);
+    let mut journey = Journey::new(plan, &globals.paths, &globals.output).refreshed_by(refresh);
     let attachment = journey.begin().await?;
     Ok((journey, attachment))
+}
+
+/// The nodes to begin with: the last answers, where they know what is asked for by name.
+async fn known_nodes(
+    globals: &Globals,
+    own_node: Option<&OwnNode>,
+    constraints: &Constraints,
+) -> Result<Start, Failure> {
+    let mut start = match own_node {
+        Some(node) => {
+            let listing = Listing { nodes: vec![node.record.clone()], ..Listing::default() };
+            Start { listing, refresh: None }
+        }
+        None => discover::start::start(globals).await?,
+    };
+    if filter::check_known(&start.listing.nodes, constraints).is_err()
+        && let Some(mut refresh) = start.refresh.take()
+    {
+        start.listing = refresh.wait().await?;
+    }
+    discover::remark(&globals.output, &start.listing);
+    filter::check_known(&start.listing.nodes, constraints)?;
+    Ok(start)
 }
 
 async fn open_profile(args: &Args, globals: &Globals) -> Result<Option<Arc<OpenProfile>>, Failure> {

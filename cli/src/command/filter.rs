@@ -6,11 +6,13 @@ use cbrowse_protocol::{id::NodeId, node::NodeRecord};
 use clap_complete::ArgValueCompleter;
 use serde_json::json;
 
-use super::complete;
+use super::{complete, traits::Traits};
 use crate::{
     failure::{Exit, Failure},
     probe::Probed,
-    select::{self, Choice, Constraints, Reason, Strategy, Verdict},
+    select::{
+        self, Choice, Constraints, Reason, RegionFallback, Strategy, Verdict, strategy::StrategyParser,
+    },
     settings::{Settings, duration::parse_duration},
 };
 
@@ -21,12 +23,9 @@ const LISTED: usize = 20;
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Choice")]
 pub struct Filter {
-    /// Only nodes in this region; several may be named (CBROWSE_REGION).
-    #[arg(long = "region", short, value_name = "REGION", add = ArgValueCompleter::new(complete::regions))]
-    pub regions: Vec<String>,
-    /// Only nodes with this tag; of several, all.
-    #[arg(long = "tag", value_name = "TAG", add = ArgValueCompleter::new(complete::tags))]
-    pub tags: Vec<String>,
+    /// What they are like.
+    #[command(flatten)]
+    pub traits: Traits,
     /// Only this node; several may be named.
     #[arg(long = "node", value_name = "ID", add = ArgValueCompleter::new(complete::nodes))]
     pub nodes: Vec<NodeId>,
@@ -36,22 +35,39 @@ pub struct Filter {
     /// Only nodes of this version of cbrowse-node, or newer.
     #[arg(long, value_name = "VERSION")]
     pub min_version: Option<String>,
+    /// When no node of the region is eligible, take the nearest other region instead of none.
+    #[arg(long)]
+    pub region_fallback: bool,
+    /// Choose this node, unless another is better by more than 10 ms and by a third.
+    #[arg(long, value_name = "ID", add = ArgValueCompleter::new(complete::nodes))]
+    pub prefer_node: Option<NodeId>,
     /// How eligible nodes are ordered (CBROWSE_STRATEGY).
-    #[arg(long, value_enum, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = StrategyParser)]
     pub strategy: Option<Strategy>,
 }
 
 impl Filter {
     /// With the settings' values where no flag says otherwise.
     pub fn constraints(&self, settings: &Settings) -> Constraints {
-        let regions = Some(self.regions.clone()).filter(|regions| !regions.is_empty());
+        let Traits { regions, zones, tags, version, meta, .. } = self.traits.clone();
+        let regions = Some(regions).filter(|regions| !regions.is_empty());
         Constraints {
             regions: settings.region.clone().or_flag(regions, "--region").value,
-            tags: self.tags.clone(),
+            zones,
+            tags,
+            version,
+            meta,
+            healths: self.traits.healths(),
             nodes: self.nodes.clone(),
             max_latency: self.max_latency.or(settings.max_latency.value),
             min_version: self.min_version.clone(),
             profile_browser: None,
+            region_fallback: if self.region_fallback {
+                RegionFallback::Nearest
+            } else {
+                RegionFallback::Refuse
+            },
+            prefer: self.prefer_node.clone(),
         }
     }
 
@@ -66,7 +82,9 @@ pub fn check_known(records: &[NodeRecord], constraints: &Constraints) -> Result<
     if records.is_empty() {
         return Ok(());
     }
-    if let Some(region) = select::unknown_region(records, constraints) {
+    if constraints.region_fallback == RegionFallback::Refuse
+        && let Some(region) = select::unknown_region(records, constraints)
+    {
         let known = select::regions(records);
         let message = format!("no node is in region {region:?}");
         return Err(Failure::new(Exit::NoEligibleNode, "unknown_region", message)
@@ -112,16 +130,16 @@ pub fn none_eligible(nodes: &[Probed], choice: &Choice) -> Failure {
     if choice.verdicts.iter().any(is_only_full) {
         let message = format!("every node that fits is full:\n{}{more}", lines.join("\n"));
         return Failure::new(Exit::Refused, "full", message)
-            .hint("try again in a moment, or let further nodes in by loosening --region, --tag, --node or --max-latency")
+            .hint("try again in a moment, or let further nodes in by loosening --region, --zone, --tag, --node or --max-latency")
             .details(json!({"nodes": details}));
     }
     let message = format!("no eligible node among {}:\n{}{more}", nodes.len(), lines.join("\n"));
     Failure::new(Exit::NoEligibleNode, "no_eligible_node", message)
-        .hint("loosen --region, --tag, --node or --max-latency, or look again with: cbrowse nodes probe")
+        .hint("loosen --region, --zone, --tag, --node or --max-latency, or look again with: cbrowse nodes probe")
         .details(json!({"nodes": details}))
 }
 
-fn shorten(names: &[&str]) -> String {
+pub(super) fn shorten(names: &[&str]) -> String {
     let more = names.len().saturating_sub(LISTED);
     let shown = names[..names.len() - more].join(", ");
     if more > 0 { format!("{shown} and {more} more") } else { shown }

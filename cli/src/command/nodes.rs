@@ -1,8 +1,10 @@
 //! `cbrowse nodes`: which nodes there are, and how far they are from here.
 
+mod figures_file;
 pub mod list;
 pub mod probe;
 pub mod table;
+pub mod watch;
 
 use clap::Subcommand;
 
@@ -22,6 +24,9 @@ pub enum Command {
     /// List what the catalogs say, without asking the nodes.
     #[command(after_help = list::EXAMPLES)]
     List(list::Args),
+    /// Watch the catalogs: a live table of the nodes, or a line for each change.
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(watch::Args),
     /// Measure every node from here, and tell which one would be chosen.
     #[command(after_help = probe::EXAMPLES)]
     Probe(probe::Args),
@@ -31,6 +36,7 @@ pub enum Command {
 pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     match &args.command {
         Command::List(args) => list::run(args, globals).await,
+        Command::Watch(args) => watch::run(args, globals).await,
         Command::Probe(args) => probe::run(args, globals).await,
     }
 }

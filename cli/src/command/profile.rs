@@ -51,7 +51,7 @@ pub enum Command {
     Status(status::Args),
     /// Take waiting saves home, seal what changed, send the best node what it lacks.
     #[command(after_help = sync::EXAMPLES)]
-    Sync(sync::Args),
+    Sync(Box<sync::Args>),
     /// List every generation and every version kept beside.
     History(history::Args),
     /// Open every sealed object of a profile and say what is damaged.

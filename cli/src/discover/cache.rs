@@ -1,30 +1,55 @@
 //! The last answer of every catalog, on disk: one JSON file each, replaced as a whole, set aside when it is broken.
 //!
 //! ```text
-//! {"version":1,"catalog":URI,"time":SECONDS,"nodes":[RECORD…],"names":{ID:"public"|"private"|"loopback"|"anything"}}
+//! {"version":1,"catalog":URI,"query":TEXT,"time":SECONDS,"nodes":[RECORD…],
+//!  "names":{ID:"public"|"private"|"loopback"|"anything"}}
 //! ```
+//!
+//! The query is empty for the answer that `connect` starts from. Two commands may write at once: each writes a file of
+//! its own and renames it, and the last one wins.
+
+mod catalog;
+mod room;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 use cbrowse_protocol::{id::NodeId, node::NodeRecord};
-use cbrowse_registry::{Catalog, CatalogError, CatalogUri, ChangeStream, Listing, Reach};
-use futures_util::{FutureExt as _, future::BoxFuture};
+use cbrowse_registry::{CatalogUri, Listing, Query, Reach, screen::MAX_NODES};
 use serde::{Deserialize, Serialize};
+
+pub use self::catalog::CachedCatalog;
+use crate::context::Globals;
 
 /// The format above; another version is as good as none.
 const VERSION: u32 = 1;
 /// Longest file that is read, in bytes: the 10,000 nodes a catalog may have, at 4 KiB each.
 const MAX_LENGTH: u64 = 40 * 1024 * 1024;
 
+/// How long answers are good for, and how much room they take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// Oldest answer that `connect` starts from.
+    pub ttl: Duration,
+    /// A younger answer need not be asked for again.
+    pub refresh: Duration,
+    /// Most bytes of the whole directory; 0: nothing is kept or used.
+    pub size: u64,
+}
+
 /// A directory of answers.
 #[derive(Debug, Clone)]
 pub struct Cache {
     directory: PathBuf,
+    rules: Rules,
 }
 
 /// An answer of the past.
@@ -56,9 +81,11 @@ pub enum CacheError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct File {
+struct Content {
     version: u32,
     catalog: String,
+    #[serde(default)]
+    query: String,
     time: u64,
     nodes: Vec<NodeRecord>,
     #[serde(default)]
@@ -67,40 +94,94 @@ struct File {
 
 impl Cache {
     /// A cache in `directory`, which is made when something is stored.
-    pub fn new(directory: PathBuf) -> Self {
-        Self { directory }
+    pub fn new(directory: PathBuf, rules: Rules) -> Self {
+        Self { directory, rules }
     }
 
-    /// Replaces the answer of one catalog as a whole; readers see the old or the new one.
-    pub fn store(&self, uri: &CatalogUri, listing: &Listing, now: u64) -> io::Result<()> {
-        fs::create_dir_all(&self.directory)?;
-        let file = File {
+    /// The user's own, by the settings in force.
+    pub fn of(globals: &Globals) -> Self {
+        let settings = &globals.settings;
+        let rules = Rules {
+            ttl: settings.cache_ttl.value,
+            refresh: settings.cache_refresh.value,
+            size: settings.cache_size.value,
+        };
+        Self::new(globals.paths.catalogs(), rules)
+    }
+
+    /// By what it keeps.
+    pub fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    /// Replaces one catalog's answer to `query` as a whole; readers see the old or the new one. Older answers go where
+    /// there is no room for all.
+    pub fn store(&self, uri: &CatalogUri, query: &Query, listing: &Listing, now: u64) -> io::Result<()> {
+        if self.rules.size == 0 {
+            return Ok(());
+        }
+        let content = Content {
             version: VERSION,
             catalog: uri.to_string(),
+            query: text_of(query),
             time: now,
             nodes: listing.nodes.clone(),
             names: listing.names.iter().map(|(id, reach)| (id.clone(), reach.to_string())).collect(),
         };
-        let temporary = tempfile::NamedTempFile::new_in(&self.directory)?;
-        serde_json::to_writer(io::BufWriter::new(temporary.as_file()), &file)?;
-        temporary.persist(self.path(uri)).map_err(|error| error.error)?;
-        Ok(())
+        let bytes = serde_json::to_vec(&content)?;
+        if bytes.len() as u64 > self.rules.size.min(MAX_LENGTH) {
+            return Err(io::Error::other(format!(
+                "its {} bytes are more than cache_size allows",
+                bytes.len()
+            )));
+        }
+        fs::create_dir_all(&self.directory)?;
+        let path = self.path(uri, query);
+        let mut draft = room::draft(&self.directory)?;
+        draft.write_all(&bytes)?;
+        draft.persist(&path).map_err(|error| error.error)?;
+        room::make_room(&self.directory, self.rules.size, &path)
     }
 
-    /// The last answer of one catalog.
-    pub fn load(&self, uri: &CatalogUri) -> Result<Cached, CacheError> {
-        let path = self.path(uri);
-        let bytes = match read_limited(&path) {
-            Ok(bytes) => bytes,
+    /// One catalog's last answer to `query`: the one that was asked for so, or that for all nodes, whichever is younger.
+    pub fn load(&self, uri: &CatalogUri, query: &Query) -> Result<Cached, CacheError> {
+        if self.rules.size == 0 {
+            return Err(CacheError::Nothing);
+        }
+        let whole = Query::default();
+        let exact = self.read(uri, query);
+        if *query == whole || !query.health.is_subset(&whole.health) {
+            return exact;
+        }
+        let Ok(mut all) = self.read(uri, &whole) else { return exact };
+        if exact.as_ref().is_ok_and(|exact| exact.time >= all.time) {
+            return exact;
+        }
+        all.listing.nodes.retain(|record| query.admits(record));
+        Ok(all)
+    }
+
+    fn read(&self, uri: &CatalogUri, query: &Query) -> Result<Cached, CacheError> {
+        let path = self.path(uri, query);
+        let unreadable = |source| CacheError::Unreadable { path: path.clone(), source };
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(CacheError::Nothing),
-            Err(source) => return Err(CacheError::Unreadable { path, source }),
+            Err(error) => return Err(unreadable(error)),
         };
-        decode(&bytes, uri).ok_or_else(|| CacheError::Corrupt(set_aside(&path)))
+        let bytes = read_limited(&mut file).map_err(unreadable)?;
+        decode(&bytes, uri, query).ok_or_else(|| CacheError::Corrupt(set_aside(&path, &file)))
     }
 
-    fn path(&self, uri: &CatalogUri) -> PathBuf {
+    fn path(&self, uri: &CatalogUri, query: &Query) -> PathBuf {
         use std::fmt::Write as _;
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, uri.to_string().as_bytes());
+        let mut key = uri.to_string();
+        let query = text_of(query);
+        if !query.is_empty() {
+            // No catalog's name holds a line end.
+            key = format!("{key}\n{query}");
+        }
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
         let mut name = String::new();
         for byte in &digest.as_ref()[..16] {
             let _ = write!(name, "{byte:02x}");
@@ -109,24 +190,40 @@ impl Cache {
     }
 }
 
-fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
-    if fs::metadata(path)?.len() > MAX_LENGTH {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("more than {MAX_LENGTH} bytes")));
+impl Cached {
+    /// How long ago the catalog said so.
+    pub fn age(&self) -> Duration {
+        Duration::from_secs(now().saturating_sub(self.time))
     }
-    fs::read(path)
 }
 
-fn decode(bytes: &[u8], uri: &CatalogUri) -> Option<Cached> {
-    let file: File = serde_json::from_slice(bytes).ok()?;
-    if file.version != VERSION || file.catalog != uri.to_string() {
+/// Empty for the answer that everybody asks for.
+fn text_of(query: &Query) -> String {
+    if *query == Query::default() { String::new() } else { query.to_string() }
+}
+
+fn read_limited(file: &mut File) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len();
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(MAX_LENGTH)).unwrap_or(0));
+    file.take(MAX_LENGTH + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_LENGTH {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("more than {MAX_LENGTH} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn decode(bytes: &[u8], uri: &CatalogUri, query: &Query) -> Option<Cached> {
+    let content: Content = serde_json::from_slice(bytes).ok()?;
+    let is_ours = content.version == VERSION
+        && content.catalog == uri.to_string()
+        && content.query == text_of(query)
+        && content.nodes.len() <= MAX_NODES;
+    if !is_ours || content.nodes.iter().any(|node| node.check().is_err()) {
         return None;
     }
-    if file.nodes.iter().any(|node| node.check().is_err()) {
-        return None;
-    }
-    let names: Option<_> = file.names.into_iter().map(|(id, text)| Some((id, reach_of(&text)?))).collect();
-    let listing = Listing { nodes: file.nodes, names: names?, ..Listing::default() };
-    Some(Cached { listing, time: file.time })
+    let names: Option<_> = content.names.into_iter().map(|(id, text)| Some((id, reach_of(&text)?))).collect();
+    let listing = Listing { nodes: content.nodes, names: names?, ..Listing::default() };
+    Some(Cached { listing, time: content.time })
 }
 
 fn reach_of(text: &str) -> Option<Reach> {
@@ -134,89 +231,21 @@ fn reach_of(text: &str) -> Option<Reach> {
     all.into_iter().find(|reach| reach.to_string() == text)
 }
 
-/// Moves a broken file out of the way, for whoever wants to know what happened to it.
-fn set_aside(path: &Path) -> PathBuf {
+/// Moves a broken file out of the way, for whoever wants to know what happened to it; not one that another command has
+/// put there meanwhile.
+fn set_aside(path: &Path, broken: &File) -> PathBuf {
     let aside = path.with_extension("corrupt");
-    // Where even that fails, the next good answer replaces it.
-    let _ = fs::rename(path, &aside);
+    let is_same = |there: fs::Metadata| {
+        broken.metadata().is_ok_and(|read| (read.dev(), read.ino()) == (there.dev(), there.ino()))
+    };
+    if fs::metadata(path).is_ok_and(is_same) {
+        // Where even that fails, the next good answer replaces it.
+        let _ = fs::rename(path, &aside);
+    }
     aside
 }
 
-/// A catalog that remembers what it said, and says it again, with its age, while its registry is down.
-pub struct CachedCatalog {
-    catalog: Box<dyn Catalog>,
-    cache: Cache,
-}
-
-impl CachedCatalog {
-    /// Puts a cache in front of a catalog.
-    pub fn new(catalog: Box<dyn Catalog>, cache: Cache) -> Self {
-        Self { catalog, cache }
-    }
-
-    async fn list_or_recall(&self) -> Result<Listing, CatalogError> {
-        match self.catalog.list().await {
-            Ok(mut listing) => {
-                self.remember(&mut listing);
-                Ok(listing)
-            }
-            Err(error) if error.is_transient() => self.recall(error, now()),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn remember(&self, listing: &mut Listing) {
-        // An empty answer with a warning is one that was cut short or filtered, not an empty catalog.
-        if listing.nodes.is_empty() && !listing.warnings.is_empty() {
-            return;
-        }
-        if let Err(error) = self.cache.store(self.uri(), listing, now()) {
-            listing.warnings.push(format!("its copy cannot be kept: {error}"));
-        }
-    }
-
-    fn recall(&self, error: CatalogError, now: u64) -> Result<Listing, CatalogError> {
-        match self.cache.load(self.uri()) {
-            Ok(Cached { mut listing, time }) => {
-                let age = age_in_words(Duration::from_secs(now.saturating_sub(time)));
-                let cause = match error {
-                    CatalogError::One { cause, .. } => cause.to_string(),
-                    several @ CatalogError::All(_) => several.to_string(),
-                };
-                listing.warnings.push(format!("{cause}; using its answer of {age} ago"));
-                Ok(listing)
-            }
-            Err(CacheError::Nothing) => Err(error),
-            Err(unusable) => Err(with_remark(error, &unusable)),
-        }
-    }
-}
-
-/// The registry's own error comes first; that the copy was no help is part of the story.
-fn with_remark(error: CatalogError, unusable: &CacheError) -> CatalogError {
-    match error {
-        CatalogError::One { catalog, cause } => {
-            CatalogError::One { catalog: format!("{catalog} ({unusable})"), cause }
-        }
-        several @ CatalogError::All(_) => several,
-    }
-}
-
-impl Catalog for CachedCatalog {
-    fn uri(&self) -> &CatalogUri {
-        self.catalog.uri()
-    }
-
-    fn list(&self) -> BoxFuture<'_, Result<Listing, CatalogError>> {
-        self.list_or_recall().boxed()
-    }
-
-    fn watch(&self) -> ChangeStream {
-        self.catalog.watch()
-    }
-}
-
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
@@ -230,132 +259,4 @@ pub fn age_in_words(age: Duration) -> String {
         _ => (seconds / 86_400, "day"),
     };
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
-}
-
-#[cfg(test)]
-mod tests {
-    use cbrowse_registry::Cause;
-
-    use super::*;
-
-    struct Fixed(CatalogUri, Result<Listing, CatalogError>);
-
-    impl Catalog for Fixed {
-        fn uri(&self) -> &CatalogUri {
-            &self.0
-        }
-        fn list(&self) -> BoxFuture<'_, Result<Listing, CatalogError>> {
-            std::future::ready(self.1.clone()).boxed()
-        }
-        fn watch(&self) -> ChangeStream {
-            use futures_util::StreamExt as _;
-            futures_util::stream::pending().boxed()
-        }
-    }
-
-    fn uri() -> CatalogUri {
-        "consul://127.0.0.1:1".parse().expect("a catalog")
-    }
-
-    fn listing() -> Listing {
-        let node: NodeRecord = serde_json::from_value(
-            serde_json::json!({"id": "n1", "address": "node.example.com", "port": 7443, "region": "eu"}),
-        )
-        .expect("a record");
-        let names = [(node.id.clone(), Reach::Private)].into();
-        Listing { nodes: vec![node], names, ..Listing::default() }
-    }
-
-    fn down() -> Result<Listing, CatalogError> {
-        let cause = Cause::Unreachable("connection refused".into());
-        Err(CatalogError::One { catalog: uri().to_string(), cause })
-    }
-
-    async fn list(cache: &Cache, answer: Result<Listing, CatalogError>) -> Result<Listing, CatalogError> {
-        CachedCatalog::new(Box::new(Fixed(uri(), answer)), cache.clone()).list().await
-    }
-
-    #[tokio::test]
-    async fn a_registry_that_is_down_is_served_from_its_last_answer_with_its_age() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let cache = Cache::new(directory.path().join("catalogs"));
-        assert!(list(&cache, down()).await.is_err(), "nothing is cached yet");
-        assert_eq!(list(&cache, Ok(listing())).await, Ok(listing()));
-        let recalled = list(&cache, down()).await.expect("from the cache");
-        assert_eq!((&recalled.nodes, &recalled.names), (&listing().nodes, &listing().names));
-        let warning = &recalled.warnings[0];
-        assert!(warning.contains("connection refused") && warning.contains("ago"), "{warning}");
-    }
-
-    #[tokio::test]
-    async fn an_error_that_will_not_pass_is_not_hidden_by_the_cache() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let cache = Cache::new(directory.path().to_owned());
-        list(&cache, Ok(listing())).await.expect("stored");
-        let cause =
-            Cause::Refused { status: 403, message: "ACL not found".into(), token: "CONSUL_HTTP_TOKEN" };
-        let refused = CatalogError::One { catalog: uri().to_string(), cause };
-        assert_eq!(list(&cache, Err(refused.clone())).await, Err(refused));
-    }
-
-    #[tokio::test]
-    async fn a_corrupt_copy_is_set_aside_and_said() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let cache = Cache::new(directory.path().to_owned());
-        list(&cache, Ok(listing())).await.expect("stored");
-        let path = cache.path(&uri());
-        let whole = fs::read(&path).expect("stored");
-        for cut in [0, 1, whole.len() / 2, whole.len() - 1] {
-            fs::write(&path, &whole[..cut]).expect("written");
-            let error = list(&cache, down()).await.expect_err("corrupt").to_string();
-            assert!(error.contains("set aside") && error.contains("connection refused"), "{error}");
-            assert!(!path.exists() && path.with_extension("corrupt").exists());
-        }
-        list(&cache, Ok(listing())).await.expect("stored again");
-        assert!(list(&cache, down()).await.is_ok());
-    }
-
-    #[test]
-    fn a_copy_of_another_catalog_version_or_with_garbage_is_no_copy() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let cache = Cache::new(directory.path().to_owned());
-        cache.store(&uri(), &listing(), 7).expect("stored");
-        let text = fs::read_to_string(cache.path(&uri())).expect("stored");
-        assert_eq!(decode(text.as_bytes(), &uri()).map(|cached| cached.time), Some(7));
-        let other: CatalogUri = "consul://127.0.0.1:2".parse().expect("a catalog");
-        assert!(decode(text.as_bytes(), &other).is_none());
-        for (from, to) in [("\"version\":1", "\"version\":2"), ("7443", "0"), ("\"private\"", "\"all\"")] {
-            assert!(text.contains(from));
-            assert!(decode(text.replace(from, to).as_bytes(), &uri()).is_none(), "{to}");
-        }
-    }
-
-    #[tokio::test]
-    async fn an_empty_answer_with_a_warning_does_not_replace_a_good_one() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let cache = Cache::new(directory.path().to_owned());
-        list(&cache, Ok(listing())).await.expect("stored");
-        let filtered = Listing { warnings: vec!["filtered by ACLs".into()], ..Listing::default() };
-        list(&cache, Ok(filtered)).await.expect("an answer");
-        assert_eq!(list(&cache, down()).await.expect("the copy").nodes.len(), 1);
-    }
-
-    #[test]
-    fn ages_read_as_people_say_them() {
-        let words = |seconds| age_in_words(Duration::from_secs(seconds));
-        assert_eq!(
-            [0, 1, 59, 60, 3599, 3600, 86_399, 86_400, 200_000].map(words),
-            [
-                "0 seconds",
-                "1 second",
-                "59 seconds",
-                "1 minute",
-                "59 minutes",
-                "1 hour",
-                "23 hours",
-                "1 day",
-                "2 days"
-            ]
-        );
-    }
 }

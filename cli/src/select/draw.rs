@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use cbrowse_protocol::api::Status;
+
 use crate::probe::Probed;
 
 /// Load reports up to this age decide between two; older ones would send everybody to whoever was idle then
@@ -41,20 +43,41 @@ pub fn shuffled(mut items: Vec<usize>, dice: &mut dyn Dice) -> Vec<usize> {
     items
 }
 
-/// The first places among the nodes of a band, [`MOST_DRAWN`] at most: two are drawn and the better one goes first, again and again (Mitzenmacher 2001).
-/// Where loads are unknown or stale, one is drawn by its free capacity instead.
+/// Two different positions below `count`; the same one twice where there is only one.
+pub(super) fn two_of(count: usize, dice: &mut dyn Dice) -> (usize, usize) {
+    if count == 1 {
+        return (0, 0);
+    }
+    let first = dice.below(count);
+    (first, (first + 1 + dice.below(count - 1)) % count)
+}
+
+/// The first places among the nodes of a band, [`MOST_DRAWN`] at most: two are drawn and the better one goes first, again
+/// and again (Mitzenmacher 2001). Where loads are unknown or stale, one is drawn by its free capacity instead.
+///
+/// Nodes that were not asked wait until those that were have been drawn, if all of those said so just now: a guess does not
+/// make what is known stale.
 pub fn by_two_choices(
     nodes: &[Probed],
-    mut band: Vec<usize>,
+    band: &[usize],
     scores: &[Option<Duration>],
     dice: &mut dyn Dice,
 ) -> Vec<usize> {
-    let fresh = band.iter().all(|index| is_fresh(&nodes[*index]));
+    let asked: Vec<usize> =
+        band.iter().copied().filter(|index| nodes[*index].live.status().is_some()).collect();
+    let fresh = !asked.is_empty() && asked.iter().all(|index| is_fresh(&nodes[*index]));
+    let (mut compared, drawn_by_capacity) = if fresh {
+        let unasked = band.iter().copied().filter(|index| nodes[*index].live.status().is_none());
+        (asked, unasked.collect())
+    } else {
+        (Vec::new(), band.to_vec())
+    };
     let mut order = Vec::with_capacity(MOST_DRAWN);
-    while !band.is_empty() && order.len() < MOST_DRAWN {
-        let at = if fresh { better_of_two(&band, scores, dice) } else { by_capacity(nodes, &band, dice) };
-        order.push(band.swap_remove(at));
+    while !compared.is_empty() && order.len() < MOST_DRAWN {
+        let at = better_of_two(&compared, scores, dice);
+        order.push(compared.swap_remove(at));
     }
+    by_capacity(nodes, drawn_by_capacity, &mut order, dice);
     order
 }
 
@@ -64,35 +87,32 @@ fn is_fresh(node: &Probed) -> bool {
 
 /// Position of the better of two different members of the band.
 fn better_of_two(band: &[usize], scores: &[Option<Duration>], dice: &mut dyn Dice) -> usize {
-    if band.len() == 1 {
-        return 0;
-    }
-    let first = dice.below(band.len());
-    let second = (first + 1 + dice.below(band.len() - 1)) % band.len();
+    let (first, second) = two_of(band.len(), dice);
     if scores[band[second]] < scores[band[first]] { second } else { first }
 }
 
-/// Position of a member drawn by its weight times its free seats.
-fn by_capacity(nodes: &[Probed], band: &[usize], dice: &mut dyn Dice) -> usize {
-    let share = |index: &usize| {
-        let node = &nodes[*index];
-        let free = node
-            .live
-            .status()
-            .map_or(node.record.capacity, |status| status.capacity.saturating_sub(status.sessions));
-        // Unknown capacity counts as one seat, and everybody keeps a chance.
-        usize::from(node.record.weight.max(1)).saturating_mul(free.max(1) as usize)
-    };
-    let total = band.iter().map(share).fold(0, usize::saturating_add);
-    let mut drawn = dice.below(total);
-    for (at, index) in band.iter().enumerate() {
-        let share = share(index);
-        if drawn < share {
-            return at;
-        }
-        drawn -= share;
+/// Fills `order` with members drawn by their weight times their free seats.
+fn by_capacity(nodes: &[Probed], mut band: Vec<usize>, order: &mut Vec<usize>, dice: &mut dyn Dice) {
+    let mut shares: Vec<usize> = band.iter().map(|index| share(&nodes[*index])).collect();
+    while !band.is_empty() && order.len() < MOST_DRAWN {
+        let total = shares.iter().copied().fold(0, usize::saturating_add);
+        let mut drawn = dice.below(total);
+        let at = shares.iter().position(|share| {
+            let is_drawn = drawn < *share;
+            drawn = drawn.saturating_sub(*share);
+            is_drawn
+        });
+        let at = at.unwrap_or(0);
+        shares.swap_remove(at);
+        order.push(band.swap_remove(at));
     }
-    0
+}
+
+/// Unknown capacity counts as one seat, and everybody keeps a chance.
+fn share(node: &Probed) -> usize {
+    let free = |status: &Status| status.capacity.saturating_sub(status.sessions);
+    let free = node.live.status().map_or(node.record.capacity, free);
+    usize::from(node.record.weight.max(1)).saturating_mul(free.max(1) as usize)
 }
 
 #[cfg(test)]

@@ -2,7 +2,11 @@
 
 use std::{cmp::Ordering, fmt, time::Duration};
 
-use cbrowse_protocol::{id::NodeId, node::NodeRecord};
+use cbrowse_protocol::{
+    id::NodeId,
+    node::{Health, NodeRecord},
+};
+use cbrowse_registry::VersionRange;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 
 use super::Constraints;
@@ -20,8 +24,38 @@ pub enum Reason {
     },
     /// A region is wanted, and it names none.
     RegionUnknown,
+    /// In another zone, or in one that it does not name.
+    Zone {
+        /// Where it stands; empty when it names none.
+        is: String,
+        /// Where it should.
+        wanted: Vec<String>,
+    },
     /// Lacks a tag.
     Tag(String),
+    /// Lacks a pair of metadata.
+    Meta {
+        /// The pair's key.
+        key: String,
+        /// The pair's value.
+        value: String,
+        /// What stands there instead.
+        is: Option<String>,
+    },
+    /// Its registry holds it for healthier, or less healthy, than asked for.
+    Health {
+        /// What its health check said.
+        is: Health,
+        /// What was asked for.
+        wanted: Vec<Health>,
+    },
+    /// Its `cbrowse-node` is of another version than asked for.
+    VersionRange {
+        /// Its version; empty when it names none.
+        is: String,
+        /// What was asked for.
+        range: VersionRange,
+    },
     /// Not one of the nodes asked for.
     NotAsked,
     /// Its `cbrowse-node` is too old.
@@ -70,7 +104,11 @@ impl Reason {
         match self {
             Self::Region { .. } => "region",
             Self::RegionUnknown => "region_unknown",
+            Self::Zone { .. } => "zone",
             Self::Tag(_) => "tag",
+            Self::Meta { .. } => "meta",
+            Self::Health { .. } => "health",
+            Self::VersionRange { .. } => "version_range",
             Self::NotAsked => "node",
             Self::Version { .. } => "version",
             Self::BrowserTooOld { .. } => "browser_too_old",
@@ -91,7 +129,15 @@ impl fmt::Display for Reason {
         match self {
             Self::Region { is, wanted } => write!(f, "in {is}, not {}", wanted.join(" or ")),
             Self::RegionUnknown => f.write_str("does not name its region"),
+            Self::Zone { is, wanted } => write!(f, "zone {}, not {}", or_unknown(is), wanted.join(" or ")),
             Self::Tag(tag) => write!(f, "lacks the tag {tag}"),
+            Self::Meta { key, value, is: None } => write!(f, "lacks the metadata {key}={value}"),
+            Self::Meta { key, value, is: Some(is) } => write!(f, "metadata {key}={is}, not {value}"),
+            Self::Health { is, wanted } => {
+                let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+                write!(f, "health {is}, not {}", wanted.join(" or "))
+            }
+            Self::VersionRange { is, range } => write!(f, "version {}, not {range}", or_unknown(is)),
             Self::NotAsked => f.write_str("not one of --node"),
             Self::Version { is, least } => write!(f, "version {}, {least} is needed", or_unknown(is)),
             Self::BrowserTooOld { is, profile } => {
@@ -137,10 +183,13 @@ impl Serialize for Reason {
 pub(super) struct Facts<'a> {
     id: &'a NodeId,
     region: &'a str,
+    zone: &'a str,
     tags: &'a [String],
     version: &'a str,
     browser: &'a str,
     weight: u16,
+    /// What only the catalog tells.
+    record: &'a NodeRecord,
     /// An empty region is a reason only when nobody is left who could name it.
     region_final: bool,
 }
@@ -152,6 +201,7 @@ pub(super) fn facts(node: &Probed) -> Facts<'_> {
     };
     Facts {
         region: &status.region,
+        zone: &status.zone,
         tags: &status.tags,
         version: &status.version,
         browser: &status.browser_version,
@@ -164,10 +214,12 @@ fn of_catalog(record: &NodeRecord) -> Facts<'_> {
     Facts {
         id: &record.id,
         region: &record.region,
+        zone: &record.zone,
         tags: &record.tags,
         version: &record.version,
         browser: &record.browser_version,
         weight: record.weight,
+        record,
         region_final: false,
     }
 }
@@ -186,8 +238,21 @@ pub(super) fn of_facts(facts: &Facts<'_>, constraints: &Constraints) -> Vec<Reas
     // A node that names neither version nor region is known by DNS alone: its tags are not known either.
     let bare = !facts.region_final && facts.region.is_empty() && facts.version.is_empty();
     let lacking = constraints.tags.iter().filter(|tag| !bare && !facts.tags.contains(tag));
-    reasons.extend(lacking.cloned().map(Reason::Tag));
     let open = |text: &str| text.is_empty() && !facts.region_final;
+    if !constraints.zones.is_empty()
+        && !open(facts.zone)
+        && !constraints.zones.iter().any(|zone| zone == facts.zone)
+    {
+        reasons.push(Reason::Zone { is: facts.zone.into(), wanted: constraints.zones.clone() });
+    }
+    reasons.extend(lacking.cloned().map(Reason::Tag));
+    reasons.extend(of_catalog_alone(facts.record, constraints));
+    if let Some(range) = &constraints.version
+        && !open(facts.version)
+        && !range.admits(facts.version)
+    {
+        reasons.push(Reason::VersionRange { is: facts.version.into(), range: range.clone() });
+    }
     if let Some(least) = &constraints.min_version
         && !open(facts.version)
         && compare_versions(facts.version, least).is_lt()
@@ -202,6 +267,23 @@ pub(super) fn of_facts(facts: &Facts<'_>, constraints: &Constraints) -> Vec<Reas
     }
     if facts.weight == 0 {
         reasons.push(Reason::NoWeight);
+    }
+    reasons
+}
+
+/// Nodes do not tell these of themselves.
+fn of_catalog_alone(record: &NodeRecord, constraints: &Constraints) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    for (key, value) in &constraints.meta {
+        let is = record.meta.get(key);
+        if is != Some(value) {
+            reasons.push(Reason::Meta { key: key.clone(), value: value.clone(), is: is.cloned() });
+        }
+    }
+    if let Some(healths) = &constraints.healths
+        && !healths.contains(&record.health)
+    {
+        reasons.push(Reason::Health { is: record.health, wanted: healths.iter().copied().collect() });
     }
     reasons
 }

@@ -45,7 +45,7 @@ pub(super) fn status() -> Status {
     }
 }
 
-fn node(id: &str, region: &str, p50: u64) -> Probed {
+pub(crate) fn node(id: &str, region: &str, p50: u64) -> Probed {
     let record = serde_json::from_value(serde_json::json!({
         "id": id, "address": "192.0.2.1", "port": 7443, "region": region, "tags": ["gpu"],
         "version": "0.1.0", "browser_version": "156.0.1",
@@ -60,7 +60,7 @@ fn node(id: &str, region: &str, p50: u64) -> Probed {
     }
 }
 
-fn known(mut node: Probed, change: impl FnOnce(&mut Status)) -> Probed {
+pub(crate) fn known(mut node: Probed, change: impl FnOnce(&mut Status)) -> Probed {
     let mut status = Status { region: node.record.region.clone(), ..status() };
     change(&mut status);
     node.live = Live::Known(Box::new(status));
@@ -80,19 +80,29 @@ fn a_rejection_carries_every_reason() {
         max_latency: Some(ms(10)),
         min_version: Some("0.2.0".into()),
         profile_browser: Some("157.0".into()),
+        zones: vec!["us-east-1".into()],
+        version: Some(">=0.2".parse().expect("a range")),
+        meta: vec![("rack".into(), "r1".into())],
+        healths: Some([Health::Passing].into()),
+        ..Constraints::default()
     };
     let mut worst = known(node("n", "eu-central", 11), |status| {
         status.draining = true;
         status.sessions = 8;
     });
     worst.record.weight = 0;
+    worst.record.health = Health::Warning;
     worst.reach = Reach::PortSilent;
     assert_eq!(
         codes(&worst, &constraints),
         [
             "node",
             "region",
+            "zone",
             "tag",
+            "meta",
+            "health",
+            "version_range",
             "version",
             "browser_too_old",
             "weight",
@@ -103,6 +113,31 @@ fn a_rejection_carries_every_reason() {
         ]
     );
     assert!(judge(&node("n", "eu-central", 11), &Constraints::default()).is_eligible());
+}
+
+#[test]
+fn what_a_catalog_leaves_open_is_held_against_a_node_only_where_nobody_else_can_tell() {
+    let bare = |node: &mut Probed| {
+        (node.record.version, node.record.region, node.record.tags) = Default::default();
+    };
+    let (mut dns, mut named) = (node("n", "", 5), node("m", "eu", 5));
+    bare(&mut dns);
+    named.record.zone = "a".into();
+    let wanted = |change: fn(&mut Constraints)| {
+        let mut constraints = Constraints::default();
+        change(&mut constraints);
+        constraints
+    };
+    let zone = wanted(|constraints| constraints.zones = vec!["b".into()]);
+    let range = wanted(|constraints| constraints.version = Some("^0.2".parse().expect("a range")));
+    let meta = wanted(|constraints| constraints.meta = vec![("rack".into(), "r1".into())]);
+    assert!(screen(&dns.record, &zone).is_eligible() && screen(&dns.record, &range).is_eligible());
+    assert_eq!(codes(&named, &zone), ["zone"]);
+    assert_eq!(codes(&named, &range), ["version_range"]);
+    assert_eq!(codes(&dns, &meta), ["meta"], "its status names none");
+    let told = known(dns, |status| status.zone = "b".into());
+    assert!(judge(&told, &zone).is_eligible());
+    assert_eq!(codes(&told, &range), ["version_range"]);
 }
 
 #[test]

@@ -9,6 +9,9 @@
 //! max_latency = "80ms"
 //! strategy = "responsive"
 //! fleet_key = "work.fleet"     # beside this file
+//! cache_ttl = "24h"            # how old a cached answer `connect` may start from
+//! cache_refresh = "10s"        # a younger answer is not asked for again
+//! cache_size = "64MiB"         # of all cached answers together
 //! ```
 
 use std::{collections::BTreeMap, io, path::Path};
@@ -53,6 +56,12 @@ pub struct ContextFile {
     pub strategy: Option<Located<String>>,
     /// Path of the fleet's public key.
     pub fleet_key: Option<Located<String>>,
+    /// As [`super::duration::parse_age`] reads it.
+    pub cache_ttl: Option<Located<String>>,
+    /// As [`super::duration::parse_age`] reads it.
+    pub cache_refresh: Option<Located<String>>,
+    /// As [`super::size::parse_size`] reads it.
+    pub cache_size: Option<Located<String>>,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +80,9 @@ struct RawContext {
     max_latency: Option<Spanned<String>>,
     strategy: Option<Spanned<String>>,
     fleet_key: Option<Spanned<String>>,
+    cache_ttl: Option<Spanned<String>>,
+    cache_refresh: Option<Spanned<String>>,
+    cache_size: Option<Spanned<String>>,
 }
 
 /// `"a"` or `["a", "b"]`.
@@ -129,6 +141,9 @@ fn located(text: &str, raw: RawContext) -> ContextFile {
         max_latency: raw.max_latency.map(|value| locate(text, value)),
         strategy: raw.strategy.map(|value| locate(text, value)),
         fleet_key: raw.fleet_key.map(|value| locate(text, value)),
+        cache_ttl: raw.cache_ttl.map(|value| locate(text, value)),
+        cache_refresh: raw.cache_refresh.map(|value| locate(text, value)),
+        cache_size: raw.cache_size.map(|value| locate(text, value)),
     }
 }
 

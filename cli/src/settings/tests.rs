@@ -62,7 +62,7 @@ fn environment_beats_file_and_flags_beat_both() {
     assert_eq!(settings.catalogs.value, ["consul://b", "dns+srv://c", "file:d"]);
     assert_eq!(settings.catalogs.origin, Origin::Environment("CBROWSE_CATALOG"));
     assert_eq!(settings.max_latency.value, Some(Duration::from_millis(20)));
-    let flags = Flags { catalogs: vec!["local:".into()], context: Some("home".into()), config: None };
+    let flags = Flags { catalogs: vec!["local:".into()], context: Some("home".into()), ..Flags::default() };
     let settings = resolve(&flags, &environment, FILE).expect("valid");
     assert_eq!(settings.catalogs.value, ["local:"]);
     assert_eq!(settings.catalogs.origin, Origin::Flag("--catalog"));
@@ -97,4 +97,18 @@ fn a_bad_value_names_its_origin() {
     let text = "[context.default]\n\nmax_latency = \"soon\"\n";
     let failure = resolve(&Flags::default(), &[], text).expect_err("bad");
     assert!(failure.message.contains("config.toml:3: max_latency: \"soon\""), "{}", failure.message);
+}
+
+#[test]
+fn the_cache_is_set_like_everything_else() {
+    let text = "[context.default]\ncache_ttl = \"2h\"\ncache_size = \"1MiB\"\n";
+    let environment = [("CBROWSE_CACHE_TTL", "0"), ("CBROWSE_CACHE_REFRESH", "1m")];
+    let flags = Flags { cache_refresh: Some(Duration::from_secs(5)), ..Flags::default() };
+    let settings = resolve(&flags, &environment, text).expect("valid");
+    assert_eq!((settings.cache_ttl.value, settings.cache_size.value), (Duration::ZERO, 1 << 20));
+    assert_eq!(settings.cache_refresh.value, Duration::from_secs(5));
+    assert_eq!(settings.cache_refresh.origin, Origin::Flag("--cache-refresh"));
+    assert_eq!(origin_line(&settings.cache_size.origin), Some(3));
+    let failure = resolve(&Flags::default(), &[("CBROWSE_CACHE_SIZE", "much")], "").expect_err("bad");
+    assert!(failure.message.contains("CBROWSE_CACHE_SIZE: cache_size: \"much\""), "{}", failure.message);
 }

@@ -41,6 +41,7 @@ fn error(output: &Output) -> (i32, Value) {
 fn write_catalog(home: &Path, port: u16) {
     let text = format!(
         "[[nodes]]\nid = \"eu-1\"\naddress = \"127.0.0.1\"\nport = {port}\nregion = \"eu-central\"\n\
+         zone = \"a\"\nmeta = {{ rack = \"r1\" }}\n\
          [[nodes]]\nid = \"gone\"\naddress = \"127.0.0.1\"\nport = 1\nregion = \"us-east\"\n"
     );
     std::fs::write(home.join("nodes.toml"), text).unwrap();
@@ -202,4 +203,9 @@ fn a_shell_is_answered_from_the_copies_on_disk() {
     };
     assert_eq!(ask("--region").lines().collect::<Vec<_>>(), ["eu-central", "us-east"]);
     assert!(ask("--node").starts_with("eu-1\teu-central"), "{}", ask("--node"));
+    assert_eq!(ask("--zone").lines().collect::<Vec<_>>(), ["a\teu-central"]);
+    assert_eq!(ask("--meta").lines().collect::<Vec<_>>(), ["rack=r1"]);
+    let healths: Vec<String> =
+        ask("--health").lines().filter_map(|line| line.split('\t').next().map(str::to_owned)).collect();
+    assert_eq!(healths, ["passing", "warning", "critical", "all"]);
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    process::{Child, ChildStderr, Command},
+    process::{Child, ChildStderr, ChildStdout, Command},
     time::timeout,
 };
 
@@ -30,6 +30,7 @@ pub(crate) struct User {
 /// A command that runs.
 pub(crate) struct Running {
     child: Child,
+    stdout: BufReader<ChildStdout>,
     stderr: BufReader<ChildStderr>,
     /// What it has said so far.
     pub(crate) said: String,
@@ -137,7 +138,8 @@ impl User {
         let _ = stdin.write_all(PASSPHRASE).await;
         drop(stdin);
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        Running { child, stderr, said: String::new() }
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        Running { child, stdout, stderr, said: String::new() }
     }
 }
 
@@ -159,6 +161,26 @@ impl Running {
         found.unwrap_or_else(|_| panic!("it never said {words:?}:\n{}", self.said))
     }
 
+    /// The next line of JSON on its standard output.
+    pub(crate) async fn next_document(&mut self) -> Value {
+        let mut line = String::new();
+        let read = timeout(DEADLINE, self.stdout.read_line(&mut line)).await;
+        let read = read.expect("it says nothing").expect("read its output");
+        assert!(read > 0, "it ended:\n{}", self.said);
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    /// What it writes to its standard output up to a line that holds `words`.
+    pub(crate) async fn lines_until(&mut self, words: &str) -> String {
+        let mut text = String::new();
+        while !text.lines().last().is_some_and(|line| line.contains(words)) {
+            let read = timeout(DEADLINE, self.stdout.read_line(&mut text)).await;
+            let read = read.unwrap_or_else(|_| panic!("it never wrote {words:?}:\n{text}"));
+            assert!(read.expect("read its output") > 0, "it ended without {words:?}:\n{text}");
+        }
+        text
+    }
+
     /// Its number.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
@@ -172,11 +194,10 @@ impl Running {
 
     /// Waits for its end.
     pub(crate) async fn end(mut self) -> Ended {
-        let mut stdout = self.child.stdout.take().expect("piped");
         let (mut out, mut err) = (String::new(), String::new());
         let ended = timeout(DEADLINE, async {
             let (read_out, read_err, status) = tokio::join!(
-                stdout.read_to_string(&mut out),
+                self.stdout.read_to_string(&mut out),
                 self.stderr.read_to_string(&mut err),
                 self.child.wait()
             );

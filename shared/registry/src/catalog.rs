@@ -52,9 +52,12 @@ pub struct Listing {
     pub names: BTreeMap<NodeId, Reach>,
 }
 
-/// An entry that is not used. Both texts are safe for a terminal.
+/// An entry that is not used. All texts are safe for a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rejected {
+    /// The catalog that names it, once listings are merged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<String>,
     /// The entry as the catalog names it, or where it stands.
     pub entry: String,
     /// Why.

@@ -8,6 +8,7 @@ use futures_util::stream::{self, StreamExt as _};
 use crate::{
     catalog::{Change, ChangeStream, Listing},
     error::{CatalogError, Cause},
+    reach::Reach,
     retry::Backoff,
     screen::by_id,
 };
@@ -28,21 +29,26 @@ impl Known {
             *self = Self::Nodes(by_id(listing.nodes.clone()));
             return vec![Change::Reset(listing)];
         };
-        let mut names = listing.names;
         let fresh = by_id(listing.nodes);
-        let gone: Vec<_> = known.keys().filter(|id| !fresh.contains_key(*id)).cloned().collect();
-        let new: Vec<_> =
-            fresh.values().filter(|record| known.get(&record.id) != Some(record)).cloned().collect();
+        let gone = known.keys().filter(|id| !fresh.contains_key(*id)).cloned().collect();
+        let new = fresh.values().filter(|record| known.get(&record.id) != Some(record)).cloned().collect();
         *known = fresh;
-        let mut changes = Vec::new();
-        if !gone.is_empty() {
-            changes.push(Change::Remove(gone));
-        }
-        if !new.is_empty() {
-            names.retain(|id, _| new.iter().any(|record| record.id == *id));
-            changes.push(Change::Add(Listing { nodes: new, names, ..Listing::default() }));
-        }
-        changes
+        differences(gone, new, listing.names)
+    }
+
+    /// What to tell after only `fresh` and `gone` changed. Before a first listing there is nothing to amend.
+    pub(crate) fn amend(&mut self, fresh: Listing, mut gone: Vec<NodeId>) -> Vec<Change> {
+        let Self::Nodes(known) = self else { return Vec::new() };
+        gone.retain(|id| known.remove(id).is_some());
+        let mut new = fresh.nodes;
+        new.retain(|record| known.insert(record.id.clone(), record.clone()).as_ref() != Some(record));
+        differences(gone, new, fresh.names)
+    }
+
+    /// The nodes told of.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &NodeRecord> {
+        let nodes = if let Self::Nodes(known) = self { Some(known.values()) } else { None };
+        nodes.into_iter().flatten()
     }
 
     /// What to tell when the catalog is not there.
@@ -53,6 +59,18 @@ impl Known {
         *self = Self::Absent;
         vec![Change::DoesNotExist]
     }
+}
+
+fn differences(gone: Vec<NodeId>, new: Vec<NodeRecord>, mut names: BTreeMap<NodeId, Reach>) -> Vec<Change> {
+    let mut changes = Vec::new();
+    if !gone.is_empty() {
+        changes.push(Change::Remove(gone));
+    }
+    if !new.is_empty() {
+        names.retain(|id, _| new.iter().any(|record| record.id == *id));
+        changes.push(Change::Add(Listing { nodes: new, names, ..Listing::default() }));
+    }
+    changes
 }
 
 /// Lists again and again: `list` answers with a listing and the pause until the next one.
@@ -106,6 +124,20 @@ mod tests {
         assert_eq!(known.learn_absence(), [Change::DoesNotExist]);
         assert_eq!(known.learn_absence(), []);
         assert_eq!(known.learn(listing([])), [Change::Reset(listing([]))]);
+    }
+
+    #[test]
+    fn an_amendment_leaves_the_others_alone() {
+        let (a, b, moved) = (record("a", 1), record("b", 1), record("b", 2));
+        let mut known = Known::default();
+        assert_eq!(known.amend(listing([&a]), vec![]), [], "nothing was told yet");
+        known.learn(listing([&a, &b]));
+        assert_eq!(known.amend(listing([&b]), vec![]), []);
+        assert_eq!(known.amend(listing([&moved]), vec![]), [Change::Add(listing([&moved]))]);
+        let gone = vec![a.id.clone()];
+        assert_eq!(known.amend(listing([]), gone.clone()), [Change::Remove(gone.clone())]);
+        assert_eq!(known.amend(listing([]), gone), [], "it is gone already");
+        assert_eq!(known.learn(listing([&moved])), [], "the next listing says the same");
     }
 
     #[tokio::test(start_paused = true)]

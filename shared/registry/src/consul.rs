@@ -22,7 +22,7 @@ mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use cbrowse_protocol::node::Health;
+use cbrowse_protocol::node::{Health, printable};
 use futures_util::{FutureExt as _, future::BoxFuture};
 
 use self::agent::{Agent, Path};
@@ -42,6 +42,8 @@ pub(crate) use registration::ConsulRegistry;
 /// Longest wait for a listing. Longer: a registry that is down holds up every command; shorter: ten thousand nodes
 /// over a slow line do not fit.
 const LIST_DEADLINE: Duration = Duration::from_secs(5);
+/// How much of a filter an error repeats, in characters.
+const FILTER_SHOWN_LENGTH: usize = 400;
 /// How old a stale answer may be without a warning. Shorter: a leader's election, which takes seconds, warns; longer:
 /// nodes that are gone are offered and nobody says why.
 const OLD: Duration = Duration::from_secs(60);
@@ -119,12 +121,16 @@ impl ConsulCatalog {
         Ok(listing)
     }
 
-    /// A filter that the server does not take is shown with what it says.
+    /// A filter that the server does not take is shown with what it says; Consul's status for it, mostly 500, would have
+    /// it asked again.
     fn explain(&self, cause: Cause) -> Cause {
         match (cause, &self.filter) {
-            (Cause::Status { status: 400, message }, Some(filter)) => {
-                let filter = cbrowse_protocol::node::printable(filter, 400);
-                Cause::Status { status: 400, message: format!("{message}; the filter was {filter}") }
+            (Cause::Status { status, message }, Some(filter))
+                if message.contains("expression") && matches!(status, 400 | 500) =>
+            {
+                let filter = printable(filter, FILTER_SHOWN_LENGTH);
+                let text = format!("Consul refused the filter {filter} with status {status} ({message})");
+                Cause::Settings(text)
             }
             (cause, _) => cause,
         }
@@ -184,4 +190,10 @@ impl Catalog for ConsulCatalog {
     fn watch(&self) -> ChangeStream {
         watch::changes(self.clone())
     }
+}
+
+/// For [`crate::fuzzing`].
+#[cfg(fuzzing)]
+pub(crate) fn candidates_of(body: &[u8]) -> Result<Vec<crate::screen::Candidate>, Cause> {
+    Ok(twice::settle(entry::instances(body)?, &Health::ALL.into()))
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use crate::error::Cause;
 
 /// Variables that the adapters honour; everything else stays out.
-const HONOURED: [&str; 28] = [
+const HONOURED: [&str; 29] = [
     // https://developer.hashicorp.com/consul/commands#environment-variables
     "CONSUL_HTTP_ADDR",
     "CONSUL_HTTP_TOKEN",
@@ -37,6 +37,8 @@ const HONOURED: [&str; 28] = [
     "NACOS_KEY",
     "NACOS_SSL",
     "NACOS_SSL_VERIFY",
+    // Our own: no tool of DNS reads one.
+    "CBROWSE_DNS_CACERT",
 ];
 
 /// A variable and its value, so that an error can name it.

@@ -2,7 +2,12 @@
 
 use std::{error::Error, fmt::Write as _, time::Duration};
 
+use cbrowse_protocol::node::printable;
+
 use crate::uri::UriError;
+
+/// How much of what a parser says an error repeats, in characters: it may quote a stranger's whole text.
+const SHOWN_LENGTH: usize = 300;
 
 /// A catalog that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,8 +69,8 @@ pub enum Cause {
         /// What the registry said.
         message: String,
     },
-    /// An answer that is not what this registry sends.
-    #[error("the answer makes no sense ({0}); is this the right address?")]
+    /// An answer that is not what this registry sends. The text may repeat parts of the answer; shown, it is made safe.
+    #[error("the answer makes no sense ({}); is this the right address?", printable(.0, SHOWN_LENGTH))]
     Malformed(String),
     /// More than is read into memory.
     #[error("more than {limit} bytes; nothing was read")]
@@ -73,6 +78,9 @@ pub enum Cause {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A DNS server answered that it cannot or will not say.
+    #[error("{0}")]
+    Dns(String),
     /// Nothing of that name is there.
     #[error("{0}")]
     DoesNotExist(String),
@@ -150,7 +158,7 @@ impl Cause {
     /// Whether the same question may get an answer a little later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Deadline(_) => true,
+            Self::Unreachable(_) | Self::Deadline(_) | Self::Dns(_) => true,
             // 429: too many requests; 5xx: no leader, restarting.
             Self::Status { status, .. } => *status == 429 || *status >= 500,
             _ => false,
@@ -169,6 +177,7 @@ impl Cause {
             Self::Status { .. } => "status",
             Self::Malformed(_) => "malformed",
             Self::TooLarge { .. } => "too_large",
+            Self::Dns(_) => "dns",
             Self::DoesNotExist(_) => "does_not_exist",
             Self::Io(_) => "io",
             Self::Syntax { .. } => "syntax",
@@ -225,6 +234,15 @@ mod tests {
         assert!(!status(400) && !status(404) && !status(499));
         assert!(Cause::Unreachable(String::new()).is_transient());
         assert!(!Cause::Refused { status: 403, message: String::new(), token: "T" }.is_transient());
+    }
+
+    #[test]
+    fn a_parsers_words_cannot_drive_a_terminal() {
+        // serde repeats an unknown variant as it stands.
+        let text = Cause::Malformed("unknown variant `\u{1b}[2J\u{202e}`".into()).of(&"etcd://h").to_string();
+        assert!(!text.chars().any(cbrowse_protocol::node::is_unprintable), "{text:?}");
+        assert!(text.contains("unknown variant"), "{text}");
+        assert!(Cause::Malformed("x".repeat(1 << 20)).to_string().len() < 1000);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+use tokio::sync::Notify;
 
 use crate::error::Cause;
 
@@ -57,6 +58,8 @@ pub struct Figures {
     registered: Family<Labels, Gauge>,
     lag: Family<Labels, Gauge<f64, AtomicU64>>,
     heard: Arc<Mutex<BTreeMap<Labels, Instant>>>,
+    /// Whoever waits for word from any registry.
+    word: Arc<Notify>,
 }
 
 impl Default for Figures {
@@ -69,6 +72,7 @@ impl Default for Figures {
             registered: Family::default(),
             lag: Family::default(),
             heard: Arc::default(),
+            word: Arc::default(),
         }
     }
 }
@@ -96,6 +100,11 @@ impl Figures {
         for (labels, at) in &*self.heard.lock().expect("no holder panics") {
             self.lag.get_or_create(labels).set(at.elapsed().as_secs_f64());
         }
+    }
+
+    /// Ends when any watch has had word, from this call on.
+    pub(crate) fn word(&self) -> impl Future<Output = ()> + Send + use<> {
+        Arc::clone(&self.word).notified_owned()
     }
 
     /// The counters of one registry.
@@ -146,6 +155,12 @@ impl Meter {
     /// A watch had word.
     pub(crate) fn heard(&self) {
         self.figures.heard.lock().expect("no holder panics").insert(self.labels.clone(), Instant::now());
+        self.figures.word.notify_waiters();
+    }
+
+    /// When it last had.
+    pub(crate) fn last_heard(&self) -> Option<Instant> {
+        self.figures.heard.lock().expect("no holder panics").get(&self.labels).copied()
     }
 
     /// An entry of ours is in the registry, or no longer.

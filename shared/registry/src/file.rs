@@ -100,3 +100,9 @@ async fn read_capped(path: &Path) -> Result<String, Cause> {
         message: "not UTF-8 text".into(),
     })
 }
+
+/// For [`crate::fuzzing`].
+#[cfg(fuzzing)]
+pub(crate) fn candidates_of(path: &Path, text: &str) -> Result<Vec<crate::screen::Candidate>, Cause> {
+    parse::candidates(path, text)
+}

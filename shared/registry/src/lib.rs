@@ -9,10 +9,14 @@ mod changes;
 mod consul;
 mod environment;
 mod error;
+mod etcd;
 mod figures;
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod merge;
+mod nacos;
 mod narrow;
 mod open;
 mod options;
@@ -24,13 +28,16 @@ pub mod screen;
 mod srv;
 mod upkeep;
 pub mod uri;
+mod watch_all;
 
 pub use catalog::{Catalog, Change, ChangeStream, Listing, Rejected};
 pub use consul::events;
 pub use environment::Environment;
 pub use error::{CatalogError, Cause, RegistryError, TlsFault};
 pub use figures::{Figures, Meter};
-pub use merge::list_all;
+pub use merge::{list_all, merge};
+#[doc(hidden)]
+pub use nacos::parse_anything as parse_nacos;
 pub use open::{open, open_registry};
 pub use options::Options;
 pub use query::{Query, VersionRange};
@@ -38,3 +45,4 @@ pub use reach::Reach;
 pub use registry::{Check, Kept, Registration, Registry};
 pub use upkeep::stay_registered;
 pub use uri::{CatalogUri, UriError};
+pub use watch_all::{Event, EventStream, watch_all};

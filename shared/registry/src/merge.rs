@@ -1,97 +1,104 @@
-//! Several catalogs at once: asked side by side, each with its own deadline, merged by node id, first named wins.
+//! Several catalogs at once: asked side by side, each with its own deadline, merged by node id and identity.
 
-use std::{collections::HashMap, time::Duration};
+mod union;
 
-use cbrowse_protocol::{id::NodeId, node::NodeRecord};
-use futures_util::future::join_all;
+use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use self::union::Union;
 use crate::{
     catalog::{Catalog, Listing},
     error::{CatalogError, Cause},
 };
 
-/// Longest one catalog may keep the others waiting. Longer: one that hangs delays every connect; shorter: a far
-/// registry that answers is dropped. The adapters' own deadlines are shorter and name their cause better.
+/// Longest one catalog may take while nobody else has named a node. Longer: one that hangs delays every connect;
+/// shorter: a far registry that answers is dropped. The adapters' own deadlines are shorter and name their cause better.
 const LIST_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the others are waited for once one catalog has named nodes. Longer: a registry that hangs is felt at every
+/// connect; shorter: one on another continent, with TLS to agree on first, is left out of every list.
+const GRACE: Duration = Duration::from_millis(1500);
 
-/// Lists all of them. One that fails costs a warning; when all do, the error names each with its cause.
+/// Lists all of them. One that fails, or hangs while another has named nodes, costs a warning; when all fail, the error
+/// names each with its cause.
 pub async fn list_all(catalogs: &[Box<dyn Catalog>]) -> Result<Listing, CatalogError> {
-    let answers = join_all(catalogs.iter().map(|catalog| list_in_time(&**catalog))).await;
-    let mut merged = Merged::default();
     let mut errors = Vec::new();
-    for (catalog, answer) in catalogs.iter().zip(answers) {
+    let mut listings = Vec::new();
+    for (catalog, answer) in catalogs.iter().zip(ask_all(catalogs).await) {
         match answer {
-            Ok(listing) => merged.add(&catalog.uri().to_string(), listing),
+            Ok(listing) => listings.push((catalog.uri().to_string(), listing)),
             Err(error) => errors.push(error),
         }
     }
     if errors.len() == catalogs.len() && !errors.is_empty() {
         return Err(if errors.len() == 1 { errors.remove(0) } else { CatalogError::All(errors) });
     }
-    merged.listing.warnings.extend(errors.iter().map(ToString::to_string));
-    Ok(merged.finish())
+    let mut merged =
+        merge(listings.iter_mut().map(|(catalog, listing)| (&**catalog, std::mem::take(listing))));
+    merged.warnings.extend(errors.iter().map(ToString::to_string));
+    Ok(merged)
+}
+
+/// One listing out of several, each with its catalog's name, the preferred one first. Nothing of a catalog that could
+/// not be read is in it.
+pub fn merge<'a>(answers: impl IntoIterator<Item = (&'a str, Listing)>) -> Listing {
+    let mut union = Union::default();
+    for (catalog, listing) in answers {
+        union.add(catalog, listing);
+    }
+    union.finish()
+}
+
+/// What each of them says, in their order.
+async fn ask_all(catalogs: &[Box<dyn Catalog>]) -> Vec<Result<Listing, CatalogError>> {
+    let started = Instant::now();
+    let mut answers: Vec<Option<Result<Listing, CatalogError>>> = catalogs.iter().map(|_| None).collect();
+    let mut asking: FuturesUnordered<_> = (0..)
+        .zip(catalogs)
+        .map(|(index, catalog)| async move { (index, list_in_time(&**catalog).await) })
+        .collect();
+    let mut end = None;
+    loop {
+        let answered = match end {
+            None => asking.next().await,
+            Some(end) => tokio::select! {
+                biased;
+                answered = asking.next() => answered,
+                () = sleep_until(end) => None,
+            },
+        };
+        let Some((index, answer)) = answered else { break };
+        if end.is_none() && answer.as_ref().is_ok_and(|listing: &Listing| !listing.nodes.is_empty()) {
+            end = Some(Instant::now() + GRACE);
+        }
+        let slot: &mut Option<_> = &mut answers[index];
+        *slot = Some(answer);
+    }
+    drop(asking);
+    let waited = in_tenths(started.elapsed());
+    let late = |catalog: &dyn Catalog| Err(Cause::Deadline(waited).of(catalog.uri()));
+    answers
+        .into_iter()
+        .zip(catalogs)
+        .map(|(answer, catalog)| answer.unwrap_or_else(|| late(&**catalog)))
+        .collect()
 }
 
 async fn list_in_time(catalog: &dyn Catalog) -> Result<Listing, CatalogError> {
-    let answer = tokio::time::timeout(LIST_DEADLINE, catalog.list()).await;
+    let answer = timeout(LIST_DEADLINE, catalog.list()).await;
     answer.unwrap_or_else(|_| Err(Cause::Deadline(LIST_DEADLINE).of(catalog.uri())))
 }
 
-#[derive(Default)]
-struct Merged {
-    listing: Listing,
-    /// Which catalog named an id, and where in the listing its record stands.
-    origins: HashMap<NodeId, (String, usize)>,
-}
-
-impl Merged {
-    fn add(&mut self, catalog: &str, mut listing: Listing) {
-        self.listing.rejected.append(&mut listing.rejected);
-        self.listing.warnings.extend(listing.warnings.iter().map(|warning| format!("{catalog}: {warning}")));
-        for record in listing.nodes {
-            let Some((first, index)) = self.origins.get(&record.id) else {
-                let reach = listing.names.remove(&record.id);
-                self.listing.names.extend(reach.map(|reach| (record.id.clone(), reach)));
-                self.origins.insert(record.id.clone(), (catalog.to_owned(), self.listing.nodes.len()));
-                self.listing.nodes.push(record);
-                continue;
-            };
-            let known = &self.listing.nodes[*index];
-            let warning = conflict(first, known, catalog, &record);
-            self.listing.warnings.extend(warning);
-        }
-    }
-
-    /// Plain DNS knows no names: an entry named by its endpoint is the node that another catalog names properly.
-    fn finish(mut self) -> Listing {
-        let nameless = |record: &NodeRecord| record.id.as_str() == record.endpoint();
-        let named: std::collections::HashSet<String> =
-            self.listing.nodes.iter().filter(|record| !nameless(record)).map(NodeRecord::endpoint).collect();
-        self.listing.nodes.retain(|record| !nameless(record) || !named.contains(record.id.as_str()));
-        self.listing
-    }
-}
-
-fn conflict(first: &str, known: &NodeRecord, second: &str, other: &NodeRecord) -> Option<String> {
-    if known.endpoint() != other.endpoint() {
-        let (known_at, other_at) = (known.endpoint(), other.endpoint());
-        return Some(format!(
-            "node {} is at {known_at} in {first} and at {other_at} in {second}; the first is used",
-            known.id
-        ));
-    }
-    if known.identity.is_some() && other.identity.is_some() && known.identity != other.identity {
-        return Some(format!(
-            "node {} has another identity in {first} than in {second}; the first is used",
-            known.id
-        ));
-    }
-    None
+/// Of seconds, as people are told it.
+fn in_tenths(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX) / 100 * 100)
 }
 
 #[cfg(test)]
 mod tests {
-    use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
+    use cbrowse_protocol::node::NodeRecord;
+    use futures_util::{FutureExt as _, future::BoxFuture};
 
     use super::*;
     use crate::{catalog::ChangeStream, reach::Reach, uri::CatalogUri};
@@ -149,17 +156,64 @@ mod tests {
         let consul = holding("consul", &[record("a", "10.0.0.1")]);
         let listing = list_all(&[dns, consul]).await.unwrap();
         let found: Vec<_> = listing.nodes.iter().map(|node| node.id.as_str()).collect();
-        assert_eq!(found, ["10.0.0.2:7443", "a"]);
+        assert_eq!(found, ["a", "10.0.0.2:7443"]);
+    }
+
+    fn hanging(name: &str) -> Box<dyn Catalog> {
+        Box::new(Fixed(CatalogUri::File(name.into()), None))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_is_down_or_hangs_costs_a_warning() {
-        let hanging = Box::new(Fixed(CatalogUri::File("hang".into()), None));
-        let listing =
-            list_all(&[down("x"), hanging, holding("y", &[record("a", "10.0.0.1")])]).await.unwrap();
+    async fn one_that_is_down_or_hangs_costs_a_warning_and_the_grace() {
+        let started = Instant::now();
+        let catalogs = [down("x"), hanging("hang"), holding("y", &[record("a", "10.0.0.1")])];
+        let listing = list_all(&catalogs).await.unwrap();
+        assert_eq!(started.elapsed(), GRACE);
         assert_eq!((listing.nodes.len(), listing.warnings.len()), (1, 2));
         assert!(listing.warnings[0].contains("file:x") && listing.warnings[0].contains("connection refused"));
-        assert!(listing.warnings[1].contains("file:hang") && listing.warnings[1].contains("10 s"));
+        assert!(listing.warnings[1].contains("file:hang") && listing.warnings[1].contains("1.5 s"));
+    }
+
+    /// Answers with one node, after a while.
+    struct Late(CatalogUri, NodeRecord, Duration);
+
+    impl Catalog for Late {
+        fn uri(&self) -> &CatalogUri {
+            &self.0
+        }
+        fn list(&self) -> BoxFuture<'_, Result<Listing, CatalogError>> {
+            let answer = Listing { nodes: vec![self.1.clone()], ..Listing::default() };
+            tokio::time::sleep(self.2).map(|()| Ok(answer)).boxed()
+        }
+        fn watch(&self) -> ChangeStream {
+            futures_util::stream::pending().boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_grace_holds_below_and_above() {
+        let instant = Duration::from_millis(1);
+        for (late, nodes) in [(GRACE.saturating_sub(instant), 2), (GRACE + instant, 1)] {
+            let late = Late(CatalogUri::File("x".into()), record("b", "10.0.0.2"), late);
+            let catalogs = [Box::new(late) as Box<dyn Catalog>, holding("y", &[record("a", "10.0.0.1")])];
+            let listing = list_all(&catalogs).await.unwrap();
+            assert_eq!((listing.nodes.len(), listing.warnings.len()), (nodes, 2 - nodes));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_all_have_answered_nothing_is_waited_for() {
+        let started = Instant::now();
+        list_all(&[down("x"), holding("y", &[record("a", "10.0.0.1")])]).await.unwrap();
+        assert_eq!(started.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_or_failed_catalog_does_not_hurry_the_others() {
+        let started = Instant::now();
+        let listing = list_all(&[hanging("hang"), holding("y", &[]), down("x")]).await.unwrap();
+        assert_eq!((started.elapsed(), listing.warnings.len()), (LIST_DEADLINE, 2));
+        assert!(listing.warnings[0].contains("10 s"), "{:?}", listing.warnings);
     }
 
     #[tokio::test]

@@ -4,7 +4,9 @@ use crate::{
     catalog::Catalog,
     consul::{ConsulCatalog, ConsulRegistry},
     error::{CatalogError, Cause, RegistryError},
+    etcd::{EtcdCatalog, EtcdRegistry},
     file::FileCatalog,
+    nacos::{NacosCatalog, NacosRegistry},
     narrow::Narrowed,
     options::Options,
     registry::Registry,
@@ -21,9 +23,8 @@ pub fn open(uri: &CatalogUri, options: &Options) -> Result<Box<dyn Catalog>, Cat
         }
         CatalogUri::Srv(srv) => SrvCatalog::new(srv, options).map(|catalog| Box::new(catalog) as _),
         CatalogUri::File(path) => Ok(Box::new(FileCatalog::new(path, options))),
-        CatalogUri::Etcd(_) | CatalogUri::Nacos(_) => {
-            Err(Cause::Settings("this registry is not in this version yet".into()))
-        }
+        CatalogUri::Etcd(etcd) => EtcdCatalog::new(etcd, options).map(|catalog| Box::new(catalog) as _),
+        CatalogUri::Nacos(nacos) => NacosCatalog::new(nacos, options).map(|catalog| Box::new(catalog) as _),
         CatalogUri::Local => Err(Cause::Settings(
             "local: names a private node that cbrowse connect starts, not a registry".into(),
         )),
@@ -38,8 +39,9 @@ pub fn open_registry(uri: &CatalogUri, options: &Options) -> Result<Box<dyn Regi
         CatalogUri::Consul(consul) => {
             ConsulRegistry::new(consul, options).map(|registry| Box::new(registry) as _)
         }
-        CatalogUri::Etcd(_) | CatalogUri::Nacos(_) => {
-            Err(Cause::Settings("this registry is not in this version yet".into()))
+        CatalogUri::Etcd(etcd) => EtcdRegistry::new(etcd, options).map(|registry| Box::new(registry) as _),
+        CatalogUri::Nacos(nacos) => {
+            NacosRegistry::new(nacos, options).map(|registry| Box::new(registry) as _)
         }
         CatalogUri::Srv(_) | CatalogUri::File(_) | CatalogUri::Local => {
             Err(Cause::Settings("a node cannot register there; for example consul://127.0.0.1:8500".into()))
@@ -56,13 +58,18 @@ mod tests {
     fn what_cannot_be_opened_says_why() {
         let options = Options::default();
         assert!(open(&CatalogUri::Local, &options).is_err());
-        for uri in ["consul://", "dns+srv://x.example?server=127.0.0.1:1", "file:x"] {
+        for uri in ["consul://", "etcd://", "dns+srv://x.example?server=127.0.0.1:1", "nacos://h", "file:x"] {
             let uri: CatalogUri = uri.parse().expect(uri);
             assert_eq!(open(&uri, &options).expect("opens").uri(), &uri);
         }
-        for (uri, writable) in
-            [("consul://", true), ("dns+srv://x.example", false), ("file:x", false), ("local:", false)]
-        {
+        for (uri, writable) in [
+            ("consul://", true),
+            ("etcd://", true),
+            ("nacos://h", true),
+            ("dns+srv://x.example", false),
+            ("file:x", false),
+            ("local:", false),
+        ] {
             let uri: CatalogUri = uri.parse().expect(uri);
             assert_eq!(open_registry(&uri, &options).is_ok(), writable, "{uri}");
         }

@@ -136,7 +136,7 @@ fn place_v6(address: Ipv6Addr) -> Place {
 }
 
 /// The IPv4 address that an IPv6 form leads to: mapped, compatible, NAT64 (RFC 6052) and 6to4 (RFC 3056).
-fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+pub(crate) fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let segments = address.segments();
     let at =
         |index: usize| Ipv4Addr::from((u32::from(segments[index]) << 16) | u32::from(segments[index + 1]));

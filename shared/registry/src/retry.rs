@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
+    ops::RangeInclusive,
     time::Duration,
 };
 
@@ -44,9 +45,23 @@ fn jittered(pause: Duration, random: f64) -> Duration {
     pause.mul_f64(0.5 + random / 2.0)
 }
 
+/// Any number of the range, each as likely as the other.
+pub(crate) fn random_in(range: RangeInclusive<u64>) -> u64 {
+    let (first, last) = range.into_inner();
+    let numbers = u128::from(last.saturating_sub(first)) + 1;
+    // Of 2^64 equal steps, those that fall to a number differ by at most one.
+    let offset = (u128::from(random_bits()) * numbers) >> 64;
+    first + u64::try_from(offset).unwrap_or(0)
+}
+
 /// The standard library's own source of random hash keys: good enough to spread clients, nothing more.
+fn random_bits() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// From 0 to 1.
 fn random() -> f64 {
-    RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64
+    random_bits() as f64 / u64::MAX as f64
 }
 
 #[cfg(test)]

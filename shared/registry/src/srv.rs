@@ -1,11 +1,14 @@
 //! SRV records of a DNS name (RFC 2782), from the system's resolvers or one given server; Consul's DNS is one.
 //!
-//! Asked over TCP first: Consul cuts UDP answers without saying so. DNS names no nodes, so an entry is named by its
-//! endpoint, `host:port`, until it has spoken for itself. Priorities and weights are kept for selection; nothing is
-//! ordered here.
+//! Asked over TCP first: Consul cuts UDP answers without saying so. SRV names no nodes, so an entry is named by its
+//! endpoint, `host:port`, unless TXT records beside it say more ([`text`]). Listed in the order in which RFC 2782 has
+//! them tried, drawn anew each time; a watch tells nothing of a new order.
 
 mod answer;
 mod lookup;
+mod order;
+mod text;
+mod tls;
 
 use std::{
     sync::Arc,
@@ -22,7 +25,7 @@ use crate::{
     figures::Meter,
     options::Options,
     reach::Reach,
-    retry::spread,
+    retry::{random_in, spread},
     screen::screen,
     uri::{CatalogUri, SrvUri},
 };
@@ -50,7 +53,7 @@ impl SrvCatalog {
     /// Reads the system's resolver settings unless a server is given; asks nothing yet.
     pub(crate) fn new(uri: &SrvUri, options: &Options) -> Result<Self, Cause> {
         Ok(Self {
-            lookups: Arc::new(Lookups::new(uri.server)?),
+            lookups: Arc::new(Lookups::new(uri, &options.environment)?),
             settings: Arc::new(uri.clone()),
             uri: Arc::new(CatalogUri::Srv(uri.clone())),
             meter: options.figures.meter(uri),
@@ -69,7 +72,7 @@ impl SrvCatalog {
     }
 
     async fn ask_at_leisure(&self) -> Result<(Listing, Duration), Cause> {
-        let (answer, mut warnings) = self.lookups.services(&self.settings.name).await?;
+        let (mut answer, mut warnings) = self.lookups.services(&self.settings.name).await?;
         if answer.services.len() > MOST_ANSWERS {
             warnings.push(format!(
                 "{} records: a DNS answer hardly holds more, so some may be missing; \
@@ -83,9 +86,10 @@ impl SrvCatalog {
                 self.settings.name
             ));
         }
-        let mut listing = screen(answer.candidates(), self.reach());
+        let told = answer.told(&mut random_in);
+        let mut listing = screen(told.candidates, self.reach());
         listing.warnings.append(&mut warnings);
-        Ok((listing, spread(answer.time_to_live.clamp(LEAST_PAUSE, LONGEST_PAUSE))))
+        Ok((listing, spread(told.time_to_live.clamp(LEAST_PAUSE, LONGEST_PAUSE))))
     }
 
     /// The system's resolver usually stands at a loopback or private address and passes on what anybody publishes,
@@ -119,4 +123,19 @@ impl Catalog for SrvCatalog {
             }
         })
     }
+}
+
+/// For [`crate::fuzzing`].
+#[cfg(fuzzing)]
+pub(crate) fn candidates_of(
+    message: hickory_resolver::proto::op::Message,
+    draw: &mut impl FnMut(std::ops::RangeInclusive<u64>) -> u64,
+) -> Option<Vec<crate::screen::Candidate>> {
+    let name = message.queries.first()?.name().clone();
+    let mut facts = answer::Facts::default();
+    facts.learn(message.answers);
+    facts.learn(message.additionals);
+    let mut answer = answer::Answer::new(&name, facts);
+    answer.open_questions();
+    Some(answer.told(draw).candidates)
 }

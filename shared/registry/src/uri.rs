@@ -174,7 +174,12 @@ impl fmt::Display for CatalogUri {
             Self::Srv(uri) => uri.fmt(formatter),
             Self::Etcd(uri) => uri.fmt(formatter),
             Self::Nacos(uri) => uri.fmt(formatter),
-            Self::File(path) => write!(formatter, "file:{}", path.display()),
+            Self::File(path) => {
+                let path = path.display().to_string();
+                // Two slashes would begin the name of a host.
+                let empty_host = if path.starts_with("//") { "//" } else { "" };
+                write!(formatter, "file:{empty_host}{path}")
+            }
             Self::Local => formatter.write_str("local:"),
         }
     }
@@ -307,6 +312,7 @@ mod tests {
             "nacos://h1:8848,h2:8849/dev-1?group=browsers&service=nodes&cluster=c1&ssl",
             "file:nodes.toml",
             "file:/etc/a b/nodes.json",
+            "file:////etc/nodes.toml",
             "local:",
         ] {
             assert_eq!(parsed(text).to_string(), text);
@@ -372,6 +378,8 @@ mod tests {
             ("dns+srv://n?server=localhost", "\"localhost\" is not an IP address"),
             ("dns+srv://n?server=1.2.3.4:0", "port 0"),
             ("file:", "the path is missing"),
+            ("file:a\u{1b}[2J", "control character"),
+            ("dns+srv://u:p@n", "no user or password"),
             ("local:x", "nothing may follow"),
         ] {
             let error = text.parse::<CatalogUri>().expect_err(text);
@@ -389,6 +397,8 @@ mod tests {
             assert!(!error.contains("hunter2"), "{error}");
             assert!(error.contains("CONSUL_HTTP_TOKEN"), "{error}");
         }
+        let error = "dns+srv://user:hunter2@n".parse::<CatalogUri>().expect_err("a user").to_string();
+        assert!(!error.contains("hunter2"), "{error}");
         let error = "htp://user:hunter2@h?Token=hunter2&x".parse::<CatalogUri>().expect_err("no scheme");
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }

@@ -243,7 +243,7 @@ fn medians(ways: &[Steps]) -> [f64; STEPS.len()] {
 }
 
 /// Cores of this machine.
-fn cores() -> usize {
+pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(0, std::num::NonZero::get)
 }
 
@@ -283,7 +283,7 @@ fn summary(summary: Option<Summary>) -> Value {
 }
 
 /// Columns as wide as their widest cell, without trailing blanks.
-fn write_rows<const COLUMNS: usize>(text: &mut String, rows: &[[String; COLUMNS]]) {
+pub(super) fn write_rows<const COLUMNS: usize>(text: &mut String, rows: &[[String; COLUMNS]]) {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; COLUMNS] = std::array::from_fn(width);
     for row in rows {

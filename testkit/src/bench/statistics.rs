@@ -25,6 +25,7 @@ impl Samples {
             mean: sorted.iter().sum::<f64>() / sorted.len() as f64,
             median: quantile(&sorted, 0.5),
             p95: quantile(&sorted, 0.95),
+            p99: quantile(&sorted, 0.99),
             min,
             max,
         })
@@ -42,6 +43,8 @@ pub struct Summary {
     pub median: f64,
     /// 95 of a hundred lie below.
     pub p95: f64,
+    /// 99 of a hundred lie below.
+    pub p99: f64,
     /// The smallest.
     pub min: f64,
     /// The largest.

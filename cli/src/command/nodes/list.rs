@@ -1,54 +1,100 @@
 //! `cbrowse nodes list`: the nodes of the catalogs, as the catalogs name them.
 
-use cbrowse_protocol::node::NodeRecord;
-use cbrowse_registry::Rejected;
-use clap_complete::ArgValueCompleter;
+use std::path::PathBuf;
 
-use super::table::{Align, Table};
-use crate::{
-    command::{complete, filter},
-    context::Globals,
-    discover,
-    failure::Failure,
-    output::Style,
-    select::Constraints,
+use cbrowse_protocol::node::{Health, NodeRecord};
+use cbrowse_registry::{Figures, Listing, Options, Query, Rejected};
+use clap::ValueHint;
+
+use super::{
+    figures_file::FiguresFile,
+    table::{Align, Table},
 };
+use crate::{command::traits::Traits, context::Globals, discover, failure::Failure, output::Style};
 
 /// Shown below the help.
 pub const EXAMPLES: &str = "\
 Examples:
-  cbrowse nodes list --catalog consul://127.0.0.1:8500
+  cbrowse nodes list --catalog consul://10.0.0.5:8500,10.0.0.6:8500
   cbrowse nodes list --catalog 'dns+srv://browser-node.service.consul?server=127.0.0.1:8600'
+  cbrowse nodes list --catalog etcd://10.0.0.5:2379/browser-node --catalog nacos://10.0.0.7:8848
+  cbrowse nodes list --region eu-central --tag gpu --version '>=0.2' --meta rack=r1 --health all
+  cbrowse nodes list --cached                 # the last answers, without asking anybody
   cbrowse nodes list --json > nodes.json      # usable as --catalog file:nodes.json
 ";
 
 /// Arguments of `cbrowse nodes list`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only nodes in this region; several may be named.
-    #[arg(long = "region", short, value_name = "REGION", add = ArgValueCompleter::new(complete::regions))]
-    pub regions: Vec<String>,
-    /// List the entries that cannot be used instead, each with its reason.
-    #[arg(long, conflicts_with = "regions")]
+    /// Answer from the copies of the last answers alone; nobody is asked.
+    #[arg(long)]
+    pub cached: bool,
+    /// List the entries that cannot be used instead, each with its catalog and its reason.
+    #[arg(long, conflicts_with_all = ["regions", "zones", "tags", "version_range", "meta", "health", "cached"])]
     pub rejected: bool,
+    /// Write what registries were asked, and how they answered, to this file as OpenMetrics text.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "cached")]
+    pub metrics_file: Option<PathBuf>,
+    /// Which nodes.
+    #[command(flatten)]
+    pub traits: Traits,
 }
 
 /// Lists.
 pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
-    let mut listing = discover::discover(globals).await?;
+    let options = Options::of_process();
+    let file = args.metrics_file.as_deref().map(|path| FiguresFile::new(path, &options.figures));
+    let file = file.transpose()?;
+    let outcome = list(args, globals, &options.figures).await;
+    // Failures are what its reader waits for.
+    if let Some(file) = file {
+        file.write()?;
+    }
+    outcome
+}
+
+async fn list(args: &Args, globals: &Globals, figures: &Figures) -> Result<(), Failure> {
+    let options = |query| Options::of_process().with_query(query).with_figures(figures.clone());
     if args.rejected {
+        let listing = discover::discover_with(globals, &options(Query::default())).await?;
+        for warning in &listing.warnings {
+            globals.output.warn(warning);
+        }
         return print_rejected(&listing.rejected, globals);
     }
+    let ask = async |query: Query| {
+        if args.cached {
+            discover::recall(globals, &query)
+        } else {
+            Ok((discover::discover_with(globals, &options(query)).await?, Vec::new()))
+        }
+    };
+    let (listing, ages) = ask(args.traits.query()).await?;
     discover::remark(&globals.output, &listing);
-    let wanted = Constraints { regions: args.regions.clone(), ..Constraints::default() };
-    filter::check_known(&listing.nodes, &wanted)?;
-    listing.nodes.retain(|node| args.regions.is_empty() || args.regions.contains(&node.region));
+    for age in ages {
+        globals.output.note(age);
+    }
+    if listing.nodes.is_empty() && args.traits.is_any() {
+        // Only now is it worth knowing what there is instead.
+        let all = if args.cached { Query::default() } else { args.traits.query_for_all() };
+        let (whole, _) = ask(all).await?;
+        globals.output.note(args.traits.explain_emptiness(&whole.nodes)?);
+    }
+    for missing in args.traits.missing(&listing.nodes).filter(|_| !listing.nodes.is_empty()) {
+        globals.output.warn(format_args!("no such node is in {missing}"));
+    }
+    print(listing, args, globals)
+}
+
+fn print(mut listing: Listing, args: &Args, globals: &Globals) -> Result<(), Failure> {
     listing.nodes.sort_by(|one, other| (&one.region, &one.id).cmp(&(&other.region, &other.id)));
     if globals.output.is_json() {
         return globals.output.document(&listing.nodes);
     }
     if listing.nodes.is_empty() {
-        globals.output.note("The catalog holds no node.");
+        if !args.traits.is_any() {
+            globals.output.note("The catalog holds no node.");
+        }
         return Ok(());
     }
     globals.output.print(&table(&listing.nodes).render(&globals.output))
@@ -63,12 +109,16 @@ fn table(nodes: &[NodeRecord]) -> Table {
         ("VERSION", Align::Left),
         ("BROWSER", Align::Left),
         ("SEATS", Align::Right),
+        ("HEALTH", Align::Left),
         ("TAGS", Align::Left),
     ]);
+    // Where all is well, there is nothing to read.
+    let tells_health = nodes.iter().any(|node| node.health != Health::Passing);
     for node in nodes {
         let seats = if node.capacity == 0 { String::new() } else { node.capacity.to_string() };
+        let health = if tells_health { node.health.to_string() } else { String::new() };
         table.row(
-            None,
+            style(node.health),
             vec![
                 node.id.to_string(),
                 node.region.clone(),
@@ -77,11 +127,21 @@ fn table(nodes: &[NodeRecord]) -> Table {
                 node.version.clone(),
                 node.browser_version.clone(),
                 seats,
+                health,
                 node.tags.join(","),
             ],
         );
     }
     table
+}
+
+/// How a node of this health stands out.
+pub(super) fn style(health: Health) -> Option<Style> {
+    match health {
+        Health::Passing => None,
+        Health::Warning => Some(Style::Warning),
+        Health::Critical => Some(Style::Bad),
+    }
 }
 
 fn print_rejected(rejected: &[Rejected], globals: &Globals) -> Result<(), Failure> {
@@ -92,9 +152,10 @@ fn print_rejected(rejected: &[Rejected], globals: &Globals) -> Result<(), Failur
         globals.output.note("Every entry of the catalog can be used.");
         return Ok(());
     }
-    let mut table = Table::new(&[("ENTRY", Align::Left), ("REASON", Align::Left)]);
+    let mut table = Table::new(&[("CATALOG", Align::Left), ("ENTRY", Align::Left), ("REASON", Align::Left)]);
     for entry in rejected {
-        table.row(Some(Style::Warning), vec![entry.entry.clone(), entry.reason.clone()]);
+        let catalog = entry.catalog.clone().unwrap_or_default();
+        table.row(Some(Style::Warning), vec![catalog, entry.entry.clone(), entry.reason.clone()]);
     }
     globals.output.print(&table.render(&globals.output))
 }

@@ -13,9 +13,10 @@ use crate::{
     failure::Failure,
     output::{Output, Style},
     probe::{self, Goal, Live, Probed, Reach, Report, Sockets},
-    select::{self, Choice, Constraints, Strategy, draw::SystemDice},
+    remembered,
+    select::{self, Choice, Constraints, Strategy},
     settings::duration::parse_duration,
-    survey,
+    survey::{self, Preference},
     words::count,
 };
 
@@ -53,8 +54,11 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     discover::remark(&globals.output, &listing);
     filter::check_known(&listing.nodes, &constraints)?;
     let start = Instant::now();
-    let report = measure(args, globals, listing, &constraints, &judge).await;
-    let choice = select::choose(&report.nodes, &constraints, strategy, &mut SystemDice);
+    // Which region is the nearest other one shows only once all are measured.
+    let measured = select::fallback::anywhere(&constraints).unwrap_or_else(|| constraints.clone());
+    let report = measure(args, globals, listing, &measured, &judge).await;
+    let preference = Preference { strategy, key: None, memory: remembered::load(&globals.paths, strategy) };
+    let choice = preference.choose(&report.nodes, &constraints);
     if globals.output.is_json() {
         return globals.output.document(&document(&report, &choice, start.elapsed()));
     }

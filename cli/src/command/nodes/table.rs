@@ -1,5 +1,7 @@
 //! A table for people: columns as wide as their widest cell, empty columns left out.
 
+use unicode_width::UnicodeWidthStr as _;
+
 use crate::output::{Output, Style};
 
 /// Where a column's text stands.
@@ -35,29 +37,36 @@ impl Table {
 
     /// The text, a line a row, without blanks at line ends.
     pub fn render(&self, output: &Output) -> String {
-        let widths: Vec<usize> = (0..self.head.len()).map(|column| self.width(column)).collect();
-        let head: Vec<String> = self.head.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let mut lines = vec![output.styled(Style::Faint, self.line(&head, &widths)).to_string()];
-        for (style, cells) in &self.rows {
-            let line = self.line(cells, &widths);
-            lines.push(style.map_or(line.clone(), |style| output.styled(style, line).to_string()));
-        }
-        lines.push(String::new());
-        lines.join("\n")
+        let styled = |(style, line): (Option<Style>, String)| match style {
+            Some(style) => format!("{}\n", output.styled(style, line)),
+            None => line + "\n",
+        };
+        self.lines().into_iter().map(styled).collect()
     }
 
-    /// In characters; 0 for a column without any content.
+    /// The head and the rows, each with its style, for whoever cuts them before they are shown.
+    pub fn lines(&self) -> Vec<(Option<Style>, String)> {
+        let widths: Vec<usize> = (0..self.head.len()).map(|column| self.width(column)).collect();
+        let head: Vec<String> = self.head.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let rows = self.rows.iter().map(|(style, cells)| (*style, self.line(cells, &widths)));
+        std::iter::once((Some(Style::Faint), self.line(&head, &widths))).chain(rows).collect()
+    }
+
+    /// In columns of the terminal; 0 for a column without any content.
     fn width(&self, column: usize) -> usize {
-        let widest = self.rows.iter().map(|(_, cells)| cells[column].chars().count()).max().unwrap_or(0);
-        if widest == 0 { 0 } else { widest.max(self.head[column].0.chars().count()) }
+        let widest = self.rows.iter().map(|(_, cells)| cells[column].width()).max().unwrap_or(0);
+        if widest == 0 { 0 } else { widest.max(self.head[column].0.width()) }
     }
 
     fn line(&self, cells: &[String], widths: &[usize]) -> String {
         let columns = cells.iter().zip(&self.head).zip(widths).filter(|(_, width)| **width > 0);
         let padded: Vec<String> = columns
-            .map(|((cell, (_, align)), width)| match align {
-                Align::Left => format!("{cell:<width$}"),
-                Align::Right => format!("{cell:>width$}"),
+            .map(|((cell, (_, align)), width)| {
+                let blanks = " ".repeat(width - cell.width());
+                match align {
+                    Align::Left => format!("{cell}{blanks}"),
+                    Align::Right => format!("{blanks}{cell}"),
+                }
             })
             .collect();
         padded.join(GAP).trim_end().to_owned()
@@ -80,5 +89,14 @@ mod tests {
         table.row(None, vec!["longer".into(), String::new(), "120.5".into(), String::new()]);
         let plain = Output::new(false, false, true);
         assert_eq!(table.render(&plain), "NODE      RTT\na         8.1  x\nlonger  120.5\n");
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        let mut table = Table::new(&[("A", Align::Left), ("B", Align::Left)]);
+        table.row(None, vec!["日本".into(), "x".into()]);
+        table.row(None, vec!["abcd".into(), "x".into()]);
+        let plain = Output::new(false, false, true);
+        assert_eq!(table.render(&plain), "A     B\n日本  x\nabcd  x\n");
     }
 }

@@ -175,6 +175,10 @@ fn explained(cause: Cause) -> Cause {
             };
             Cause::Tls { message: message + how, authority, fault }
         }
+        // Consul itself says 403; 401 is a proxy's word.
+        Cause::Refused { status: 401, message, .. } => {
+            Cause::Refused { status: 401, message, token: "CONSUL_HTTP_AUTH" }
+        }
         Cause::Status { status: 400, message } if message.contains("Consul Enterprise feature") => {
             let how =
                 "remove ns and partition from the catalog's name, CONSUL_NAMESPACE and CONSUL_PARTITION";

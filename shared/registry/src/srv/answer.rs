@@ -1,17 +1,22 @@
-//! What SRV records say, as candidates: pure, so that every shape of an answer can be tried.
+//! What DNS said, as candidates: pure, so that every shape of an answer can be tried.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::RangeInclusive,
     time::Duration,
 };
 
 use cbrowse_protocol::node::{Health, NodeRecord};
-use hickory_resolver::proto::rr::{Name, RData, Record, rdata::SRV};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType, rdata::SRV};
 
+use super::{
+    order::ordered,
+    text::{Text, about, describe},
+};
 use crate::screen::Candidate;
 
-/// The record's priority, for whoever orders them (RFC 2782: the lowest that can be reached goes first).
+/// The record's priority, for whoever orders them anew (RFC 2782: the lowest that can be reached goes first).
 const PRIORITY_KEY: &str = "srv_priority";
 /// The target as it was named.
 const TARGET_KEY: &str = "srv_target";
@@ -19,72 +24,166 @@ const TARGET_KEY: &str = "srv_target";
 const ADDRESSES_KEY: &str = "srv_addresses";
 /// Most further addresses that are kept (as many IPv6 addresses as fit a metadata value).
 const MOST_ADDRESSES: usize = 8;
+/// Longest chain of aliases (CNAME) that is followed. Higher: names that point at each other cost as many questions;
+/// lower: chains that resolvers follow end in nothing here.
+pub(super) const MOST_ALIASES: usize = 8;
+/// Most targets about which questions are asked. More: one poisoned name makes clients flood their resolver.
+const MOST_TARGETS: usize = 512;
 
-/// SRV records and the addresses known for their targets.
+/// One question to DNS.
+pub(super) type Question = (Name, RecordType);
+
+/// Every record of an answer, whichever section it stood in.
 #[derive(Debug, Default)]
+pub(super) struct Facts(HashMap<Name, Vec<Record>>);
+
+impl Facts {
+    pub(super) fn learn(&mut self, records: impl IntoIterator<Item = Record>) {
+        for record in records {
+            self.0.entry(record.name.clone()).or_default().push(record);
+        }
+    }
+
+    /// The records of a name, the aliases on the way to them among them.
+    fn about<'a>(&'a self, name: &'a Name) -> Vec<&'a Record> {
+        let (mut found, mut name) = (Vec::new(), name);
+        for _ in 0..=MOST_ALIASES {
+            let Some(records) = self.0.get(name) else { break };
+            found.extend(records);
+            let Some(other) = records.iter().find_map(alias) else { break };
+            name = other;
+        }
+        found
+    }
+
+    /// Whether there is a record of that kind, and where the aliases lead as far as they are known.
+    pub(super) fn end<'a>(&'a self, (name, kind): &'a Question) -> (bool, &'a Name) {
+        let records = self.about(name);
+        let end = records.iter().rev().find_map(|record| alias(record)).unwrap_or(name);
+        (records.iter().any(|record| record.record_type() == *kind), end)
+    }
+
+    fn has_address(&self, name: &Name) -> bool {
+        self.about(name).iter().any(|record| record.data.ip_addr().is_some())
+    }
+}
+
+fn alias(record: &Record) -> Option<&Name> {
+    if let RData::CNAME(other) = &record.data { Some(&other.0) } else { None }
+}
+
+/// SRV records and everything known about their targets.
+#[derive(Debug)]
 pub(super) struct Answer {
     pub(super) services: Vec<SRV>,
-    pub(super) addresses: HashMap<Name, Vec<IpAddr>>,
     /// A record said so with the target `.`.
     pub(super) unavailable: bool,
-    /// The shortest of all records.
+    pub(super) facts: Facts,
+    /// Why a target's addresses could not be asked for.
+    pub(super) unresolved: HashMap<Name, String>,
+    name: Name,
+    shortest: Option<u32>,
+}
+
+/// Candidates in the order in which they are to be tried, and how long all that they rest on holds.
+pub(super) struct Told {
+    pub(super) candidates: Vec<Candidate>,
     pub(super) time_to_live: Duration,
 }
 
 impl Answer {
-    pub(super) fn from_records(answers: &[Record], additionals: &[Record]) -> Self {
-        let mut answer = Self::default();
-        let mut shortest = None;
-        for record in answers {
-            if let RData::SRV(service) = &record.data {
-                shortest = Some(shortest.map_or(record.ttl, |ttl: u32| ttl.min(record.ttl)));
-                answer.add(service);
+    /// The answer to a question for the SRV records of `name`.
+    pub(super) fn new(name: &Name, facts: Facts) -> Self {
+        let (mut services, mut unavailable, mut shortest) = (Vec::new(), false, None);
+        for record in facts.about(name) {
+            match &record.data {
+                RData::SRV(service) if service.target.is_root() => unavailable = true,
+                RData::SRV(service) => services.push(service.clone()),
+                RData::CNAME(_) => {}
+                _ => continue,
+            }
+            shorten(&mut shortest, record);
+        }
+        Self { services, unavailable, facts, unresolved: HashMap::new(), name: name.clone(), shortest }
+    }
+
+    /// What has to be asked yet: the addresses of targets that came without, and what TXT says of them and of all.
+    /// Nothing about a target whose name spells its address: only Consul makes such names, and it has nothing there.
+    pub(super) fn open_questions(&self) -> Vec<Question> {
+        let is_open = |name: &Name| !self.facts.end(&(name.clone(), RecordType::TXT)).0;
+        let mut questions = Vec::new();
+        if is_open(&self.name) {
+            questions.push((self.name.clone(), RecordType::TXT));
+        }
+        let targets: BTreeSet<&Name> = self.services.iter().map(|service| &service.target).collect();
+        let targets = targets.into_iter().filter(|target| implied_addresses(target).is_empty());
+        for target in targets.take(MOST_TARGETS) {
+            if !self.facts.has_address(target) {
+                questions.extend([RecordType::A, RecordType::AAAA].map(|kind| (target.clone(), kind)));
+            }
+            if is_open(target) {
+                questions.push((target.clone(), RecordType::TXT));
             }
         }
-        for record in answers.iter().chain(additionals) {
-            if let Some(address) = record.data.ip_addr() {
-                let addresses = answer.addresses.entry(record.name.clone()).or_default();
-                if !addresses.contains(&address) {
-                    addresses.push(address);
-                }
-            }
-        }
-        answer.time_to_live = Duration::from_secs(shortest.unwrap_or(0).into());
-        answer
+        questions
     }
 
-    fn add(&mut self, service: &SRV) {
-        if service.target.is_root() {
-            self.unavailable = true;
-            return;
-        }
-        if let Some(address) = decode_consul(&service.target) {
-            self.addresses.insert(service.target.clone(), vec![address]);
-        }
-        self.services.push(service.clone());
+    /// `draw` is that of [`ordered`].
+    pub(super) fn told(&mut self, draw: &mut impl FnMut(RangeInclusive<u64>) -> u64) -> Told {
+        let mut all = self.texts(&self.name.clone());
+        let services = ordered(std::mem::take(&mut self.services), draw);
+        let candidates = services.iter().map(|service| self.candidate(service, &mut all)).collect();
+        Told { candidates, time_to_live: Duration::from_secs(self.shortest.unwrap_or(0).into()) }
     }
 
-    /// Targets that somebody has to look up.
-    pub(super) fn without_address(&self) -> impl Iterator<Item = &Name> {
-        self.services
-            .iter()
-            .map(|service| &service.target)
-            .filter(|target| !self.addresses.contains_key(*target))
-    }
-
-    pub(super) fn candidates(&self) -> Vec<Candidate> {
-        self.services.iter().map(|service| self.candidate(service)).collect()
-    }
-
-    fn candidate(&self, service: &SRV) -> Candidate {
+    fn candidate(&mut self, service: &SRV, all: &mut [Text]) -> Candidate {
         let target = text(&service.target);
         let entry = format!("{target}:{}", service.port);
-        let record = match self.addresses.get(&service.target).and_then(|addresses| addresses.split_first()) {
-            Some((first, others)) => record(service, target, *first, others),
-            None => Err("its target has no address".to_owned()),
+        let mut own = self.texts(&service.target);
+        let addresses: Vec<IpAddr> = self.addresses(&service.target).into_iter().collect();
+        let record = match addresses.split_first() {
+            Some((first, others)) => record(service, target, *first, others).and_then(|mut record| {
+                describe(&mut record, about(service.port, &mut own, all))?;
+                Ok(record)
+            }),
+            None => Err(match self.unresolved.get(&service.target) {
+                Some(why) => format!("its target has no address ({why})"),
+                None => "its target has no address".to_owned(),
+            }),
         };
         Candidate { entry, record }
     }
+
+    /// Sorted, since servers turn records round and a node has to keep its name; IPv4 first.
+    fn addresses(&mut self, target: &Name) -> BTreeSet<IpAddr> {
+        let mut addresses: BTreeSet<IpAddr> = implied_addresses(target).into_iter().collect();
+        if addresses.is_empty() {
+            for record in self.facts.about(target) {
+                addresses.extend(record.data.ip_addr());
+                if alias(record).is_some() || record.data.ip_addr().is_some() {
+                    shorten(&mut self.shortest, record);
+                }
+            }
+        }
+        addresses
+    }
+
+    fn texts(&mut self, name: &Name) -> Vec<Text> {
+        let mut texts = Vec::new();
+        for record in self.facts.about(name) {
+            if let RData::TXT(strings) = &record.data
+                && let Some(text) = Text::parse(&strings.txt_data)
+            {
+                texts.push(text);
+                shorten(&mut self.shortest, record);
+            }
+        }
+        texts
+    }
+}
+
+fn shorten(shortest: &mut Option<u32>, record: &Record) {
+    *shortest = Some(shortest.map_or(record.ttl, |shortest| shortest.min(record.ttl)));
 }
 
 fn record(service: &SRV, target: String, first: IpAddr, others: &[IpAddr]) -> Result<NodeRecord, String> {
@@ -120,6 +219,15 @@ fn text(name: &Name) -> String {
     text.strip_suffix('.').unwrap_or(&text).to_owned()
 }
 
+/// The addresses that a name has without anybody's word: Consul's spelled ones, and this machine's (RFC 6761 section
+/// 6.3: nobody is to be asked for those).
+fn implied_addresses(target: &Name) -> Vec<IpAddr> {
+    if target.iter().next_back().is_some_and(|last| last.eq_ignore_ascii_case(b"localhost")) {
+        return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    }
+    decode_consul(target).into_iter().collect()
+}
+
 /// Consul names an address by a name that spells it, `c0000201.addr.dc1.consul` for 192.0.2.1, whatever the domain.
 fn decode_consul(target: &Name) -> Option<IpAddr> {
     let mut labels = target.iter();
@@ -138,95 +246,4 @@ fn decode_consul(target: &Name) -> Option<IpAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use hickory_resolver::proto::rr::rdata::{A, AAAA};
-
-    use super::*;
-
-    fn name(text: &str) -> Name {
-        Name::from_ascii(text).expect(text)
-    }
-
-    fn service(priority: u16, weight: u16, port: u16, target: &str) -> Record {
-        Record::from_rdata(name("s.example."), 30, RData::SRV(SRV::new(priority, weight, port, name(target))))
-    }
-
-    fn address(of: &str, address: &str) -> Record {
-        let data = match address.parse().expect(address) {
-            IpAddr::V4(address) => RData::A(A(address)),
-            IpAddr::V6(address) => RData::AAAA(AAAA(address)),
-        };
-        Record::from_rdata(name(of), 10, data)
-    }
-
-    fn records(answer: &Answer) -> Vec<NodeRecord> {
-        answer.candidates().into_iter().map(|candidate| candidate.record.expect("a record")).collect()
-    }
-
-    #[test]
-    fn consul_spells_addresses_out() {
-        for (target, address) in [
-            ("c0000201.addr.dc1.consul.", Some("192.0.2.1")),
-            ("7F000001.ADDR.dc1.consul.", Some("127.0.0.1")),
-            ("20010db8000000000000000000000001.addr.dc1.my.domain.", Some("2001:db8::1")),
-            ("c0000201.addr.consul.", None),
-            ("c000020.addr.dc1.consul.", None),
-            ("c000020g.addr.dc1.consul.", None),
-            ("0000_201.addr.dc1.consul.", None),
-            ("c0000201.node.dc1.consul.", None),
-            ("addr.", None),
-        ] {
-            assert_eq!(decode_consul(&name(target)), address.map(|text| text.parse().unwrap()), "{target}");
-        }
-    }
-
-    #[test]
-    fn additional_records_save_lookups() {
-        let answers = [
-            service(10, 5, 7443, "N1.example."),
-            service(20, 0, 7444, "n2.example."),
-            service(10, 1, 7445, "7f000001.addr.dc1.consul."),
-        ];
-        let answer = Answer::from_records(
-            &answers,
-            &[address("n1.example.", "10.0.0.1"), address("n1.example.", "fd00::1")],
-        );
-        assert_eq!(answer.without_address().collect::<Vec<_>>(), [&name("n2.example.")]);
-        assert_eq!(answer.time_to_live, Duration::from_secs(30));
-        let candidates = answer.candidates();
-        let first = candidates[0].record.as_ref().unwrap();
-        assert_eq!(
-            (first.id.as_str(), first.address.as_str(), first.weight),
-            ("10.0.0.1:7443", "10.0.0.1", 5)
-        );
-        assert_eq!(first.meta[PRIORITY_KEY], "10");
-        assert_eq!(
-            (first.meta[TARGET_KEY].as_str(), first.meta[ADDRESSES_KEY].as_str()),
-            ("n1.example", "fd00::1")
-        );
-        assert_eq!(candidates[1].record, Err("its target has no address".into()));
-        assert_eq!(candidates[2].record.as_ref().unwrap().id.as_str(), "127.0.0.1:7445");
-    }
-
-    #[test]
-    fn a_weight_of_zero_is_no_refusal() {
-        let answer = Answer::from_records(&[service(1, 0, 1, "7f000001.addr.dc1.consul.")], &[]);
-        assert_eq!(records(&answer)[0].weight, 1);
-    }
-
-    #[test]
-    fn an_ipv6_node_is_named_in_brackets() {
-        let answer = Answer::from_records(
-            &[service(1, 1, 7443, "n.example.")],
-            &[address("n.example.", "2001:db8::1")],
-        );
-        let record = &records(&answer)[0];
-        assert_eq!((record.id.as_str(), record.endpoint()), ("[2001:db8::1]:7443", record.id.to_string()));
-    }
-
-    #[test]
-    fn the_root_as_target_means_not_available() {
-        let answer = Answer::from_records(&[service(0, 0, 0, ".")], &[]);
-        assert!(answer.unavailable && answer.services.is_empty());
-    }
-}
+mod tests;

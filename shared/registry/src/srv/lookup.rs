@@ -1,97 +1,194 @@
-//! Asking DNS: SRV records over TCP first, and the addresses of targets that came without.
+//! Asking DNS: over TCP first, or over TLS alone, and what is open about the targets on the same road.
 
 use std::{
-    collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
+    collections::HashMap,
+    fmt, io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures_util::{StreamExt as _, stream};
 use hickory_resolver::{
-    TokioResolver,
-    config::{
-        ConnectionConfig, LookupIpStrategy, NameServerConfig, ProtocolConfig, ResolverConfig, ResolverOpts,
+    NameServerPool, PoolContext, TlsConfig,
+    config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverConfig, ResolverOpts},
+    net::{
+        DnsError, DnsHandle as _, NetError, NoRecords, RetryDnsHandle, runtime::TokioRuntimeProvider,
+        xfer::FirstAnswer as _,
     },
-    lookup::Lookup,
-    net::{DnsError, NetError, NoRecords, runtime::TokioRuntimeProvider},
     proto::{
-        op::ResponseCode,
-        rr::{Name, RecordType},
+        op::{DnsRequestOptions, Query, ResponseCode},
+        rr::{Name, Record, RecordType},
     },
     system_conf::read_system_conf,
 };
+use rustls::ClientConfig;
 
-use super::answer::Answer;
-use crate::error::Cause;
+use super::{
+    answer::{Answer, Facts, MOST_ALIASES, Question},
+    tls,
+};
+use crate::{environment::Environment, error::Cause, uri::SrvUri};
 
 /// How long one server has for one question. Longer: one attempt over TCP and two over UDP do not fit the listing's
 /// deadline, so that a server that speaks UDP alone is never heard; shorter: a far one is not.
 const QUESTION_DEADLINE: Duration = Duration::from_millis(1500);
 /// Questions over UDP get lost, over TCP they do not.
 const UDP_RETRIES: usize = 1;
-/// How many targets' addresses are asked for at once. More: a small resolver drops questions.
-const CONCURRENT_LOOKUPS: usize = 16;
-/// Most targets whose addresses are asked for. More: one poisoned name makes clients flood their resolver.
-const MOST_LOOKUPS: usize = 512;
+/// How many questions about targets are asked at once. More: a small resolver drops questions.
+const CONCURRENT_QUESTIONS: usize = 16;
 
-/// The servers, over TCP alone and over whatever they speak.
+/// The servers, on the roads to them, the preferred one first.
 #[derive(Debug)]
 pub(super) struct Lookups {
-    tcp: TokioResolver,
-    any: TokioResolver,
+    road: Road,
+    /// Whatever else they speak, where nobody asked for secrecy.
+    otherwise: Option<Road>,
+    /// What was last known of the targets, so that a lost answer does not take a node away.
+    remembered: Mutex<HashMap<Question, Vec<Record>>>,
 }
 
 impl Lookups {
-    pub(super) fn new(server: Option<SocketAddr>) -> Result<Self, Cause> {
-        let (config, options) = match server {
-            Some(server) => {
-                let connections =
-                    [ProtocolConfig::Udp, ProtocolConfig::Tcp].map(|protocol| at(server.port(), protocol));
-                let server = NameServerConfig::new(server.ip(), true, connections.into());
-                (ResolverConfig::from_name_servers(vec![server]), ResolverOpts::default())
+    pub(super) fn new(uri: &SrvUri, environment: &Environment) -> Result<Self, Cause> {
+        let (road, otherwise) = match (&uri.tls, uri.server) {
+            (Some(name), Some(server)) => (Road::over_tls(server, name, environment)?, None),
+            (Some(_), None) => return Err(Cause::Settings("tls needs a server".into())),
+            (None, server) => {
+                let (config, options) = server.map_or_else(of_system, |server| Ok(of_server(server)))?;
+                let tcp = Road::new(&tcp_only(&config), options.clone(), 0, tls::unused()?);
+                (tcp, Some(Road::new(&config, options, UDP_RETRIES, tls::unused()?)))
             }
-            None => read_system_conf().map_err(|error| {
-                Cause::Settings(format!(
-                    "the system's resolvers cannot be read ({error}); name one with ?server=ip:port"
-                ))
-            })?,
         };
-        Ok(Self {
-            tcp: build(tcp_only(&config), options.clone(), 0)?,
-            any: build(config, options, UDP_RETRIES)?,
+        Ok(Self { road, otherwise, remembered: Mutex::default() })
+    }
+
+    /// The SRV records of `name`, what can be found about their targets, and warnings.
+    pub(super) async fn services(&self, name: &str) -> Result<(Answer, Vec<String>), Cause> {
+        let full_name = absolute(name)?;
+        let question = (full_name.clone(), RecordType::SRV);
+        let (road, records, mut warnings) = match (self.road.records(&question).await, &self.otherwise) {
+            (Ok(records), _) => (&self.road, records, Vec::new()),
+            // Whoever answered has said what it has to say.
+            (Err(error @ NetError::Dns(_)), _) | (Err(error), None) => return Err(failed(name, &error)),
+            (Err(over_tcp), Some(otherwise)) => {
+                let records = otherwise.records(&question).await.map_err(|error| failed(name, &error))?;
+                let warning =
+                    format!("DNS answered over UDP only ({over_tcp} over TCP): long lists may be cut");
+                (otherwise, records, vec![warning])
+            }
+        };
+        let mut facts = Facts::default();
+        facts.learn(records);
+        let mut answer = Answer::new(&full_name, facts);
+        warnings.extend(self.complete(&mut answer, road).await);
+        Ok((answer, warnings))
+    }
+
+    /// Asks what is open. What could not be asked is as it was; the warning says so.
+    async fn complete(&self, answer: &mut Answer, road: &Road) -> Option<String> {
+        let questions = answer.open_questions();
+        let asked = questions.len();
+        let answers = questions.into_iter().map(|question| async {
+            let records = road.records(&question).await;
+            (question, records)
+        });
+        let mut answers = stream::iter(answers).buffer_unordered(CONCURRENT_QUESTIONS);
+        let (mut known, mut lost, mut first) = (HashMap::new(), 0_usize, None);
+        while let Some((question, records)) = answers.next().await {
+            match records {
+                Ok(records) => {
+                    known.insert(question, records);
+                }
+                Err(error) => {
+                    if !is_word(&error) {
+                        let remembered = self.remembered().remove(&question);
+                        known.extend(remembered.map(|records| (question.clone(), records)));
+                        lost += 1;
+                        first.get_or_insert_with(|| told(&question.0, &error));
+                    }
+                    if question.1 != RecordType::TXT {
+                        answer.unresolved.insert(question.0.clone(), told(&question.0, &error));
+                    }
+                }
+            }
+        }
+        answer.facts.learn(known.values().flatten().cloned());
+        *self.remembered() = known;
+        first.map(|first| {
+            format!("{lost} of {asked} questions about the nodes were not answered ({first}); what was known is used")
         })
     }
 
-    /// The SRV records of `name`, with the addresses of their targets as far as they can be found, and warnings.
-    pub(super) async fn services(&self, name: &str) -> Result<(Answer, Vec<String>), Cause> {
-        let full_name = absolute(name)?;
-        match self.tcp.lookup(full_name.clone(), RecordType::SRV).await {
-            Ok(found) => Ok((completed(&self.tcp, &found).await, Vec::new())),
-            Err(error) if error.is_no_records_found() => Err(failed(name, &error)),
-            Err(over_tcp) => {
-                let found = self.any.lookup(full_name, RecordType::SRV).await;
-                let found = found.map_err(|error| failed(name, &error))?;
-                let warning =
-                    format!("DNS answered over UDP only ({over_tcp} over TCP): long lists may be cut");
-                Ok((completed(&self.any, &found).await, vec![warning]))
-            }
-        }
+    fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<Question, Vec<Record>>> {
+        // A map of whole answers is good at any moment.
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Looks up the targets that came without an address, on the same road. Those that cannot be found stay without.
-async fn completed(resolver: &TokioResolver, found: &Lookup) -> Answer {
-    let mut answer = Answer::from_records(found.answers(), found.additionals());
-    let missing: BTreeSet<Name> = answer.without_address().take(MOST_LOOKUPS).cloned().collect();
-    let lookups = missing.into_iter().map(|target| async move {
-        let found = resolver.lookup_ip(target.clone()).await;
-        (target, found.map(|found| found.iter().collect::<Vec<IpAddr>>()))
-    });
-    let mut lookups = stream::iter(lookups).buffer_unordered(CONCURRENT_LOOKUPS);
-    while let Some((target, found)) = lookups.next().await {
-        answer.addresses.insert(target, found.unwrap_or_default());
+/// Servers asked in one way.
+struct Road {
+    servers: RetryDnsHandle<NameServerPool<TokioRuntimeProvider>>,
+    options: DnsRequestOptions,
+}
+
+impl fmt::Debug for Road {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Road")
     }
-    answer
+}
+
+impl Road {
+    fn new(config: &ResolverConfig, mut options: ResolverOpts, retries: usize, tls: ClientConfig) -> Self {
+        options.timeout = QUESTION_DEADLINE;
+        let mut request = DnsRequestOptions::default();
+        request.use_edns = options.edns0;
+        let context = PoolContext::new(options, TlsConfig { config: tls });
+        let servers = NameServerPool::from_config(
+            config.name_servers().iter().cloned(),
+            Arc::new(context),
+            TokioRuntimeProvider::default(),
+        );
+        Self { servers: RetryDnsHandle::new(servers, retries), options: request }
+    }
+
+    fn over_tls(server: SocketAddr, name: &str, environment: &Environment) -> Result<Self, Cause> {
+        let connection = at(server.port(), ProtocolConfig::Tls { server_name: name.into() });
+        let config = NameServerConfig::new(server.ip(), true, vec![connection]);
+        let config = ResolverConfig::from_name_servers(vec![config]);
+        Ok(Self::new(&config, ResolverOpts::default(), 0, tls::believing(environment)?))
+    }
+
+    /// All records of the answer, and of further ones where the name is an alias of one that the first does not hold.
+    async fn records(&self, (name, kind): &Question) -> Result<Vec<Record>, NetError> {
+        let (mut facts, mut records) = (Facts::default(), Vec::new());
+        let mut asked = name.clone();
+        for _ in 0..=MOST_ALIASES {
+            let query = Query::query(asked.clone(), *kind);
+            let answer = self.servers.lookup(query, self.options).first_answer().await?.into_message();
+            let new = answer.answers.into_iter().chain(answer.additionals);
+            records.extend(new.inspect(|record| facts.learn([record.clone()])));
+            let question = (asked, *kind);
+            match facts.end(&question) {
+                (false, end) if *end != question.0 => asked = end.clone(),
+                _ => return Ok(records),
+            }
+        }
+        Err(NoRecords::new(Query::query(asked, *kind), ResponseCode::NoError).into())
+    }
+}
+
+fn of_system() -> Result<(ResolverConfig, ResolverOpts), Cause> {
+    read_system_conf().map_err(|error| {
+        Cause::Settings(format!(
+            "the system's resolvers cannot be read ({error}); name one with ?server=ip:port"
+        ))
+    })
+}
+
+fn of_server(server: SocketAddr) -> (ResolverConfig, ResolverOpts) {
+    let connections = [ProtocolConfig::Udp, ProtocolConfig::Tcp].map(|protocol| at(server.port(), protocol));
+    let server = NameServerConfig::new(server.ip(), true, connections.into());
+    (ResolverConfig::from_name_servers(vec![server]), ResolverOpts::default())
 }
 
 fn at(port: u16, protocol: ProtocolConfig) -> ConnectionConfig {
@@ -108,18 +205,6 @@ fn tcp_only(config: &ResolverConfig) -> ResolverConfig {
     ResolverConfig::from_name_servers(servers.collect())
 }
 
-fn build(config: ResolverConfig, mut options: ResolverOpts, retries: usize) -> Result<TokioResolver, Cause> {
-    options.timeout = QUESTION_DEADLINE;
-    options.attempts = retries;
-    // A watch asks when the records' time is up; a listing wants what is true now.
-    options.cache_size = 0;
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-        .with_options(options)
-        .build()
-        .map_err(|error| Cause::Settings(format!("DNS cannot be set up ({error})")))
-}
-
 /// As it stands, without the system's search domains: an appended domain could answer with somebody else's nodes.
 fn absolute(name: &str) -> Result<Name, Cause> {
     let mut name = Name::from_ascii(name)
@@ -128,23 +213,63 @@ fn absolute(name: &str) -> Result<Name, Cause> {
     Ok(name)
 }
 
-fn failed(name: &str, error: &NetError) -> Cause {
+/// Whether a server has spoken: that there is nothing, or that it is not the one to ask. Anything else may be different
+/// a moment later.
+fn is_word(error: &NetError) -> bool {
+    matches!(
+        error,
+        NetError::Dns(DnsError::NoRecordsFound(_) | DnsError::ResponseCode(ResponseCode::Refused))
+    )
+}
+
+/// The same for a target, in the middle of a sentence.
+fn told(name: &Name, error: &NetError) -> String {
     match error {
         NetError::Dns(DnsError::NoRecordsFound(NoRecords {
-            response_code: ResponseCode::NXDomain | ResponseCode::NoError,
-            ..
-        })) => Cause::DoesNotExist(format!(
-            "DNS knows no SRV records of {name}; check the name, and that a node is up"
-        )),
-        NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. })) => {
-            refused(name, *response_code)
-        }
+            response_code: ResponseCode::NXDomain, ..
+        })) => "there is no such name".to_owned(),
+        NetError::Dns(DnsError::NoRecordsFound(_)) => "the name has none".to_owned(),
+        other => failed(&name.to_ascii(), other).to_string(),
+    }
+}
+
+fn failed(name: &str, error: &NetError) -> Cause {
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. })) => match response_code {
+            ResponseCode::NXDomain => Cause::DoesNotExist(format!(
+                "DNS knows no name {name} (NXDOMAIN); check the name, and that a node is up"
+            )),
+            ResponseCode::NoError => Cause::DoesNotExist(format!(
+                "DNS knows {name}, and no SRV records of it; check the name, and that a node is up"
+            )),
+            code => refused(name, *code),
+        },
         NetError::Dns(DnsError::ResponseCode(code)) => refused(name, *code),
         NetError::Timeout => Cause::Deadline(QUESTION_DEADLINE),
+        NetError::Io(error) => tls::refusal(error).unwrap_or_else(|| unreachable_by(error)),
         other => Cause::Unreachable(other.to_string()),
     }
 }
 
+fn unreachable_by(error: &io::Error) -> Cause {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Cause::Deadline(QUESTION_DEADLINE),
+        _ => Cause::Unreachable(error.to_string()),
+    }
+}
+
 fn refused(name: &str, code: ResponseCode) -> Cause {
-    Cause::Unreachable(format!("the DNS server answered {code} for {name}"))
+    Cause::Dns(match code {
+        ResponseCode::ServFail => format!(
+            "the DNS server answered SERVFAIL for {name}: it got no answer itself, or none that DNSSEC lets it believe; \
+             ask again later, or another server with ?server=ip:port"
+        ),
+        ResponseCode::Refused => format!(
+            "the DNS server answered REFUSED for {name}: it does not serve that name, or not to this machine; \
+             ask another with ?server=ip:port"
+        ),
+        code => format!(
+            "the DNS server answered {code} for {name}; check the name, or ask another with ?server=ip:port"
+        ),
+    })
 }

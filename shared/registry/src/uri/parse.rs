@@ -248,6 +248,7 @@ fn is_name(text: &str) -> bool {
 
 fn srv(rest: &str) -> Parsed<SrvUri> {
     let (name, query) = split_query(after_slashes("dns+srv", rest)?);
+    no_user(name, "DNS asks for none")?;
     let name = name.strip_suffix('/').unwrap_or(name);
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.is_empty() {
@@ -362,6 +363,9 @@ fn file(rest: &str) -> Parsed<CatalogUri> {
     };
     if path.is_empty() {
         return Err("the path is missing".to_owned());
+    }
+    if path.chars().any(is_unprintable) {
+        return Err("the path holds a control character".to_owned());
     }
     Ok(CatalogUri::File(path.into()))
 }

@@ -2,6 +2,8 @@
 
 mod consul;
 mod contract;
+mod etcd;
 mod file;
+mod nacos;
 mod support;
 mod zone;

@@ -1,10 +1,13 @@
 //! Records to register, and how long to wait for what a registry does by itself.
 
-use std::time::Duration;
+pub(crate) mod proxy;
+pub(crate) mod rubbish;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use cbrowse_protocol::node::NodeRecord;
 use cbrowse_registry::{
-    Catalog, CatalogUri, Change, ChangeStream, Listing, Options, Registry, open, open_registry,
+    Catalog, CatalogError, CatalogUri, Change, ChangeStream, Listing, Options, Registry, open, open_registry,
 };
 use futures_util::StreamExt as _;
 use serde_json::json;
@@ -61,4 +64,47 @@ pub(crate) async fn list_until(catalog: &dyn Catalog, done: impl Fn(&Listing) ->
 pub(crate) async fn next_change(stream: &mut ChangeStream) -> Change {
     let next = tokio::time::timeout(DEADLINE, stream.next()).await.expect("no change came");
     next.expect("a watch has no end").expect("the registry answers")
+}
+
+/// What a watcher knows, by id.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(pub(crate) BTreeMap<String, NodeRecord>);
+
+impl Seen {
+    pub(crate) fn take(&mut self, change: Change) {
+        match change {
+            Change::Reset(listing) => {
+                self.0.clear();
+                self.add(listing);
+            }
+            Change::Add(listing) => self.add(listing),
+            Change::Remove(ids) => ids.iter().for_each(|id| drop(self.0.remove(id.as_str()))),
+            Change::DoesNotExist => self.0.clear(),
+        }
+    }
+
+    fn add(&mut self, listing: Listing) {
+        self.0.extend(listing.nodes.into_iter().map(|node| (node.id.to_string(), node)));
+    }
+
+    /// Follows the watch, past errors, until `done`; what was told on the way.
+    pub(crate) async fn follow(
+        &mut self,
+        stream: &mut ChangeStream,
+        done: impl Fn(&BTreeMap<String, NodeRecord>) -> bool,
+    ) -> Vec<Result<Change, CatalogError>> {
+        let mut told = Vec::new();
+        let following = async {
+            while !done(&self.0) {
+                let item = stream.next().await.expect("a watch has no end");
+                if let Ok(change) = &item {
+                    self.take(change.clone());
+                }
+                told.push(item);
+            }
+        };
+        let in_time = tokio::time::timeout(DEADLINE, following).await;
+        assert!(in_time.is_ok(), "the watch never came to say so: {told:?}");
+        told
+    }
 }

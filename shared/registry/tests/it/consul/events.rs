@@ -188,10 +188,12 @@ async fn filters_travel_and_bad_ones_are_refused() {
     let consul = start().await;
     let events = events(&consul.http_uri());
     let mut stream = events.watch(None, Past::Skip).await.expect("begins");
-    let to_consul = Filters { service: "^consul$".into(), ..Filters::default() };
-    events.fire("a b/ü?", b"hello", &to_consul).await.expect("fires");
+    let to_nobody = Filters { service: "^none$".into(), ..Filters::default() };
+    events.fire("missed", b"", &to_nobody).await.expect("fires");
+    let to_all = Filters { node: "^.+$".into(), ..Filters::default() };
+    events.fire("a b/ü?", b"hello", &to_all).await.expect("fires");
     let event = next(&mut stream).await;
-    assert_eq!((event.name.as_str(), event.filters), ("a b/ü?", to_consul));
+    assert_eq!((event.name.as_str(), event.filters), ("a b/ü?", to_all));
     let bad = Filters { node: "(".into(), ..Filters::default() };
     let error = events.fire("deploy", b"", &bad).await.expect_err("no regular expression").to_string();
     assert!(

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use cbrowse_registry::{Check, Environment, Options, Registration, open, open_registry};
+use cbrowse_registry::{
+    Check, Environment, Options, Registration,
+    events::{Events, Filters},
+    open, open_registry,
+};
 use cbrowse_testkit::consul::Consul;
+use serde_json::json;
 
 use super::fake::{Scripted, answering, good};
 use crate::support::{ids, list_until, record};
@@ -48,7 +53,13 @@ async fn user_and_password_are_sent_and_shown_nowhere() {
     let error = catalog.list().await.expect_err("refused").to_string();
     let question = asked.recv().await.expect("a question").to_lowercase();
     assert!(question.contains("authorization: basic qwxhzgrpbjpvcgvuihnlc2ftzq=="), "{question}");
-    assert!(error.contains("401") && !error.contains("sesame") && !error.contains("QWxhZGRp"), "{error}");
+    assert!(
+        error.contains("401")
+            && error.contains("CONSUL_HTTP_AUTH")
+            && !error.contains("sesame")
+            && !error.contains("QWxhZGRp"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -122,4 +133,69 @@ async fn consul_agrees_about_its_limits() {
     node.meta.insert("one-more".into(), String::new());
     let error = registry.register(&node, LONG).await.err().expect("beyond").to_string();
     assert!(error.contains("65") && error.contains("64"), "{error}");
+}
+
+const TOKEN: &str = "11111111-2222-3333-4444-555555555555";
+
+/// A token with the rights of the `index`th policy that the documentation tells operators to write.
+async fn documented(consul: &Consul, index: usize) -> Environment {
+    let page = include_str!("../../../../../docs/catalogs/consul.md");
+    let rules =
+        page.split("```hcl").nth(index + 1).and_then(|rest| rest.split("```").next()).expect("a policy");
+    let name = format!("documented-{index}");
+    let policy = json!({"Name": name, "Rules": rules});
+    consul.request("PUT", "/v1/acl/policy", Some(&policy)).await.expect("Consul understands it");
+    let token = json!({"Policies": [{"Name": name}]});
+    let token = consul.request("PUT", "/v1/acl/token", Some(&token)).await.expect("a token");
+    Environment::default().with("CONSUL_HTTP_TOKEN", token["SecretID"].as_str().expect("a secret"))
+}
+
+#[tokio::test]
+async fn the_documented_policies_are_enough_and_not_too_much() {
+    let configuration =
+        format!("acl {{ enabled = true\ndefault_policy = \"deny\"\ntokens {{ master = {TOKEN:?} }} }}");
+    let consul = Consul::start_with(&[&configuration], Some(TOKEN)).await.expect("consul starts");
+    let (reader, node, speaker) =
+        (documented(&consul, 0).await, documented(&consul, 1).await, documented(&consul, 2).await);
+    let mut registration = registered(&consul.http_uri(), node.clone()).await;
+    let uri = consul.http_uri().parse().expect("a catalog");
+    let catalog = open(&uri, &reader.clone().into()).expect("opens");
+    list_until(&*catalog, |listing| ids(listing) == ["n1"]).await;
+    let mut changed = record("n1", 1);
+    changed.region = "us-east".into();
+    registration.update(&changed).await.expect("updates");
+    registration.keep_alive().await.expect("lives");
+
+    let refused = open_registry(&uri, &reader.into()).expect("opens");
+    let error = refused.register(&record("n2", 2), LONG).await.err().expect("a reader writes nothing");
+    assert!(!error.is_transient() && error.to_string().contains("CONSUL_HTTP_TOKEN"), "{error}");
+    let elsewhere = format!("{}/web", consul.http_uri()).parse().expect("a catalog");
+    let foreign = open_registry(&elsewhere, &node.clone().into()).expect("opens");
+    foreign.register(&record("n2", 2), LONG).await.err().expect("a node writes no other service");
+    let events = |environment: Environment| Events::open(&uri, &environment.into()).expect("opens");
+    events(speaker).fire("deploy", b"", &Filters::default()).await.expect("fires");
+    events(node).fire("deploy", b"", &Filters::default()).await.expect_err("a node fires none");
+    registration.deregister().await.expect("deregisters");
+    list_until(&*catalog, |listing| listing.nodes.is_empty()).await;
+}
+
+#[tokio::test]
+async fn the_documented_right_of_a_node_is_enough_to_clear_what_it_left_elsewhere() {
+    let acl = |more: &str| {
+        format!("acl {{ enabled = true\ndefault_policy = \"deny\"\ntokens {{ master = {TOKEN:?}{more} }} }}")
+    };
+    let consul = Consul::start_with(&[&acl("")], Some(TOKEN)).await.expect("consul starts");
+    let agent_token = format!("\nagent = {TOKEN:?}");
+    let agent = consul.client(&[&acl(&agent_token)]).await.expect("a client joins");
+    let node = documented(&consul, 1).await;
+    drop(registered(&agent.http_uri(), node.clone()).await);
+    let both = format!("{},{}", consul.http_uri(), agent.http_address());
+    let mut registration = registered(&both, node).await;
+    let holds = async || {
+        let services = agent.request("GET", "/v1/agent/services", None).await.expect("services");
+        services.get("n1").is_some()
+    };
+    assert!(holds().await);
+    registration.keep_alive().await.expect("lives");
+    assert!(!holds().await, "the right does not show the agent's name");
 }

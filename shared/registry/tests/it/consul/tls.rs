@@ -2,6 +2,7 @@
 
 use std::{ops::Range, path::Path, process::Command};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cbrowse_registry::{Environment, Listing, open};
 use cbrowse_testkit::{consul::Consul, ports::free_ports};
 use rcgen::{
@@ -65,41 +66,55 @@ async fn the_authority_in_the_environment_decides_whom_to_believe() {
     );
 }
 
-/// A server's certificate and key of `names`, signed by the authority that Consul made.
-fn certificate(directory: &Path, file: &str, names: &[&str], lasts: Range<i32>) -> (String, String) {
-    let read = |name: &str| std::fs::read_to_string(directory.join(name)).expect(name);
-    let key = KeyPair::from_pem(&read("ca-key.pem")).expect("a key");
-    let issuer = Issuer::from_params(&authority(), key);
-    let own = KeyPair::generate().expect("a key");
-    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-    let mut parameters = CertificateParams::new(names).expect("names");
-    parameters.not_before = date_time_ymd(lasts.start, 1, 1);
-    parameters.not_after = date_time_ymd(lasts.end, 1, 1);
-    parameters.extended_key_usages =
-        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let signed = parameters.signed_by(&own, &issuer).expect("a certificate");
-    let at = |ending: &str| directory.join(format!("{file}{ending}")).display().to_string();
-    std::fs::write(at(".pem"), signed.pem()).expect("written");
-    std::fs::write(at("-key.pem"), own.serialize_pem()).expect("written");
-    (at(".pem"), at("-key.pem"))
+/// An authority of our own.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    directory: TempDir,
 }
 
-fn authority() -> CertificateParams {
-    let mut parameters = CertificateParams::default();
-    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    parameters.distinguished_name.push(DnType::CommonName, "test authority");
-    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-    parameters
+impl Authority {
+    fn new() -> Self {
+        let mut parameters = CertificateParams::default();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.distinguished_name.push(DnType::CommonName, "test authority");
+        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        let key = KeyPair::generate().expect("a key");
+        let signed = parameters.self_signed(&key).expect("a certificate");
+        let directory = TempDir::new().expect("a directory");
+        write_pem(&directory.path().join("ca.pem"), "CERTIFICATE", signed.der());
+        Self { issuer: Issuer::new(parameters, key), directory }
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.directory.path().join(name).display().to_string()
+    }
+
+    fn file(&self) -> String {
+        self.at("ca.pem")
+    }
+
+    /// Paths of a certificate for `names` that holds in these years, and of its key.
+    fn sign(&self, file: &str, names: &[&str], years: Range<i32>) -> (String, String) {
+        let own = KeyPair::generate().expect("a key");
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut parameters = CertificateParams::new(names).expect("names");
+        parameters.not_before = date_time_ymd(years.start, 1, 1);
+        parameters.not_after = date_time_ymd(years.end, 1, 1);
+        parameters.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let signed = parameters.signed_by(&own, &self.issuer).expect("a certificate");
+        let (certificate, key) = (self.at(&format!("{file}.pem")), self.at(&format!("{file}-key.pem")));
+        write_pem(Path::new(&certificate), "CERTIFICATE", signed.der());
+        write_pem(Path::new(&key), "PRIVATE KEY", &own.serialize_der());
+        (certificate, key)
+    }
 }
 
-/// `ca.pem` and `ca-key.pem` of an authority of our own.
-fn make_authority(directory: &Path) -> String {
-    let key = KeyPair::generate().expect("a key");
-    let signed = authority().self_signed(&key).expect("a certificate");
-    std::fs::write(directory.join("ca-key.pem"), key.serialize_pem()).expect("written");
-    let path = directory.join("ca.pem");
-    std::fs::write(&path, signed.pem()).expect("written");
-    path.display().to_string()
+/// RFC 7468, in one long line.
+fn write_pem(path: &Path, label: &str, bytes: &[u8]) {
+    let body = STANDARD.encode(bytes);
+    std::fs::write(path, format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n"))
+        .expect("written");
 }
 
 /// A Consul that shows `certificate`; where it listens over TLS.
@@ -121,11 +136,10 @@ const VALID: Range<i32> = 2020..2120;
 
 #[tokio::test]
 async fn an_expired_certificate_is_named_with_its_fix() {
-    let directory = TempDir::new().expect("a directory");
-    let authority = make_authority(directory.path());
-    let expired = certificate(directory.path(), "old", &["127.0.0.1"], 2020..2021);
+    let authority = Authority::new();
+    let expired = authority.sign("old", &["127.0.0.1"], 2020..2021);
     let (_consul, uri) = secured(&expired, "").await;
-    let error = list(&uri, &over_tls(&authority)).await.expect_err("expired");
+    let error = list(&uri, &over_tls(&authority.file())).await.expect_err("expired");
     for part in [&uri, "expired", "renew", "clock"] {
         assert!(error.contains(part), "{part}: {error}");
     }
@@ -133,11 +147,10 @@ async fn an_expired_certificate_is_named_with_its_fix() {
 
 #[tokio::test]
 async fn a_certificate_of_another_name_can_be_told_that_name() {
-    let directory = TempDir::new().expect("a directory");
-    let authority = make_authority(directory.path());
-    let named = certificate(directory.path(), "named", &["server.dc1.consul"], VALID);
+    let authority = Authority::new();
+    let named = authority.sign("named", &["server.dc1.consul"], VALID);
     let ((_one, uri), (_other, second)) = tokio::join!(secured(&named, ""), secured(&named, ""));
-    let environment = over_tls(&authority);
+    let environment = over_tls(&authority.file());
     let error = list(&uri, &environment).await.expect_err("the address is not in it");
     for part in [&uri, "127.0.0.1", "server.dc1.consul", "CONSUL_TLS_SERVER_NAME"] {
         assert!(error.contains(part), "{part}: {error}");
@@ -154,13 +167,12 @@ async fn a_certificate_of_another_name_can_be_told_that_name() {
 
 #[tokio::test]
 async fn a_consul_that_asks_for_certificates_gets_ours_and_names_what_is_missing() {
-    let directory = TempDir::new().expect("a directory");
-    let authority = make_authority(directory.path());
-    let server = certificate(directory.path(), "server", &["127.0.0.1"], VALID);
-    let (certificate_file, key) = certificate(directory.path(), "client", &["client"], VALID);
-    let more = format!("verify_incoming_https = true\nca_file = {authority:?}");
+    let authority = Authority::new();
+    let server = authority.sign("server", &["127.0.0.1"], VALID);
+    let (certificate_file, key) = authority.sign("client", &["client"], VALID);
+    let more = format!("verify_incoming_https = true\nca_file = {:?}", authority.file());
     let (_consul, uri) = secured(&server, &more).await;
-    let environment = over_tls(&authority);
+    let environment = over_tls(&authority.file());
     let ours =
         environment.clone().with("CONSUL_CLIENT_CERT", &certificate_file).with("CONSUL_CLIENT_KEY", &key);
     list(&uri, &ours).await.expect("a certificate of that authority");
@@ -168,13 +180,12 @@ async fn a_consul_that_asks_for_certificates_gets_ours_and_names_what_is_missing
     for part in [&uri, "client certificate", "CONSUL_CLIENT_CERT", "CONSUL_CLIENT_KEY"] {
         assert!(error.contains(part), "{part}: {error}");
     }
-    let stranger = TempDir::new().expect("a directory");
-    make_authority(stranger.path());
-    let (foreign, foreign_key) = certificate(stranger.path(), "client", &["client"], VALID);
+    let stranger = Authority::new();
+    let (foreign, foreign_key) = stranger.sign("client", &["client"], VALID);
     let foreign = environment.with("CONSUL_CLIENT_CERT", &foreign).with("CONSUL_CLIENT_KEY", &foreign_key);
     let error = list(&uri, &foreign).await.expect_err("another authority's");
     assert!(error.contains("CONSUL_CLIENT_CERT"), "{error}");
-    let half = over_tls(&authority).with("CONSUL_CLIENT_CERT", &certificate_file);
+    let half = over_tls(&authority.file()).with("CONSUL_CLIENT_CERT", &certificate_file);
     let error = list(&uri, &half).await.expect_err("no key");
     assert!(error.contains("CONSUL_CLIENT_CERT") && error.contains("key"), "{error}");
     let mixed = ours.with("CONSUL_CLIENT_KEY", &certificate_file);
@@ -184,9 +195,8 @@ async fn a_consul_that_asks_for_certificates_gets_ours_and_names_what_is_missing
 
 #[tokio::test]
 async fn a_directory_of_authorities_is_believed_file_by_file() {
-    let directory = TempDir::new().expect("a directory");
-    let authority = make_authority(directory.path());
-    let server = certificate(directory.path(), "server", &["127.0.0.1"], VALID);
+    let authority = Authority::new();
+    let server = authority.sign("server", &["127.0.0.1"], VALID);
     let (_consul, uri) = secured(&server, "").await;
     let authorities = TempDir::new().expect("a directory");
     let environment = Environment::default()
@@ -194,16 +204,16 @@ async fn a_directory_of_authorities_is_believed_file_by_file() {
         .with("CONSUL_CAPATH", &authorities.path().display().to_string());
     let error = list(&uri, &environment).await.expect_err("it is empty");
     assert!(error.contains("CONSUL_CAPATH") && error.contains("no PEM certificate"), "{error}");
-    let other = TempDir::new().expect("a directory");
+    let other = Authority::new();
     let put = |from: &str, name: &str| std::fs::copy(from, authorities.path().join(name)).expect("copied");
-    put(&make_authority(other.path()), "a-other.pem");
+    put(&other.file(), "a-other.pem");
     std::fs::write(authorities.path().join("README"), "not a certificate").expect("written");
     std::fs::create_dir(authorities.path().join("directory")).expect("made");
     let error = list(&uri, &environment).await.expect_err("not among them");
     assert!(error.contains("certificate"), "{error}");
-    put(&authority, "b-ours.pem");
+    put(&authority.file(), "b-ours.pem");
     list(&uri, &environment).await.expect("among them");
     // As with Consul's own tools, the file comes before the directory.
-    let both = environment.with("CONSUL_CACERT", &other.path().join("ca.pem").display().to_string());
+    let both = environment.with("CONSUL_CACERT", &other.file());
     list(&uri, &both).await.expect_err("the file alone counts");
 }

@@ -1,23 +1,18 @@
-//! What a strategy predicts for a node: `responsive` is the time from a key press to its picture.
+//! `responsive`, the default: the predicted time from a key press to its picture, and a draw among those that are equally near.
+//!
+//! Sources: section 7 of the design for the sum (queueing gives service / (1 - load)); Mitzenmacher 2001 for the better of
+//! two drawn. Where reports are stale, comparing them would send everybody to whoever was idle then, so one is drawn by its
+//! free capacity instead (docs/simulation.md has the figures).
 
 use std::time::Duration;
 
 use cbrowse_protocol::api::Status;
-use clap::ValueEnum;
 
-use crate::probe::{Measurement, Probed};
-
-/// How eligible nodes are ordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Strategy {
-    /// By the predicted time from a key press to its picture; near-ties are drawn.
-    #[default]
-    Responsive,
-    /// By the median round trip alone.
-    Latency,
-    /// By lot.
-    Random,
-}
+use super::Field;
+use crate::{
+    probe::Measurement,
+    select::draw::{Dice, by_two_choices},
+};
 
 /// Input to frame on an idle node, measured p50. Larger lets load weigh more than distance.
 pub const SERVICE: Duration = Duration::from_millis(11);
@@ -34,34 +29,36 @@ pub const PRIOR_PROBES: f64 = 20.0;
 /// Least wait before TCP sends again (Linux `TCP_RTO_MIN`), on top of a round trip.
 pub const RETRANSMISSION: Duration = Duration::from_millis(200);
 
-/// The figure by which `strategy` orders a node, less is better; `None` where it was not measured.
-pub fn score(node: &Probed, strategy: Strategy) -> Option<Duration> {
-    let rtt = node.rtt?;
-    match strategy {
-        Strategy::Responsive => Some(response(&rtt, node.live.status())),
-        Strategy::Latency | Strategy::Random => Some(rtt.p50),
-    }
-}
-
-fn response(rtt: &Measurement, status: Option<&Status>) -> Duration {
-    let repeat = (RETRANSMISSION + rtt.p50).mul_f64(shrunk_loss(rtt));
-    let service = SERVICE.div_f64(1.0 - effective_load(status));
-    rtt.p50 + rtt.jitter + repeat + service
+/// The predicted time from a key press to its picture.
+pub fn response(rtt: &Measurement, status: Option<&Status>) -> Duration {
+    let (p50, jitter) = (rtt.p50.as_secs_f64(), rtt.jitter.as_secs_f64());
+    let repeat = (RETRANSMISSION.as_secs_f64() + p50) * shrunk_loss(rtt);
+    let service = SERVICE.as_secs_f64() / (1.0 - effective_load(status));
+    Duration::from_secs_f64(p50 + jitter + repeat + service)
 }
 
 /// Loss rate, drawn towards [`PRIOR_LOSS`] as long as there are few samples.
 fn shrunk_loss(rtt: &Measurement) -> f64 {
-    let sent = f64::from(rtt.answered + rtt.lost);
+    let sent = f64::from(rtt.answered) + f64::from(rtt.lost);
     (f64::from(rtt.lost) + PRIOR_LOSS * PRIOR_PROBES) / (sent + PRIOR_PROBES)
 }
 
-/// Load, drawn towards [`ASSUMED_LOAD`] as the report ages. A node's word is bounded, whatever it says.
-pub(super) fn effective_load(status: Option<&Status>) -> f64 {
+fn effective_load(status: Option<&Status>) -> f64 {
+    aged(status, |status| status.load)
+}
+
+/// A share that the node reports, drawn towards [`ASSUMED_LOAD`] as the report ages. A node's word is bounded, whatever it says.
+pub(super) fn aged(status: Option<&Status>, figure: impl Fn(&Status) -> f64) -> f64 {
     let Some(status) = status else { return ASSUMED_LOAD };
-    let said = if status.load.is_finite() { status.load.clamp(0.0, LOAD_CEILING) } else { LOAD_CEILING };
+    let said = figure(status);
+    let said = if said.is_finite() { said.clamp(0.0, LOAD_CEILING) } else { LOAD_CEILING };
     let age = Duration::from_millis(status.age_ms).as_secs_f64() / LOAD_HALF_LIFE.as_secs_f64();
-    let trust = 0.5f64.powf(age);
+    let trust = (-age).exp2();
     said * trust + ASSUMED_LOAD * (1.0 - trust)
+}
+
+pub(super) fn order(field: &Field<'_>, dice: &mut dyn Dice) -> Vec<usize> {
+    by_two_choices(field.nodes, field.band, field.scores, dice)
 }
 
 #[cfg(test)]

@@ -1,0 +1,246 @@
+//! A real server that speaks Nacos (r-nacos) on loopback: on ports and in a directory of its own, killed and reaped
+//! when dropped.
+
+use std::{
+    fs::File,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::ports::free_ports;
+
+/// The user that a server with [`AUTHENTICATION`] knows.
+pub const USER: &str = "admin";
+/// Its password. A `&`, a `+` and a letter beyond ASCII, so that a client which encodes badly is found out.
+pub const PASSWORD: &str = "s&cret+größe";
+/// Setting that closes the API to whoever has not logged in.
+pub const AUTHENTICATION: (&str, &str) = ("RNACOS_ENABLE_OPEN_API_AUTH", "true");
+
+/// Longest wait until the server answers. It takes less than a second; a loaded machine more.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+/// How often it is asked whether it does. Shorter: the server's limit of a hundred logins a minute is reached.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Longest wait for one answer of its API.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// How often other ports are tried when somebody took one meanwhile.
+const PORT_ATTEMPTS: usize = 5;
+/// How often a server is started that stumbled over itself: r-nacos 0.8.8 may take its first entry before its parts
+/// know each other, panics in a thread, and never serves. It happens to every other start on a loaded machine.
+const STUMBLES: usize = 30;
+
+/// A running server.
+#[derive(Debug)]
+pub struct Nacos {
+    child: Child,
+    ports: Ports,
+    settings: Vec<(String, String)>,
+    directory: TempDir,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    http: u16,
+    grpc: u16,
+    console: u16,
+}
+
+/// How far a start has come.
+enum Start {
+    Ready,
+    Ended,
+    Stumbled,
+}
+
+/// What a start finds of the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    Kept,
+    Emptied,
+}
+
+/// What came back: status and text.
+pub type Answer = (u16, String);
+
+impl Nacos {
+    /// Starts one and waits until it answers.
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with further settings, which r-nacos takes as environment variables.
+    pub async fn start_with(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let settings: Vec<_> =
+            settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        for _ in 0..PORT_ATTEMPTS {
+            let directory =
+                tempfile::Builder::new().prefix("nacos-").tempdir().context("make a directory")?;
+            let [http, grpc, console] = free_ports().context("find free ports")?;
+            let ports = Ports { http, grpc, console };
+            let child = spawn(ports, &settings, directory.path())?;
+            let mut nacos = Self { child, ports, settings: settings.clone(), directory };
+            if nacos.become_ready(Disk::Emptied).await? {
+                return Ok(nacos);
+            }
+            let log = nacos.log();
+            ensure!(log.contains("in use"), "rnacos ended at once:\n{log}");
+        }
+        bail!("no ports stayed free for rnacos in {PORT_ATTEMPTS} attempts")
+    }
+
+    /// As a catalog: `nacos://127.0.0.1:PORT`.
+    pub fn uri(&self) -> String {
+        format!("nacos://{}", self.address())
+    }
+
+    /// Where its HTTP API listens.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports.http).into()
+    }
+
+    /// Kills it without a farewell; [`Nacos::restart`] brings it back.
+    pub fn kill(&mut self) {
+        // Only fails when it has ended already, and then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Kills it and starts it again at the same addresses. Instances that live by heartbeats are forgotten; what it
+    /// keeps on disk (users, namespaces, the metadata of instances) is not.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.start_over(Disk::Kept)?;
+        ensure!(self.become_ready(Disk::Kept).await?, "rnacos did not come back:\n{}", self.log());
+        Ok(())
+    }
+
+    /// The same, and everything is forgotten.
+    pub async fn restart_empty(&mut self) -> anyhow::Result<()> {
+        self.start_over(Disk::Emptied)?;
+        ensure!(self.become_ready(Disk::Emptied).await?, "rnacos did not come back:\n{}", self.log());
+        Ok(())
+    }
+
+    /// One request to its API, as an operator's `curl -d` would send it.
+    pub async fn request(&self, method: &str, path: &str, form: &str) -> anyhow::Result<Answer> {
+        let request = format!(
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            form.len()
+        );
+        let answer = timeout(ANSWER_DEADLINE, exchange(self.address(), &request)).await;
+        let answer = answer.with_context(|| format!("{method} {path}: no answer"))??;
+        let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a body")?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Ok((status.context("an answer without a status")?, body.to_owned()))
+    }
+
+    /// What it wrote to its log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// Whether it came to serve; not when it has ended. Started again as often as it stumbles.
+    async fn become_ready(&mut self, disk: Disk) -> anyhow::Result<bool> {
+        for _ in 0..STUMBLES {
+            match self.wait_until_ready().await? {
+                Start::Ready => return Ok(true),
+                Start::Ended => return Ok(false),
+                Start::Stumbled => self.start_over(disk)?,
+            }
+        }
+        bail!("rnacos stumbled {STUMBLES} times over its own start:\n{}", self.log())
+    }
+
+    fn start_over(&mut self, disk: Disk) -> anyhow::Result<()> {
+        self.kill();
+        if disk == Disk::Emptied {
+            std::fs::remove_dir_all(data(self.directory.path())).context("empty its directory")?;
+        }
+        self.child = spawn(self.ports, &self.settings, self.directory.path())?;
+        Ok(())
+    }
+
+    async fn wait_until_ready(&mut self) -> anyhow::Result<Start> {
+        let deadline = Instant::now() + START_DEADLINE;
+        loop {
+            if self.child.try_wait().context("ask after rnacos")?.is_some() {
+                return Ok(Start::Ended);
+            }
+            if self.knows_its_user().await {
+                return Ok(Start::Ready);
+            }
+            if self.log().contains("panicked at") {
+                return Ok(Start::Stumbled);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "rnacos is not ready after {START_DEADLINE:?}:\n{}",
+                self.log()
+            );
+            sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// The user is the last thing that a server which starts empty puts into its store.
+    async fn knows_its_user(&self) -> bool {
+        let form = "username=admin&password=s%26cret%2Bgr%C3%B6%C3%9Fe";
+        let login = self.request("POST", "/nacos/v1/auth/login", form).await;
+        login.is_ok_and(|(status, body)| status == 200 && !body.contains("AUTH_DISABLED"))
+    }
+}
+
+impl Drop for Nacos {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn data(directory: &Path) -> std::path::PathBuf {
+    directory.join("data")
+}
+
+fn spawn(ports: Ports, settings: &[(String, String)], directory: &Path) -> anyhow::Result<Child> {
+    let log = File::create(directory.join("log")).context("make the log")?;
+    Command::new("rnacos")
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", directory)
+        .env("RUST_LOG", "warn")
+        .env("RNACOS_SDK_HOST", "127.0.0.1")
+        .env("RNACOS_CONSOLE_HOST", "127.0.0.1")
+        .env("RNACOS_HTTP_PORT", ports.http.to_string())
+        .env("RNACOS_GRPC_PORT", ports.grpc.to_string())
+        .env("RNACOS_HTTP_CONSOLE_PORT", ports.console.to_string())
+        .env("RNACOS_HTTP_WORKERS", "1")
+        // Silence that makes an instance unhealthy, and that removes it, each with three seconds on top: long enough
+        // for a loaded machine, short enough to be waited for.
+        .env("RNACOS_NAMING_HEALTH_TIMEOUT_SECOND", "14")
+        .env("RNACOS_NAMING_INSTANCE_TIMEOUT_SECOND", "18")
+        .env("RNACOS_DATA_DIR", data(directory))
+        .env("RNACOS_INIT_ADMIN_USERNAME", USER)
+        .env("RNACOS_INIT_ADMIN_PASSWORD", PASSWORD)
+        .envs(settings.iter().map(|(name, value)| (name, value)))
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().context("share the log")?)
+        .stderr(log)
+        .spawn()
+        .context("start rnacos (testkit/install-rnacos.sh installs it)")
+}
+
+async fn exchange(address: SocketAddr, request: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    String::from_utf8(answer).context("an answer that is not UTF-8")
+}
