@@ -1,5 +1,7 @@
 //! Registers: one record in several registries at once, each on its own, and out of all of them in bounded time.
 
+mod bounded;
+
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
@@ -7,6 +9,8 @@ use cbrowse_protocol::node::NodeRecord;
 use cbrowse_registry::{CatalogUri, Check, Options, Registry, open_registry, stay_registered};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+
+use self::bounded::Bounded;
 
 /// How long registries have to take a farewell, all together: a call under way and the farewell itself, of 5 s each.
 /// Longer: one that does not answer holds up an end; shorter: one that is slow keeps an entry until it expires.
@@ -21,7 +25,8 @@ impl Registries {
     pub fn open(uris: &[CatalogUri], options: &Options) -> anyhow::Result<Self> {
         let open = |uri: &CatalogUri| {
             let registry = open_registry(uri, options).with_context(|| format!("register in {uri}"))?;
-            Ok((uri.clone(), Arc::from(registry)))
+            let registry: Arc<dyn Registry> = Arc::new(Bounded::new(registry));
+            Ok((uri.clone(), registry))
         };
         uris.iter().map(open).collect::<anyhow::Result<_>>().map(Self)
     }

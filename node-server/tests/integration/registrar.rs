@@ -66,7 +66,13 @@ impl Drop for Registrar {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            println!("--- log of the registrar\n{}", self.read("log"));
+            #[expect(
+                clippy::print_stderr,
+                reason = "the log of a failed test's registrar is what explains it"
+            )]
+            {
+                eprintln!("--- log of the registrar\n{}", self.read("log"));
+            }
         }
     }
 }
@@ -183,6 +189,28 @@ async fn real_nodes_are_checked_by_every_kind_and_only_as_who_they_are() {
     }
     down.restart().await.expect("Consul");
     until_status(&down, "https", "critical").await;
+}
+
+#[tokio::test]
+async fn many_nodes_do_not_flood_a_registry() {
+    const COUNT: u16 = 300;
+    // Consul's own limit is 200; every node at once would pass it, too.
+    let limit = "limits { http_max_conns_per_client = 100 }";
+    let consul = Consul::start_with(&[limit], None).await.expect("Consul");
+    let unchecked = |port: u16| {
+        let mut node = plain(&format!("n{port}"), port);
+        node["meta"] = json!({"check": "none"});
+        node
+    };
+    let registrar = Registrar::start(&[&consul], &(1..=COUNT).map(unchecked).collect());
+    let count = || async {
+        let path = "/v1/health/service/browser-node?passing";
+        let entries = consul.request("GET", path, None).await;
+        entries.map_or(0, |entries| entries.as_array().map_or(0, Vec::len))
+    };
+    until("all are registered", count, |count| *count == usize::from(COUNT)).await;
+    let log = registrar.read("log");
+    assert!(!log.contains("not registered"), "{log}");
 }
 
 #[test]
