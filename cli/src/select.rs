@@ -115,17 +115,26 @@ impl Choice {
 
 /// What the catalog alone says against a node. Such a node need not be probed.
 pub fn screen(record: &NodeRecord, constraints: &Constraints) -> Verdict {
-    Verdict::of(reason::of_record(record, constraints))
+    screen_for(record, constraints, &constraints.regions.clone().into())
+}
+
+fn screen_for(record: &NodeRecord, constraints: &Constraints, wanted: &reason::Wanted) -> Verdict {
+    Verdict::of(reason::of_record(record, constraints, wanted))
 }
 
 /// Parts the records worth probing from those that the catalog alone speaks against.
 pub fn split(records: Vec<NodeRecord>, constraints: &Constraints) -> (Vec<NodeRecord>, Vec<NodeRecord>) {
-    records.into_iter().partition(|record| screen(record, constraints).is_eligible())
+    let wanted = constraints.regions.clone().into();
+    records.into_iter().partition(|record| screen_for(record, constraints, &wanted).is_eligible())
 }
 
 /// Everything that speaks against a node.
 pub fn judge(node: &Probed, constraints: &Constraints) -> Verdict {
-    let mut reasons = reason::of_facts(&reason::facts(node), constraints);
+    judge_for(node, constraints, &constraints.regions.clone().into())
+}
+
+fn judge_for(node: &Probed, constraints: &Constraints, wanted: &reason::Wanted) -> Verdict {
+    let mut reasons = reason::of_facts(&reason::facts(node), constraints, wanted);
     reasons.extend(reason::of_probe(node, constraints));
     Verdict::of(reasons)
 }
@@ -150,7 +159,8 @@ pub fn choose_under(
     strategy: Strategy,
     circumstances: &mut Circumstances<'_>,
 ) -> Choice {
-    let verdicts: Vec<Verdict> = nodes.iter().map(|node| judge(node, constraints)).collect();
+    let wanted = constraints.regions.clone().into();
+    let verdicts: Vec<Verdict> = nodes.iter().map(|node| judge_for(node, constraints, &wanted)).collect();
     let scores: Vec<Option<Duration>> = nodes.iter().map(|node| strategy.score(node)).collect();
     let eligible = by_score(nodes, &verdicts, &scores);
     let in_band = band(nodes, &eligible);

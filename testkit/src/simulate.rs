@@ -57,7 +57,7 @@ pub struct Options {
 /// What happens in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Scenario {
-    /// All nodes in one region, all about equally near.
+    /// All nodes and all clients in one region, so that the same node is the best for everybody.
     Herd,
     /// Many regions, each with its share of the clients.
     World,

@@ -16,7 +16,7 @@ use crate::probe::Probed;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Memory {
-    /// `round-robin`: the node that was taken last.
+    /// `round-robin` and `weighted-round-robin`: the node that was taken last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) last: Option<NodeId>,
     /// `weighted-round-robin`: what each node has saved up.

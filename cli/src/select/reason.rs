@@ -1,6 +1,6 @@
 //! Why a node may not be chosen: one reason a rule, with the values that decided.
 
-use std::{cmp::Ordering, fmt, time::Duration};
+use std::{cmp::Ordering, fmt, sync::Arc, time::Duration};
 
 use cbrowse_protocol::{
     id::NodeId,
@@ -19,8 +19,8 @@ pub enum Reason {
     Region {
         /// Where it stands.
         is: String,
-        /// Where it should.
-        wanted: Vec<String>,
+        /// Where it should; one list for all nodes.
+        wanted: Arc<[String]>,
     },
     /// A region is wanted, and it names none.
     RegionUnknown,
@@ -225,16 +225,19 @@ fn of_catalog(record: &NodeRecord) -> Facts<'_> {
 }
 
 /// Like [`of_facts`], by the catalog alone; what it leaves open (as plain DNS does) is not held against the node.
-pub(super) fn of_record(record: &NodeRecord, constraints: &Constraints) -> Vec<Reason> {
-    of_facts(&of_catalog(record), constraints)
+pub(super) fn of_record(record: &NodeRecord, constraints: &Constraints, wanted: &Wanted) -> Vec<Reason> {
+    of_facts(&of_catalog(record), constraints, wanted)
 }
 
-pub(super) fn of_facts(facts: &Facts<'_>, constraints: &Constraints) -> Vec<Reason> {
+/// The wanted regions, shared by all reasons that name them: ten thousand copies would take longer than the choice.
+pub(super) type Wanted = Arc<[String]>;
+
+pub(super) fn of_facts(facts: &Facts<'_>, constraints: &Constraints, wanted: &Wanted) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if !constraints.nodes.is_empty() && !constraints.nodes.contains(facts.id) {
         reasons.push(Reason::NotAsked);
     }
-    reasons.extend(of_region(facts, &constraints.regions));
+    reasons.extend(of_region(facts, wanted));
     // A node that names neither version nor region is known by DNS alone: its tags are not known either.
     let bare = !facts.region_final && facts.region.is_empty() && facts.version.is_empty();
     let lacking = constraints.tags.iter().filter(|tag| !bare && !facts.tags.contains(tag));
@@ -288,12 +291,12 @@ fn of_catalog_alone(record: &NodeRecord, constraints: &Constraints) -> Vec<Reaso
     reasons
 }
 
-fn of_region(facts: &Facts<'_>, wanted: &[String]) -> Option<Reason> {
+fn of_region(facts: &Facts<'_>, wanted: &Wanted) -> Option<Reason> {
     if wanted.is_empty() || wanted.iter().any(|region| region == facts.region) {
         return None;
     }
     if !facts.region.is_empty() {
-        return Some(Reason::Region { is: facts.region.into(), wanted: wanted.to_vec() });
+        return Some(Reason::Region { is: facts.region.into(), wanted: wanted.clone() });
     }
     facts.region_final.then_some(Reason::RegionUnknown)
 }

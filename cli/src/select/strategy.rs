@@ -146,6 +146,7 @@ impl Strategy {
         match self {
             Self::RoundRobin => memory.last = Some(nodes[chosen].record.id.clone()),
             Self::WeightedRoundRobin => {
+                memory.last = Some(nodes[chosen].record.id.clone());
                 weighted_round_robin::advance(&mut memory.turns, nodes, eligible, chosen);
             }
             Self::P2c => p2c::observe(&mut memory.peaks, &nodes[chosen], now),

@@ -13,7 +13,7 @@ use cbrowse::{
         Choice, Circumstances, Constraints, Memory, Strategy, choose_under,
         strategy::{
             maglev::Table,
-            responsive::{LOAD_CEILING, response},
+            responsive::{LOAD_CEILING, SERVICE, response},
         },
     },
 };
@@ -181,7 +181,13 @@ impl Course {
             node.past.truncate(node.age as usize + 1);
             let reported = node.past.back().copied().unwrap_or(0);
             if let Live::Known(status) = &mut seen.live {
-                report(status, reported, node.age);
+                // Where nobody is refused, nobody says that it is full.
+                let most = if self.world.seats > self.world.capacity {
+                    self.world.capacity.saturating_sub(1)
+                } else {
+                    u32::MAX
+                };
+                report(status, reported.min(most), node.age);
             }
         }
         if self.scenario == Scenario::Failures && second == OUTAGE.0 {
@@ -231,7 +237,7 @@ impl Course {
         };
         self.nodes[first].asked += 1;
         let taken = order.into_iter().take(TRIES).find(|index| {
-            let full = self.nodes[*index].sessions >= self.world.capacity;
+            let full = self.nodes[*index].sessions >= self.world.seats;
             self.ledger.counts.refused += u64::from(warm && full);
             !full
         });
@@ -313,19 +319,20 @@ impl Course {
         choice
     }
 
-    /// What the client waits for, by the node's true load.
+    /// What the client waits for, by the node's true load. Beyond saturation the wait grows with the sessions.
     fn response(&self, on: usize) -> f64 {
         let seen = &self.world.nodes[on];
         let load = f64::from(self.nodes[on].sessions) / f64::from(self.world.capacity);
         let Some((rtt, Live::Known(status))) = seen.rtt.zip(Some(&seen.live)) else { return 0.0 };
         let truth = Status { load: load.min(LOAD_CEILING), age_ms: 0, ..status.as_ref().clone() };
-        response(&rtt, Some(&truth)).as_secs_f64() * 1e3
+        let beyond = (load / LOAD_CEILING - 1.0).max(0.0) * SERVICE.as_secs_f64() / (1.0 - LOAD_CEILING);
+        (response(&rtt, Some(&truth)).as_secs_f64() + beyond) * 1e3
     }
 }
 
 /// What a node said `age` seconds ago.
 fn report(status: &mut Status, sessions: u32, age: u32) {
-    let load = f64::from(sessions) / f64::from(status.capacity);
+    let load = f64::from(sessions) / f64::from(status.capacity.max(1));
     (status.sessions, status.load, status.cpu, status.memory) = (sessions, load, load, load / 2.0);
     status.age_ms = u64::from(age) * 1000;
 }

@@ -20,7 +20,7 @@ pub const HORIZON: f64 = 300.0;
 /// How long a session lasts, in seconds, exponentially distributed. Longer ones herd less: what comes within the age of a
 /// report is a smaller part of what stands.
 pub const SESSION: f64 = 45.0;
-/// Share of all seats that are taken once as many go as come.
+/// Share of what saturates all nodes that is taken once as many go as come.
 const TAKEN: f64 = 0.6;
 /// Nodes of a region.
 const REGION: usize = 25;
@@ -49,8 +49,10 @@ pub struct World {
     pub places: Vec<Place>,
     /// How likely a client comes from a place or one before it.
     chances: Vec<f64>,
-    /// Seats of a node.
+    /// Sessions that saturate a node.
     pub capacity: u32,
+    /// Sessions that it admits. In a herd, everybody: a node that refuses corrects the strategy that is to be measured.
+    pub seats: u32,
 }
 
 impl World {
@@ -64,11 +66,17 @@ impl World {
         let capacity = capacity(clients, count);
         let nodes =
             region_of.iter().enumerate().map(|(index, region)| node(index, *region, capacity)).collect();
-        let places: Vec<Place> = (0..PLACES.max(regions))
+        let mut places: Vec<Place> = (0..PLACES.max(regions))
             .map(|place| self::place(place % regions, &centres, &region_of, &mut chance))
             .collect();
+        if options.scenario == Scenario::Herd {
+            // One city: what is nearest and idlest is so for everybody.
+            let rtts = places[0].rtts.clone();
+            places.iter_mut().for_each(|place| place.rtts.clone_from(&rtts));
+        }
         let chances = chances(&places, &region_of, regions, &mut chance);
-        Self { nodes, regions: region_of, places, chances, capacity }
+        let seats = if options.scenario == Scenario::Herd { u32::MAX } else { capacity };
+        Self { nodes, regions: region_of, places, chances, capacity, seats }
     }
 
     /// Where the next client comes from; `unit` is drawn from 0 to 1.
@@ -92,7 +100,7 @@ impl World {
     }
 }
 
-/// Seats of each node, for the sessions that stand once as many go as come.
+/// What saturates a node, for the sessions that stand once as many go as come.
 fn capacity(clients: u32, nodes: usize) -> u32 {
     let standing = f64::from(clients) / HORIZON * SESSION;
     let seats = (standing / TAKEN / nodes as f64).ceil().max(1.0);

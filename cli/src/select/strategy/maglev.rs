@@ -14,8 +14,8 @@ const FREE: u32 = u32::MAX;
 /// How a node walks through the slots.
 #[derive(Debug, Clone, Copy)]
 struct Walk {
-    at: u64,
-    skip: u64,
+    at: usize,
+    skip: usize,
     weight: u64,
     target: u64,
 }
@@ -32,10 +32,10 @@ impl Table {
     /// Builds the table of `members` (name and weight), in the order in which they take turns. `size` has to be prime.
     pub fn new<'a>(members: impl Iterator<Item = (&'a str, u16)> + Clone, size: usize) -> Self {
         let fingerprint = fingerprint(members.clone());
-        let wide = size as u64;
+        let below = |hash: u64, limit: usize| usize::try_from(hash % limit as u64).unwrap_or(0);
         let walks = members.map(|(name, weight)| Walk {
-            at: xxh64(name.as_bytes(), 0) % wide,
-            skip: xxh64(name.as_bytes(), 1) % (wide - 1) + 1,
+            at: below(xxh64(name.as_bytes(), 0), size),
+            skip: below(xxh64(name.as_bytes(), 1), size - 1) + 1,
             weight: u64::from(weight.max(1)),
             target: 0,
         });
@@ -63,8 +63,10 @@ fn fingerprint<'a>(members: impl Iterator<Item = (&'a str, u16)>) -> u64 {
 
 fn fill(mut walks: Vec<Walk>, size: usize) -> Vec<u32> {
     let mut slots = vec![FREE; size];
+    // Most looks find a slot that is held. A bit for each stays in the nearest cache, which the slots themselves outgrow.
+    let mut is_held = vec![0u64; size.div_ceil(64)];
     let heaviest = walks.iter().map(|walk| walk.weight).max().unwrap_or(0);
-    let (wide, mut held) = (size as u64, 0);
+    let mut held = 0;
     let mut turn = 0;
     while held < size && !walks.is_empty() {
         turn += 1;
@@ -75,12 +77,16 @@ fn fill(mut walks: Vec<Walk>, size: usize) -> Vec<u32> {
             }
             walk.target += heaviest;
             let slot = loop {
-                let slot = usize::try_from(walk.at).unwrap_or(0);
-                walk.at = (walk.at + walk.skip) % wide;
-                if slots[slot] == FREE {
+                let slot = walk.at;
+                walk.at += walk.skip;
+                if walk.at >= size {
+                    walk.at -= size;
+                }
+                if is_held[slot / 64] >> (slot % 64) & 1 == 0 {
                     break slot;
                 }
             };
+            is_held[slot / 64] |= 1 << (slot % 64);
             slots[slot] = u32::try_from(member).unwrap_or(FREE - 1);
             held += 1;
         }
@@ -92,7 +98,7 @@ fn fill(mut walks: Vec<Walk>, size: usize) -> Vec<u32> {
 mod tests {
     use super::*;
 
-    fn walks(walks: &[(u64, u64)]) -> Vec<Walk> {
+    fn walks(walks: &[(usize, usize)]) -> Vec<Walk> {
         walks.iter().map(|(at, skip)| Walk { at: *at, skip: *skip, weight: 1, target: 0 }).collect()
     }
 

@@ -9,34 +9,51 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use cbrowse_protocol::id::NodeId;
 
 use super::Field;
-use crate::{probe::Probed, select::Circumstances};
+use crate::{
+    probe::Probed,
+    select::{Circumstances, Dice, Memory},
+};
 
 /// What each node has saved up.
 pub(in crate::select) type Turns = BTreeMap<NodeId, i64>;
 
 pub(super) fn order(field: &Field<'_>, circumstances: &mut Circumstances<'_>) -> Vec<usize> {
     let mut order = field.by_id();
-    let turns = &circumstances.memory.turns;
+    let Memory { turns, last, .. } = circumstances.memory;
     let is_new = !order.iter().any(|index| turns.contains_key(&field.nodes[*index].record.id));
-    let saved = |index: &usize| {
-        let record = &field.nodes[*index].record;
-        turns.get(&record.id).copied().unwrap_or(0).saturating_add(weight(&field.nodes[*index]))
-    };
-    // Stable: of two that saved the same, the first by id.
-    order.sort_by_cached_key(|index| Reverse(saved(index)));
-    if is_new && !order.is_empty() {
-        let total: i64 = order.iter().map(|index| weight(&field.nodes[*index])).sum();
-        let mut drawn = circumstances.dice.below(usize::try_from(total).unwrap_or(usize::MAX));
-        let at = order.iter().position(|index| {
-            let weight = usize::try_from(weight(&field.nodes[*index])).unwrap_or(0);
-            let is_drawn = drawn < weight;
-            drawn = drawn.saturating_sub(weight);
-            is_drawn
-        });
-        let at = at.unwrap_or(0);
-        order[..=at].rotate_right(1);
+    if is_new {
+        let drawn = drawn_by_weight(field.nodes, &order, circumstances.dice);
+        order.rotate_left(drawn);
+        return order;
     }
+    // Of two that saved the same, the first one after the last that was taken: by id alone, the second choice of all new
+    // users would be the same.
+    if let Some(last) = last {
+        let after = order.partition_point(|index| field.nodes[*index].record.id <= *last);
+        order.rotate_left(after);
+    }
+    let saved = |index: &usize| {
+        let node = &field.nodes[*index];
+        turns.get(&node.record.id).copied().unwrap_or(0).saturating_add(weight(node))
+    };
+    order.sort_by_cached_key(|index| Reverse(saved(index)));
     order
+}
+
+/// Position of a node drawn by its weight; 0 where there is none.
+fn drawn_by_weight(nodes: &[Probed], order: &[usize], dice: &mut dyn Dice) -> usize {
+    let weight = |index: &usize| usize::from(nodes[*index].record.weight.max(1));
+    let total: usize = order.iter().map(weight).sum();
+    if total == 0 {
+        return 0;
+    }
+    let mut drawn = dice.below(total);
+    let at = order.iter().position(|index| {
+        let is_drawn = drawn < weight(index);
+        drawn = drawn.saturating_sub(weight(index));
+        is_drawn
+    });
+    at.unwrap_or(0)
 }
 
 fn weight(node: &Probed) -> i64 {
