@@ -7,7 +7,6 @@
 pub mod cached;
 pub mod client;
 pub mod dns;
-pub mod etcd;
 pub mod figure;
 pub mod listing;
 pub mod once;

@@ -20,11 +20,10 @@ use tokio::{
 };
 
 use super::{
-    etcd::Etcd,
     figure::{Figure, Limit, Results},
     population,
 };
-use crate::{bench::statistics::Samples, consul::Consul};
+use crate::{bench::statistics::Samples, consul::Consul, etcd::Etcd};
 
 /// Nodes beside the one that changes: every change makes both sides read all of them again.
 const OTHERS: usize = 99;
@@ -108,8 +107,8 @@ pub async fn etcd(results: &mut Results, changes: u32) -> anyhow::Result<()> {
     for record in &records {
         registrations.push(registry.register(record, check).await?);
     }
-    let watch = etcd.watch();
-    let pair = Pair::start(open(&uri, &options)?.watch(), |heard| etcdctl(watch, heard));
+    let endpoint = etcd.address().to_string();
+    let pair = Pair::start(open(&uri, &options)?.watch(), |heard| etcdctl(endpoint, heard));
     let (record, registration): (&mut NodeRecord, _) = (&mut records[0], &mut registrations[0]);
     let delays = pair
         .observe(changes, async |round| {
@@ -262,8 +261,10 @@ async fn curl(url: String, heard: Sender<Heard>) -> anyhow::Result<()> {
 }
 
 /// A line has arrived when it is complete.
-async fn etcdctl(mut watch: Command, heard: Sender<Heard>) -> anyhow::Result<()> {
-    let mut child = start(&mut watch)?;
+async fn etcdctl(endpoint: String, heard: Sender<Heard>) -> anyhow::Result<()> {
+    let mut watch = Command::new("etcdctl");
+    watch.env("ETCDCTL_API", "3").args(["--endpoints", &endpoint, "watch", "--prefix"]);
+    let mut child = start(watch.arg(format!("{SERVICE}/")))?;
     let mut lines = BufReader::new(child.stdout.take().context("its output is read")?).lines();
     while let Some(line) = lines.next_line().await? {
         let at = Instant::now();
