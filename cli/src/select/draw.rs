@@ -55,29 +55,25 @@ pub(super) fn two_of(count: usize, dice: &mut dyn Dice) -> (usize, usize) {
 /// The first places among the nodes of a band, [`MOST_DRAWN`] at most: two are drawn and the better one goes first, again
 /// and again (Mitzenmacher 2001). Where loads are unknown or stale, one is drawn by its free capacity instead.
 ///
-/// Nodes that were not asked wait until those that were have been drawn, if all of those said so just now: a guess does not
-/// make what is known stale.
+/// Nodes that were asked come before those that were not: a guess is no reason to pass over what is known.
 pub fn by_two_choices(
     nodes: &[Probed],
     band: &[usize],
     scores: &[Option<Duration>],
     dice: &mut dyn Dice,
 ) -> Vec<usize> {
-    let asked: Vec<usize> =
-        band.iter().copied().filter(|index| nodes[*index].live.status().is_some()).collect();
-    let fresh = !asked.is_empty() && asked.iter().all(|index| is_fresh(&nodes[*index]));
-    let (mut compared, drawn_by_capacity) = if fresh {
-        let unasked = band.iter().copied().filter(|index| nodes[*index].live.status().is_none());
-        (asked, unasked.collect())
-    } else {
-        (Vec::new(), band.to_vec())
-    };
+    let is_asked = |index: &usize| nodes[*index].live.status().is_some();
+    let (mut asked, unasked): (Vec<usize>, Vec<usize>) = band.iter().partition(|index| is_asked(index));
     let mut order = Vec::with_capacity(MOST_DRAWN);
-    while !compared.is_empty() && order.len() < MOST_DRAWN {
-        let at = better_of_two(&compared, scores, dice);
-        order.push(compared.swap_remove(at));
+    if asked.iter().all(|index| is_fresh(&nodes[*index])) {
+        while !asked.is_empty() && order.len() < MOST_DRAWN {
+            let at = better_of_two(&asked, scores, dice);
+            order.push(asked.swap_remove(at));
+        }
+    } else {
+        by_capacity(nodes, asked, &mut order, dice);
     }
-    by_capacity(nodes, drawn_by_capacity, &mut order, dice);
+    by_capacity(nodes, unasked, &mut order, dice);
     order
 }
 

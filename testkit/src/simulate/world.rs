@@ -72,7 +72,9 @@ impl World {
         if options.scenario == Scenario::Herd {
             // One city: what is nearest and idlest is so for everybody.
             let rtts = places[0].rtts.clone();
-            places.iter_mut().for_each(|place| place.rtts.clone_from(&rtts));
+            for place in &mut places {
+                place.rtts.clone_from(&rtts);
+            }
         }
         let chances = chances(&places, &region_of, regions, &mut chance);
         let seats = if options.scenario == Scenario::Herd { u32::MAX } else { capacity };

@@ -24,6 +24,7 @@ use tokio_tungstenite::{
 use super::*;
 use crate::{
     context::Globals,
+    select::RegionFallback,
     settings::{Flags, Settings},
 };
 
@@ -207,4 +208,26 @@ async fn after_a_move_the_save_of_the_present_session_is_taken_home_and_the_lost
     assert!(settled.expect("answered").is_some());
     let waiting = pending::of_profile(&globals.paths, profile.id());
     assert_eq!(waiting.iter().map(|one| one.session.as_str()).collect::<Vec<_>>(), ["lost"]);
+}
+
+#[tokio::test]
+async fn where_nobody_of_the_wanted_region_will_do_the_nearest_other_one_is_taken_if_that_is_allowed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let globals = globals(directory.path());
+    let (_node, record) = start("eu-1").await;
+    let mut strict = plan(&globals, record);
+    strict.constraints.regions = vec!["mars".into()];
+    let mut lenient =
+        Plan { listing: strict.listing.clone(), ..plan(&globals, strict.listing.nodes[0].clone()) };
+    lenient.constraints =
+        Constraints { region_fallback: RegionFallback::Nearest, ..strict.constraints.clone() };
+    lenient.strategy = Strategy::RoundRobin;
+    let refused = Journey::new(strict, &globals.paths, &globals.output).begin().await;
+    assert_eq!(refused.err().map(|failure| failure.exit), Some(Exit::NoEligibleNode));
+    let mut journey = Journey::new(lenient, &globals.paths, &globals.output);
+    journey.begin().await.map_err(|failure| failure.message).expect("attached");
+    assert_eq!(journey.node().map(|node| node.region.as_str()), Some("eu"));
+    // The next turn goes on from there.
+    let remembered = remembered::load(&globals.paths, Strategy::RoundRobin);
+    assert_eq!(serde_json::to_value(&remembered).expect("plain data")["last"], "eu-1");
 }

@@ -102,6 +102,18 @@ fn a_node_that_was_away_brings_no_turns_back() {
 }
 
 #[test]
+fn a_node_that_does_not_answer_for_a_moment_keeps_its_turns() {
+    let mut nodes = [weighing("a", 1), weighing("b", 1), weighing("c", 2)];
+    let mut user = User::new(&[0]);
+    assert_eq!(user.names(&nodes, Strategy::WeightedRoundRobin, 1), "a");
+    nodes[2].reach = Reach::Refused;
+    assert_eq!(user.names(&nodes, Strategy::WeightedRoundRobin, 1), "b");
+    assert_eq!(user.memory.turns.get(&nodes[2].record.id), Some(&2), "neither gained nor lost");
+    nodes[2].reach = Reach::Serving;
+    assert_eq!(user.names(&nodes, Strategy::WeightedRoundRobin, 2), "c b");
+}
+
+#[test]
 fn turns_go_round_by_id_whatever_the_catalogs_order_and_whoever_leaves() {
     let nodes = [node("c", "", 8), node("a", "", 90), node("b", "", 20)];
     let mut user = User::new(&[2]);
@@ -221,5 +233,19 @@ fn what_was_asked_is_compared_even_beside_what_was_not() {
     }
     for rolls in [[0, 0], [1, 0]] {
         assert_eq!(User::new(&rolls).choose(&nodes, Strategy::Responsive).order[..2], [6, 2]);
+    }
+}
+
+#[test]
+fn stale_reports_are_drawn_by_free_seats_and_still_come_before_guesses() {
+    let mut nodes: Vec<Probed> = (0..10).map(|index| node(&format!("n{index}"), "", 10)).collect();
+    for (index, sessions) in [(2, 6), (6, 1)] {
+        nodes[index] =
+            known(nodes[index].clone(), |status| (status.sessions, status.age_ms) = (sessions, 5_001));
+    }
+    // Two free seats and seven: rolls 0 and 1 are the first's, 2 to 8 the second's.
+    for (roll, first) in [(0, 2), (1, 2), (2, 6), (8, 6)] {
+        let order = User::new(&[roll]).choose(&nodes, Strategy::Responsive).order;
+        assert_eq!((order[0], order[1]), (first, 8 - first), "roll {roll}");
     }
 }

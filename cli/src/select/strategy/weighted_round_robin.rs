@@ -4,7 +4,10 @@
 //! taken and pays the sum of all weights. Weights 5, 1, 1 give a a b a c a a. Who remembers nothing draws the first node by
 //! weight: all new users would take the heaviest.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use cbrowse_protocol::id::NodeId;
 
@@ -60,15 +63,23 @@ fn weight(node: &Probed) -> i64 {
     i64::from(node.record.weight.max(1))
 }
 
-/// Everybody gains, the chosen one pays. Nodes that are not eligible keep nothing: a node that was away for a week must not
-/// come back with a week's turns.
+/// Everybody gains, the chosen one pays. Who is not eligible just now neither gains nor loses, as in nginx; who has left the
+/// catalog is forgotten, so that nobody comes back after a week with a week's turns.
 pub(super) fn advance(turns: &mut Turns, nodes: &[Probed], eligible: &[usize], chosen: usize) {
     let total: i64 = eligible.iter().map(|index| weight(&nodes[*index])).sum();
-    let next = eligible.iter().map(|index| {
+    for index in eligible {
         let node = &nodes[*index];
-        let saved = turns.get(&node.record.id).copied().unwrap_or(0);
         let paid = if *index == chosen { total } else { 0 };
-        (node.record.id.clone(), saved.saturating_add(weight(node)).saturating_sub(paid))
-    });
-    *turns = next.collect();
+        let gain = weight(node).saturating_sub(paid);
+        match turns.get_mut(&node.record.id) {
+            Some(saved) => *saved = saved.saturating_add(gain),
+            None => {
+                turns.insert(node.record.id.clone(), gain);
+            }
+        }
+    }
+    if turns.len() > eligible.len() {
+        let listed: BTreeSet<&NodeId> = nodes.iter().map(|node| &node.record.id).collect();
+        turns.retain(|id, _| listed.contains(id));
+    }
 }
