@@ -36,9 +36,10 @@ use crate::{
 
 pub(crate) use registration::NacosRegistry;
 
-/// Longest wait for a listing. Longer: a registry that is down holds up every command; shorter: ten thousand nodes
-/// over a slow line do not fit.
-const LIST_DEADLINE: Duration = Duration::from_secs(5);
+/// Longest wait for a listing. Longer: a registry that is down holds up every command, and r-nacos, which closes idle
+/// connections after five seconds, ends the wait with an error that says less; shorter: ten thousand nodes over a slow
+/// line do not fit.
+const LIST_DEADLINE: Duration = Duration::from_secs(4);
 /// Longest pause of a watch: for as long may an answer be used by a client that is not pushed to (Nacos's
 /// `defaultCacheMillis`). A server that says more counts on its pushes. Longer: changes are seen later; shorter: every
 /// watcher fetches the whole list more often.

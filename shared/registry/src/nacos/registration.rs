@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Longest wait for one write. Longer: a server that hangs keeps a node from its next heartbeat.
-const WRITE_DEADLINE: Duration = Duration::from_secs(5);
+const WRITE_DEADLINE: Duration = Duration::from_secs(4);
 /// How long a node may be silent where the caller asked for a check that Nacos does not do: Nacos's own default.
 /// Longer: a dead node is listed for as long; shorter: a slow moment takes a node off the list.
 const DEFAULT_TTL: Duration = Duration::from_secs(15);
