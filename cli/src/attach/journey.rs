@@ -4,12 +4,14 @@
 //! survey -> seat on the best node that takes it -> relay -> link lost? the same session again -> node gone? the next best node
 //! ```
 
+mod choosing;
+mod mending;
 mod refusals;
 mod tabs;
 #[cfg(test)]
 mod tests;
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use cbrowse_protocol::{
     api::{SessionRequest, Status},
@@ -20,10 +22,6 @@ use cbrowse_registry::Listing;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    refusals::{all_refused, ends_the_search},
-    tabs::tabs_to_carry,
-};
 use super::{
     connection::{ConnectionError, TrustedConnection},
     finalist::{Finalist, Interview, Judge, interview},
@@ -32,38 +30,24 @@ use super::{
 use crate::{
     context::Paths,
     credentials::{Credentials, seconds},
-    discover::start::{Refresh, news},
+    discover::start::Refresh,
     failure::{Exit, Failure},
     output::Output,
     pending::{self, Pending},
     probe::{Probed, Report},
     profile::{CarryError, OpenProfile, Settled, Uploaded, chain, settle},
-    remembered,
     select::{Choice, Constraints, Strategy},
-    survey::{Preference, Survey, survey},
     view::{Event, Hub, Inputs},
 };
 
 /// A lost link is tried again this long before the node counts as gone; the node keeps the session longer than that.
 const RESUME_FOR: Duration = Duration::from_secs(8);
-/// A machine that refuses connections at once is gone, not slow; it gets this long for a server that restarts.
-const REFUSED_FOR: Duration = Duration::from_millis(600);
-/// While no node at all answers, the session is tried for again this long; nodes keep one without a client for 300 s.
-const OUTAGE: Duration = Duration::from_secs(240);
-/// Between two looks whether the network is back.
-const OUTAGE_PAUSE: Duration = Duration::from_secs(2);
-/// Between two tries.
-const RESUME_PAUSE: Duration = Duration::from_millis(200);
 /// A grant is sealed to the one worker that waits. It may be taken meanwhile, and the next one needs a moment.
 const KEY_TRIES: u32 = 5;
 /// A worker's room stands after some 50 ms.
 const KEY_PAUSE: Duration = Duration::from_millis(150);
-/// Nodes that may die under one session before something else is wrong.
-const MAX_MOVES: usize = 5;
 /// A link that held this long was a good one, and is mended at once.
 const STEADY: Duration = Duration::from_secs(10);
-/// Links in a row that broke sooner before their node counts as gone: it takes the session back and drops it again.
-const MAX_FLAPS: u32 = 8;
 /// What a journey needs.
 pub struct Plan {
     /// Nodes to choose from.
@@ -113,16 +97,6 @@ pub struct Surveyed {
     pub choice: Choice,
 }
 
-/// What came of trying for the same session again.
-enum Resumed {
-    /// Attached to it.
-    Same(Box<Attachment>),
-    /// The node, or its machine, says that it is not there.
-    Gone,
-    /// Nobody answers.
-    Unreachable,
-}
-
 /// How a journey ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
@@ -165,119 +139,6 @@ impl<'a> Journey<'a> {
     /// The present, or last, session.
     pub fn session(&self) -> Option<&SessionId> {
         self.session.as_ref()
-    }
-
-    /// Surveys, and attaches to the best node that takes the session. Where none of the nodes known does, the
-    /// registries' own answer is waited for before that is a failure.
-    pub async fn begin(&mut self) -> Result<Attachment, Failure> {
-        let failure = match self.try_known().await {
-            Err(failure) if failure.exit != Exit::Authentication => failure,
-            outcome => return outcome,
-        };
-        let Some(mut refresh) = self.refresh.take() else { return Err(failure) };
-        match news(self.output, &self.plan.listing, refresh.wait().await) {
-            Some(fresh) => {
-                self.plan.listing = fresh;
-                self.try_known().await
-            }
-            None => Err(failure),
-        }
-    }
-
-    async fn try_known(&mut self) -> Result<Attachment, Failure> {
-        let survey = self.survey().await;
-        if survey.choice.order.is_empty() {
-            return Err(survey.nobody());
-        }
-        self.take_seat(survey).await
-    }
-
-    /// Surveys what is known; starts over when the registries say something else before that is done.
-    async fn survey(&mut self) -> Survey {
-        loop {
-            let mut listing = self.plan.listing.clone();
-            listing.nodes.retain(|node| !self.gone.contains(&node.id));
-            let preference = self.preference();
-            let plan = &mut self.plan;
-            let mut surveying = pin!(survey(listing, &plan.constraints, preference, &plan.judge));
-            let fresh = tokio::select! {
-                survey = &mut surveying => return survey,
-                fresh = arrival(self.refresh.as_mut()) => fresh,
-            };
-            self.refresh = None;
-            match news(self.output, &plan.listing, fresh) {
-                Some(fresh) => plan.listing = fresh,
-                None => return surveying.await,
-            }
-        }
-    }
-
-    fn preference(&self) -> Preference {
-        let profile = self.plan.profile.as_ref().map(|profile| profile.id().to_string());
-        Preference {
-            strategy: self.plan.strategy,
-            key: Some(profile.unwrap_or_else(|| self.plan.credentials.public_key().to_string())),
-            memory: remembered::load(self.paths, self.plan.strategy),
-        }
-    }
-
-    /// Tells where the session went, if that is not where it was wanted, and remembers it for the next choice.
-    fn took(&self, surveyed: &Surveyed) {
-        let Surveyed { report, choice } = surveyed;
-        let wanted = &self.plan.constraints.regions;
-        let region = choice.chosen().map(|index| report.nodes[index].region()).unwrap_or_default();
-        if !wanted.is_empty() && !region.is_empty() && !wanted.iter().any(|wanted| wanted == region) {
-            self.output.warn(format_args!(
-                "no node in {} is eligible: {region} is the nearest other region",
-                wanted.join(" or ")
-            ));
-        }
-        if let Err(error) = remembered::note(self.paths, self.plan.strategy, &report.nodes, choice) {
-            self.output.warn(format_args!("the next choice will not know of this one: {error}"));
-        }
-    }
-
-    /// Asks one candidate after another; remembers why each refused.
-    async fn take_seat(&mut self, mut survey: Survey) -> Result<Attachment, Failure> {
-        let mut refusals: Vec<(NodeId, Failure)> = Vec::new();
-        for index in survey.choice.order.clone() {
-            let record = survey.report.nodes[index].record.clone();
-            let finalist =
-                match self.finalist(&survey.report.nodes[index], survey.interviews.remove(&index)).await {
-                    Ok(finalist) => finalist,
-                    Err(failure) => {
-                        refusals.push((record.id, failure));
-                        continue;
-                    }
-                };
-            match self.attach_to(finalist, &survey.report.nodes[index]).await {
-                Ok(attachment) => {
-                    let Survey { report, mut choice, .. } = survey;
-                    choice.order.retain(|other| *other != index);
-                    choice.order.insert(0, index);
-                    let surveyed = Surveyed { report, choice };
-                    self.took(&surveyed);
-                    self.surveyed = Some(surveyed);
-                    return Ok(attachment);
-                }
-                Err(failure) if ends_the_search(&failure, refusals.len()) => return Err(failure),
-                Err(failure) => refusals.push((record.id, failure)),
-            }
-        }
-        Err(all_refused(refusals))
-    }
-
-    async fn finalist(&mut self, node: &Probed, interviewed: Option<Interview>) -> Result<Finalist, Failure> {
-        let outcome = match interviewed {
-            Some(outcome) => outcome,
-            None => interview(node, &self.plan.judge).await,
-        };
-        match outcome {
-            Interview::Trusted(finalist) => Ok(*finalist),
-            Interview::FirstUse(stranger) => stranger.introduce(self.paths).await,
-            Interview::Refused(failure) => Err(*failure),
-            Interview::Failed(reason) => Err(Failure::new(Exit::SessionLost, "connection", reason)),
-        }
     }
 
     /// Attaches, and asks again where somebody else was faster to take the worker that the profile is sealed for.
@@ -406,96 +267,6 @@ impl<'a> Journey<'a> {
         }
     }
 
-    /// The same session again, or the next best node with the profile's last save and the open tabs.
-    async fn mend(&mut self, attachment: &Attachment, seen: &Seen) -> Result<Attachment, Failure> {
-        let mut resumed = Resumed::Gone;
-        if self.flaps <= MAX_FLAPS {
-            tokio::time::sleep(RESUME_PAUSE * self.flaps).await;
-            resumed = self.resume(&attachment.session).await;
-        }
-        if let Resumed::Same(attachment) = resumed {
-            return Ok(*attachment);
-        }
-        let (left, listed) = (attachment.node.clone(), self.listed.take());
-        self.gone.push(listed.clone().unwrap_or_else(|| left.clone()));
-        self.flaps = 0;
-        if self.gone.len() > MAX_MOVES {
-            return Err(lost(&format!("{MAX_MOVES} nodes were lost one after another; the last was {left}")));
-        }
-        let (active, others) = tabs_to_carry(&seen.tabs);
-        self.plan.request.url = active.or(self.plan.request.url.take());
-        self.plan.request.tabs = others;
-        self.plan.request.replace_tabs = true;
-        self.output.warn(format_args!("{left} is gone; looking for the next best node"));
-        let until = Instant::now() + OUTAGE;
-        loop {
-            let failure = match self.begin().await {
-                Ok(moved) => return Ok(self.tell_moved(moved)),
-                Err(failure) => failure,
-            };
-            if !matches!(resumed, Resumed::Unreachable) || Instant::now() > until {
-                let hint = "the profile's last save is safe on this machine";
-                return Err(Failure { exit: Exit::SessionLost, ..failure }.hint(hint));
-            }
-            // Neither the old node nor any other answers: it is this machine that is cut off, and the session waits.
-            self.output.warn("no node answers; the session is kept, trying again");
-            tokio::time::sleep(OUTAGE_PAUSE).await;
-            resumed = self.resume(&attachment.session).await;
-            if let Resumed::Same(attachment) = resumed {
-                self.gone.pop();
-                self.listed = listed;
-                return Ok(*attachment);
-            }
-        }
-    }
-
-    fn tell_moved(&self, moved: Attachment) -> Attachment {
-        let kept = if self.plan.profile.is_some() {
-            "the profile as last saved and the open tabs"
-        } else {
-            "the open tabs"
-        };
-        self.output.warn(format_args!(
-            "moved to {} ({}) with {kept}; what was typed and not sent is lost",
-            moved.node, moved.region
-        ));
-        moved
-    }
-
-    async fn resume(&self, session: &SessionId) -> Resumed {
-        let Some(record) = self.at.clone() else { return Resumed::Gone };
-        let started = Instant::now();
-        let (node, judge) = (Probed::unprobed(record), self.plan.judge.of_own_record());
-        while started.elapsed() < RESUME_FOR {
-            match interview(&node, &judge).await {
-                Interview::Trusted(finalist) => {
-                    let target = Target::Running(session.clone());
-                    match attach(finalist.connection, &self.plan.credentials, target).await {
-                        Ok(attachment) => {
-                            let is_same = attachment.session == *session
-                                && check_welcome(&attachment, &finalist.status).is_ok();
-                            return if is_same { Resumed::Same(Box::new(attachment)) } else { Resumed::Gone };
-                        }
-                        // A server that was just replaced may not have its workers back yet.
-                        Err(error @ ConnectionError::Refused { .. }) if !error.is_retryable() => {
-                            return Resumed::Gone;
-                        }
-                        Err(_) => {}
-                    }
-                }
-                Interview::FirstUse(_) | Interview::Refused(_) => return Resumed::Gone,
-                Interview::Failed(reason)
-                    if reason.contains("refused") && started.elapsed() > REFUSED_FOR =>
-                {
-                    return Resumed::Gone;
-                }
-                Interview::Failed(_) => {}
-            }
-            tokio::time::sleep(RESUME_PAUSE).await;
-        }
-        Resumed::Unreachable
-    }
-
     /// Takes the present session's save home. `wait`: how long the worker may still need.
     pub async fn settle(&self, wait: Duration) -> Result<Option<Settled>, Failure> {
         let (Some(profile), Some(node), Some(session)) =
@@ -544,14 +315,6 @@ fn check_welcome(attachment: &Attachment, status: &Status) -> Result<(), Connect
     }
     let reason = "its welcome names another node or region than its status".into();
     Err(ConnectionError::Protocol { endpoint: status.id.to_string(), reason })
-}
-
-/// Never ends while nobody is being asked.
-async fn arrival(refresh: Option<&mut Refresh>) -> Result<Listing, Failure> {
-    match refresh.filter(|refresh| refresh.is_running()) {
-        Some(refresh) => refresh.wait().await,
-        None => std::future::pending().await,
-    }
 }
 
 fn flaps(before: u32, lasted: Duration) -> u32 {

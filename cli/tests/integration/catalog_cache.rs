@@ -78,6 +78,27 @@ async fn where_nobody_who_is_known_serves_the_registry_is_asked_before_that_is_a
 }
 
 #[tokio::test]
+async fn what_the_registry_says_in_time_counts() {
+    let (consul, fleet) = (Consul::start().await.unwrap(), Fleet::new().unwrap());
+    let [dead] = free_ports().unwrap();
+    register(&consul, "gone", json!({"Port": dead})).await;
+    let user = User::of(&fleet).await.with_catalog(consul.http_uri()).with(REFRESH, "0");
+    user.run(&["nodes", "list"]).await.succeeded();
+    consul.request("PUT", "/v1/agent/service/deregister/gone", None).await.unwrap();
+    let node = Node::start(Options::of(&fleet, "fra-1", "eu-central")).await.unwrap();
+    register_node(&consul, &node).await;
+    let page = ["connect", "--json", "--explain", "--view", "none", "--screenshot", "page.png"];
+    let document = user.run(&page).await.document();
+    assert_eq!(document["node"], "fra-1");
+    let judged = document["choice"]["nodes"].as_array().unwrap();
+    let ids: Vec<_> = judged.iter().map(|node| node["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["fra-1"], "whoever is gone is not judged");
+    // What the registry said is kept for the next time.
+    let kept = user.run(&["nodes", "list", "--cached", "--json"]).await.document();
+    assert_eq!((kept.as_array().map(Vec::len), &kept[0]["id"]), (Some(1), &"fra-1".into()));
+}
+
+#[tokio::test]
 async fn the_copies_alone_answer_without_asking_anybody() {
     let mut consul = Consul::start().await.unwrap();
     register(&consul, "one", json!({"Tags": ["fast"]})).await;
