@@ -26,7 +26,7 @@ use rustls::ClientConfig;
 
 use super::{
     answer::{Answer, Facts, MOST_ALIASES, Question},
-    tls,
+    tls::{self, Server},
 };
 use crate::{environment::Environment, error::Cause, uri::SrvUri};
 
@@ -44,14 +44,21 @@ pub(super) struct Lookups {
     road: Road,
     /// Whatever else they speak, where nobody asked for secrecy.
     otherwise: Option<Road>,
+    /// The server that the user named.
+    server: Option<Server>,
     /// What was last known of the targets, so that a lost answer does not take a node away.
     remembered: Mutex<HashMap<Question, Vec<Record>>>,
 }
 
 impl Lookups {
     pub(super) fn new(uri: &SrvUri, environment: &Environment) -> Result<Self, Cause> {
+        let mut named = uri.server.map(Server::plain);
         let (road, otherwise) = match (&uri.tls, uri.server) {
-            (Some(name), Some(server)) => (Road::over_tls(server, name, environment)?, None),
+            (Some(name), Some(server)) => {
+                let config = tls::believing(environment)?;
+                named = Some(Server::over_tls(server, name, config.clone())?);
+                (Road::over_tls(server, name, config), None)
+            }
             (Some(_), None) => return Err(Cause::Settings("tls needs a server".into())),
             (None, server) => {
                 let (config, options) = server.map_or_else(of_system, |server| Ok(of_server(server)))?;
@@ -59,7 +66,7 @@ impl Lookups {
                 (tcp, Some(Road::new(&config, options, UDP_RETRIES, tls::unused()?)))
             }
         };
-        Ok(Self { road, otherwise, remembered: Mutex::default() })
+        Ok(Self { road, otherwise, server: named, remembered: Mutex::default() })
     }
 
     /// The SRV records of `name`, what can be found about their targets, and warnings.
@@ -69,9 +76,14 @@ impl Lookups {
         let (road, records, mut warnings) = match (self.road.records(&question).await, &self.otherwise) {
             (Ok(records), _) => (&self.road, records, Vec::new()),
             // Whoever answered has said what it has to say.
-            (Err(error @ NetError::Dns(_)), _) | (Err(error), None) => return Err(failed(name, &error)),
+            (Err(error @ NetError::Dns(_)), _) | (Err(error), None) => {
+                return Err(self.explained(name, &error).await);
+            }
             (Err(over_tcp), Some(otherwise)) => {
-                let records = otherwise.records(&question).await.map_err(|error| failed(name, &error))?;
+                let records = match otherwise.records(&question).await {
+                    Ok(records) => records,
+                    Err(error) => return Err(self.explained(name, &error).await),
+                };
                 let warning =
                     format!("DNS answered over UDP only ({over_tcp} over TCP): long lists may be cut");
                 (otherwise, records, vec![warning])
@@ -82,6 +94,18 @@ impl Lookups {
         let mut answer = Answer::new(&full_name, facts);
         warnings.extend(self.complete(&mut answer, road).await);
         Ok((answer, warnings))
+    }
+
+    /// The library says that there is no connection and keeps the reason to itself, so the server is asked once more.
+    async fn explained(&self, name: &str, error: &NetError) -> Cause {
+        let reason = match (error, &self.server) {
+            (NetError::NoConnections, Some(server)) => {
+                let connecting = tokio::time::timeout(QUESTION_DEADLINE, server.connect()).await;
+                connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).err()
+            }
+            _ => None,
+        };
+        reason.map_or_else(|| failed(name, error), |reason| unreachable_by(&reason))
     }
 
     /// Asks what is open. What could not be asked is as it was; the warning says so.
@@ -154,11 +178,11 @@ impl Road {
         Self { servers: RetryDnsHandle::new(servers, retries), options: request }
     }
 
-    fn over_tls(server: SocketAddr, name: &str, environment: &Environment) -> Result<Self, Cause> {
+    fn over_tls(server: SocketAddr, name: &str, tls: ClientConfig) -> Self {
         let connection = at(server.port(), ProtocolConfig::Tls { server_name: name.into() });
         let config = NameServerConfig::new(server.ip(), true, vec![connection]);
         let config = ResolverConfig::from_name_servers(vec![config]);
-        Ok(Self::new(&config, ResolverOpts::default(), 0, tls::believing(environment)?))
+        Self::new(&config, ResolverOpts::default(), 0, tls)
     }
 
     /// All records of the answer, and of further ones where the name is an alias of one that the first does not hold.
@@ -249,12 +273,15 @@ fn failed(name: &str, error: &NetError) -> Cause {
         },
         NetError::Dns(DnsError::ResponseCode(code)) => refused(name, *code),
         NetError::Timeout => Cause::Deadline(QUESTION_DEADLINE),
-        NetError::Io(error) => tls::refusal(error).unwrap_or_else(|| unreachable_by(error)),
+        NetError::Io(error) => unreachable_by(error),
         other => Cause::Unreachable(other.to_string()),
     }
 }
 
 fn unreachable_by(error: &io::Error) -> Cause {
+    if let Some(refusal) = tls::refusal(error) {
+        return refusal;
+    }
     match error.kind() {
         io::ErrorKind::TimedOut => Cause::Deadline(QUESTION_DEADLINE),
         _ => Cause::Unreachable(error.to_string()),

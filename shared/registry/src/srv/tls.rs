@@ -1,13 +1,15 @@
 //! DNS over TLS (RFC 7858): whose certificates are believed, and what to say when one is not.
 
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use hickory_resolver::net::tls::client_config;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, pem::PemObject as _},
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::{
     environment::{Environment, Named},
@@ -52,6 +54,36 @@ fn authorities(named: Named<'_>) -> Result<RootCertStore, Cause> {
         return Err(Cause::Settings(format!("{variable} {value:?} holds no PEM certificate")));
     }
     Ok(roots)
+}
+
+/// One server, to learn why it cannot be asked.
+#[derive(Debug)]
+pub(super) struct Server {
+    address: SocketAddr,
+    tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
+}
+
+impl Server {
+    pub(super) fn plain(address: SocketAddr) -> Self {
+        Self { address, tls: None }
+    }
+
+    pub(super) fn over_tls(address: SocketAddr, name: &str, mut config: ClientConfig) -> Result<Self, Cause> {
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|error| Cause::Settings(format!("{name:?} cannot stand in a certificate ({error})")))?;
+        // As the resolver connects.
+        config.enable_sni = false;
+        Ok(Self { address, tls: Some((name, Arc::new(config))) })
+    }
+
+    /// Connects, and agrees on TLS where that is asked for, without a question.
+    pub(super) async fn connect(&self) -> io::Result<()> {
+        let stream = TcpStream::connect(self.address).await?;
+        if let Some((name, config)) = &self.tls {
+            TlsConnector::from(config.clone()).connect(name.clone(), stream).await?;
+        }
+        Ok(())
+    }
 }
 
 /// What TLS could not agree to, if that is what went wrong: it comes as an I/O error.
