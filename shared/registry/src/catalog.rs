@@ -16,6 +16,11 @@ pub trait Catalog: Send + Sync {
     /// Everything it knows now. Ends within a deadline of its own; dropping the future is safe.
     fn list(&self) -> BoxFuture<'_, Result<Listing, CatalogError>>;
 
+    /// What stands in for an answer that was not waited for any longer: the error itself, unless something is remembered.
+    fn without_answer(&self, error: CatalogError) -> Result<Listing, CatalogError> {
+        Err(error)
+    }
+
     /// What it knows and then what changes, without end. Nothing is asked unless the stream is polled.
     fn watch(&self) -> ChangeStream;
 }

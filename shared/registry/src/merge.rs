@@ -77,7 +77,7 @@ async fn ask_all(catalogs: &[Box<dyn Catalog>]) -> Vec<Result<Listing, CatalogEr
     }
     drop(asking);
     let waited = in_tenths(started.elapsed());
-    let late = |catalog: &dyn Catalog| Err(Cause::Deadline(waited).of(catalog.uri()));
+    let late = |catalog: &dyn Catalog| catalog.without_answer(Cause::Deadline(waited).of(catalog.uri()));
     answers
         .into_iter()
         .zip(catalogs)
@@ -87,7 +87,7 @@ async fn ask_all(catalogs: &[Box<dyn Catalog>]) -> Vec<Result<Listing, CatalogEr
 
 async fn list_in_time(catalog: &dyn Catalog) -> Result<Listing, CatalogError> {
     let answer = timeout(LIST_DEADLINE, catalog.list()).await;
-    answer.unwrap_or_else(|_| Err(Cause::Deadline(LIST_DEADLINE).of(catalog.uri())))
+    answer.unwrap_or_else(|_| catalog.without_answer(Cause::Deadline(LIST_DEADLINE).of(catalog.uri())))
 }
 
 /// Of seconds, as people are told it.

@@ -27,7 +27,7 @@ const RESUME_PAUSE: Duration = Duration::from_millis(200);
 /// Nodes that may die under one session before something else is wrong.
 const MAX_MOVES: usize = 5;
 /// Links in a row that broke sooner before their node counts as gone: it takes the session back and drops it again.
-const MAX_FLAPS: u32 = 8;
+pub(super) const MAX_FLAPS: u32 = 8;
 
 /// What came of trying for the same session again.
 enum Resumed {

@@ -21,7 +21,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, handshake::derive_accept_key, protocol},
 };
 
-use super::*;
+use super::{mending::MAX_FLAPS, *};
 use crate::{
     context::Globals,
     select::RegionFallback,
@@ -228,6 +228,6 @@ async fn where_nobody_of_the_wanted_region_will_do_the_nearest_other_one_is_take
     journey.begin().await.map_err(|failure| failure.message).expect("attached");
     assert_eq!(journey.node().map(|node| node.region.as_str()), Some("eu"));
     // The next turn goes on from there.
-    let remembered = remembered::load(&globals.paths, Strategy::RoundRobin);
+    let remembered = crate::remembered::load(&globals.paths, Strategy::RoundRobin);
     assert_eq!(serde_json::to_value(&remembered).expect("plain data")["last"], "eu-1");
 }

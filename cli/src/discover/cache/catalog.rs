@@ -25,8 +25,7 @@ impl CachedCatalog {
                 self.remember(&mut listing);
                 Ok(listing)
             }
-            Err(error) if error.is_transient() => self.recall(error),
-            Err(error) => Err(error),
+            Err(error) => self.without_answer(error),
         }
     }
 
@@ -82,6 +81,10 @@ impl Catalog for CachedCatalog {
 
     fn list(&self) -> BoxFuture<'_, Result<Listing, CatalogError>> {
         self.list_or_recall().boxed()
+    }
+
+    fn without_answer(&self, error: CatalogError) -> Result<Listing, CatalogError> {
+        if error.is_transient() { self.recall(error) } else { Err(error) }
     }
 
     fn watch(&self) -> ChangeStream {

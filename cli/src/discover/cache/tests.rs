@@ -55,6 +55,38 @@ async fn list(cache: &Cache, answer: Result<Listing, CatalogError>) -> Result<Li
     CachedCatalog::new(Box::new(Fixed(uri(), answer)), cache.clone(), Query::default()).list().await
 }
 
+/// A registry that never answers.
+struct Silent(CatalogUri);
+
+impl Catalog for Silent {
+    fn uri(&self) -> &CatalogUri {
+        &self.0
+    }
+    fn list(&self) -> BoxFuture<'_, Result<Listing, CatalogError>> {
+        std::future::pending().boxed()
+    }
+    fn watch(&self) -> ChangeStream {
+        futures_util::stream::pending().boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_is_not_waited_for_is_served_from_its_last_answer() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cache = cache(directory.path());
+    list(&cache, Ok(listing())).await.expect("stored");
+    let other = NodeRecord { id: "n2".parse().expect("an id"), ..listing().nodes.remove(0) };
+    let answer = Listing { nodes: vec![NodeRecord { port: 1, ..other }], ..Listing::default() };
+    let catalogs: [Box<dyn Catalog>; 2] = [
+        Box::new(CachedCatalog::new(Box::new(Silent(uri())), cache.clone(), all())),
+        Box::new(Fixed("consul://127.0.0.1:2".parse().expect("a catalog"), Ok(answer))),
+    ];
+    let merged = cbrowse_registry::list_all(&catalogs).await.expect("one answers, one is remembered");
+    let ids: Vec<_> = merged.nodes.iter().map(|node| node.id.as_str()).collect();
+    assert_eq!(ids, ["n1", "n2"]);
+    assert!(merged.warnings.iter().any(|text| text.contains("using its answer of")), "{:?}", merged.warnings);
+}
+
 #[tokio::test]
 async fn a_registry_that_is_down_is_served_from_its_last_answer_with_its_age() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -67,7 +67,10 @@ pub(super) fn changes(catalog: EtcdCatalog) -> ChangeStream {
         pause: Duration::ZERO,
     };
     stream::unfold(watch, |mut watch| async move {
-        tokio::time::sleep(std::mem::take(&mut watch.pause)).await;
+        // Even a sleep of no time lasts until the timer's next tick.
+        if !watch.pause.is_zero() {
+            tokio::time::sleep(std::mem::take(&mut watch.pause)).await;
+        }
         let items = watch.step().await;
         Some((stream::iter(items), watch))
     })

@@ -120,7 +120,10 @@ async fn a_watch_that_is_quiet_for_long_is_opened_anew_and_misses_nothing() {
     let (_proxy, mut changes, _seen) = watched(&etcd).await;
     let opened = watches(&etcd).await;
     let following = tokio::spawn(async move { changes.next().await });
-    tokio::task::yield_now().await;
+    // It is waiting for the next line before the clock moves.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(56)).await;
     tokio::time::resume();
