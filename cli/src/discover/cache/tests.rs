@@ -66,6 +66,7 @@ impl Catalog for Silent {
         std::future::pending().boxed()
     }
     fn watch(&self) -> ChangeStream {
+        use futures_util::StreamExt as _;
         futures_util::stream::pending().boxed()
     }
 }
