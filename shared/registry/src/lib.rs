@@ -16,6 +16,7 @@ mod file;
 pub mod fuzzing;
 mod http;
 mod merge;
+mod meta;
 mod nacos;
 mod narrow;
 mod open;

@@ -3,10 +3,14 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use cbrowse_protocol::node::{Health, NodeRecord};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{error::Cause, screen::Candidate};
+use crate::{
+    error::Cause,
+    meta::{self, Words, in_range},
+    screen::Candidate,
+};
 
 /// Consul's own weights begin at 1, so a node that takes no new session says so in its metadata.
 const WEIGHT_KEY: &str = "weight";
@@ -127,8 +131,8 @@ fn health(checks: &[Check]) -> Health {
 
 fn record(Instance { node, service, checks }: Instance) -> Result<NodeRecord, String> {
     let health = health(&checks.unwrap_or_default());
-    let mut meta = service.meta.unwrap_or_default();
-    let weight = match (take_number(&mut meta, WEIGHT_KEY)?, service.weights, health) {
+    let mut words = Words::from(service.meta.unwrap_or_default());
+    let weight = match (words.number(WEIGHT_KEY)?, service.weights, health) {
         (Some(weight), _, _) => weight,
         (None, None, _) => 1,
         (None, Some(weights), Health::Warning) => in_range("weight", weights.warning)?,
@@ -139,59 +143,23 @@ fn record(Instance { node, service, checks }: Instance) -> Result<NodeRecord, St
         id: service.id.parse().map_err(|error| format!("{error}"))?,
         address: address.into_owned(),
         port: in_range("port", service.port)?,
-        region: meta.remove("region").unwrap_or_default(),
-        zone: meta.remove("zone").unwrap_or_default(),
-        version: meta.remove("version").unwrap_or_default(),
+        region: words.take("region").unwrap_or_default(),
+        zone: words.take("zone").unwrap_or_default(),
+        version: words.take("version").unwrap_or_default(),
         tags: service.tags.unwrap_or_default(),
         weight,
-        capacity: take_number(&mut meta, "capacity")?.unwrap_or(0),
-        browser_version: meta.remove("browser_version").unwrap_or_default(),
-        identity: take(&mut meta, "identity")?,
-        statement: take(&mut meta, "statement")?,
+        capacity: words.number("capacity")?.unwrap_or(0),
+        browser_version: words.take("browser_version").unwrap_or_default(),
+        identity: words.value("identity")?,
+        statement: words.value("statement")?,
         health,
-        meta,
+        meta: words.rest(),
     })
 }
 
-fn in_range(field: &str, number: i64) -> Result<u16, String> {
-    u16::try_from(number).map_err(|_| format!("{field} {number} is not between 0 and {}", u16::MAX))
-}
-
-fn take_number<Number: std::str::FromStr>(
-    meta: &mut BTreeMap<String, String>,
-    key: &str,
-) -> Result<Option<Number>, String> {
-    let parse = |text: String| text.parse().map_err(|_| format!("{key} {text:?} is not a number in range"));
-    meta.remove(key).filter(|text| !text.is_empty()).map(parse).transpose()
-}
-
-fn take<Value: DeserializeOwned>(
-    meta: &mut BTreeMap<String, String>,
-    key: &str,
-) -> Result<Option<Value>, String> {
-    let parse = |text: String| {
-        serde_json::from_value(serde_json::Value::String(text)).map_err(|error| format!("{key}: {error}"))
-    };
-    meta.remove(key).filter(|text| !text.is_empty()).map(parse).transpose()
-}
-
-/// A record's fields as metadata of a service; empty ones are left out.
+/// A record's fields as metadata of a service.
 pub(super) fn meta(record: &NodeRecord) -> BTreeMap<String, String> {
-    let mut meta = record.meta.clone();
-    let mut put = |key: &str, value: Option<String>| {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            meta.insert(key.to_owned(), value);
-        }
-    };
-    put("region", Some(record.region.clone()));
-    put("zone", Some(record.zone.clone()));
-    put("version", Some(record.version.clone()));
-    put("browser_version", Some(record.browser_version.clone()));
-    put("capacity", (record.capacity > 0).then(|| record.capacity.to_string()));
-    put("identity", record.identity.map(|identity| identity.to_string()));
-    put("statement", record.statement.as_ref().map(ToString::to_string));
-    put(WEIGHT_KEY, (record.weight == 0).then(|| "0".to_owned()));
-    meta
+    meta::of(record, [(WEIGHT_KEY, (record.weight == 0).then(|| "0".to_owned()))])
 }
 
 #[cfg(test)]

@@ -14,10 +14,13 @@
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use cbrowse_protocol::node::{Health, NodeRecord};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::screen::Candidate;
+use crate::{
+    meta::{self, Words, between_commas, in_range},
+    screen::Candidate,
+};
 
 /// Most that Nacos takes (`com.alibaba.nacos.naming.constants.Constants`): a heavier node says so in its metadata.
 const MAX_WEIGHT: u16 = 10_000;
@@ -109,32 +112,32 @@ fn record(instance: Instance) -> Result<NodeRecord, String> {
     for key in [BEAT_INTERVAL_KEY, BEAT_TIMEOUT_KEY, DELETE_TIMEOUT_KEY] {
         meta.remove(key);
     }
-    let mut text = |key: &str| meta.remove(key).filter(|text| !text.is_empty());
+    let mut words = Words::from(meta);
     // Another client's instance is named as DNS would name it.
-    let id = text("id").unwrap_or_else(|| endpoint(&instance.ip, instance.port));
-    let said: Option<Health> = text("health").map(|text| text.parse()).transpose()?;
+    let id = words.take("id").unwrap_or_else(|| endpoint(&instance.ip, instance.port));
+    let said: Option<Health> = words.take("health").map(|text| text.parse()).transpose()?;
     Ok(NodeRecord {
         id: id.parse().map_err(|error| format!("{error}"))?,
         address: instance.ip.into_owned(),
         port: in_range("port", instance.port)?,
-        region: text("region").unwrap_or_default(),
-        zone: text("zone").unwrap_or_default(),
-        version: text("version").unwrap_or_default(),
-        tags: text("tags").map_or(Ok(Vec::new()), |text| tags(&text))?,
-        browser_version: text("browser_version").unwrap_or_default(),
-        capacity: take_number(&mut meta, "capacity")?.unwrap_or(0),
-        weight: match take_number(&mut meta, "weight")? {
+        region: words.take("region").unwrap_or_default(),
+        zone: words.take("zone").unwrap_or_default(),
+        version: words.take("version").unwrap_or_default(),
+        tags: words.take("tags").map_or(Ok(Vec::new()), |text| tags(&text))?,
+        browser_version: words.take("browser_version").unwrap_or_default(),
+        capacity: words.number("capacity")?.unwrap_or(0),
+        weight: match words.number("weight")? {
             Some(weight) => weight,
             None => weight(instance.weight)?,
         },
-        identity: take(&mut meta, "identity")?,
-        statement: take(&mut meta, "statement")?,
+        identity: words.value("identity")?,
+        statement: words.value("statement")?,
         health: if instance.healthy && instance.enabled {
             said.unwrap_or_default()
         } else {
             Health::Critical
         },
-        meta,
+        meta: words.rest(),
     })
 }
 
@@ -142,7 +145,7 @@ fn tags(text: &str) -> Result<Vec<String>, String> {
     if text.starts_with('[') {
         return serde_json::from_str(text).map_err(|error| format!("tags: {error}"));
     }
-    Ok(text.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect())
+    Ok(between_commas(text))
 }
 
 /// Nacos's weights have fractions. Only 0 means "no traffic", so a small one is not rounded to it.
@@ -154,57 +157,25 @@ fn weight(number: f64) -> Result<u16, String> {
     Ok(if number > 0.0 { (number.round() as u16).max(1) } else { 0 })
 }
 
-fn in_range(field: &str, number: i64) -> Result<u16, String> {
-    u16::try_from(number).map_err(|_| format!("{field} {number} is not between 0 and {}", u16::MAX))
-}
-
-fn take_number<Number: std::str::FromStr>(
-    meta: &mut BTreeMap<String, String>,
-    key: &str,
-) -> Result<Option<Number>, String> {
-    let parse = |text: String| text.parse().map_err(|_| format!("{key} {text:?} is not a number in range"));
-    meta.remove(key).filter(|text| !text.is_empty()).map(parse).transpose()
-}
-
-fn take<Value: DeserializeOwned>(
-    meta: &mut BTreeMap<String, String>,
-    key: &str,
-) -> Result<Option<Value>, String> {
-    let parse = |text: String| {
-        serde_json::from_value(serde_json::Value::String(text)).map_err(|error| format!("{key}: {error}"))
-    };
-    meta.remove(key).filter(|text| !text.is_empty()).map(parse).transpose()
-}
-
 /// The weight in Nacos's own field, where every client of Nacos reads it: 0 keeps them all from a node that does not
 /// serve. (`healthy=false` would last until the next heartbeat, and `enabled=false` would hide the node from us too.)
 pub(super) fn nacos_weight(record: &NodeRecord) -> u16 {
     if record.health == Health::Critical { 0 } else { record.weight.min(MAX_WEIGHT) }
 }
 
-/// A record's fields as metadata of an instance, with how long it may be silent; empty ones are left out.
+/// A record's fields as metadata of an instance, with how long it may be silent.
 pub(super) fn meta(record: &NodeRecord, interval: Duration, ttl: Duration) -> BTreeMap<String, String> {
-    let mut meta = record.meta.clone();
-    let mut put = |key: &str, value: Option<String>| {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            meta.insert(key.to_owned(), value);
-        }
-    };
-    put("id", Some(record.id.to_string()));
-    put("region", Some(record.region.clone()));
-    put("zone", Some(record.zone.clone()));
-    put("version", Some(record.version.clone()));
-    put("browser_version", Some(record.browser_version.clone()));
-    put("tags", (!record.tags.is_empty()).then(|| serde_json::json!(record.tags).to_string()));
-    put("capacity", (record.capacity > 0).then(|| record.capacity.to_string()));
-    put("identity", record.identity.map(|identity| identity.to_string()));
-    put("statement", record.statement.as_ref().map(ToString::to_string));
-    put("health", (record.health != Health::Passing).then(|| record.health.to_string()));
-    put("weight", (record.weight != nacos_weight(record)).then(|| record.weight.to_string()));
-    put(BEAT_INTERVAL_KEY, Some(interval.as_millis().to_string()));
-    put(BEAT_TIMEOUT_KEY, Some(ttl.as_millis().to_string()));
-    put(DELETE_TIMEOUT_KEY, Some(ttl.as_millis().to_string()));
-    meta
+    let milliseconds = |time: Duration| Some(time.as_millis().to_string());
+    let more = [
+        ("id", Some(record.id.to_string())),
+        ("tags", (!record.tags.is_empty()).then(|| serde_json::json!(record.tags).to_string())),
+        ("health", (record.health != Health::Passing).then(|| record.health.to_string())),
+        ("weight", (record.weight != nacos_weight(record)).then(|| record.weight.to_string())),
+        (BEAT_INTERVAL_KEY, milliseconds(interval)),
+        (BEAT_TIMEOUT_KEY, milliseconds(ttl)),
+        (DELETE_TIMEOUT_KEY, milliseconds(ttl)),
+    ];
+    meta::of(record, more)
 }
 
 /// Whether an instance is the node of this id.

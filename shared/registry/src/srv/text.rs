@@ -13,7 +13,8 @@
 use std::collections::BTreeMap;
 
 use cbrowse_protocol::node::NodeRecord;
-use serde::de::DeserializeOwned;
+
+use crate::meta::{Words, between_commas};
 
 /// What the first string of a record of ours is. Another number will be another syntax.
 const MARK: (&str, &str) = ("cbrowse", "1");
@@ -91,40 +92,34 @@ pub(super) fn about(port: u16, own: &mut [Text], all: &mut [Text]) -> BTreeMap<S
 }
 
 /// Puts the pairs in their fields of the record, and those that have none in its metadata.
-pub(super) fn describe(record: &mut NodeRecord, mut pairs: BTreeMap<String, String>) -> Result<(), String> {
-    let mut take = |key: &str| pairs.remove(key).filter(|value| !value.is_empty());
-    if let Some(id) = take("id") {
-        record.id = id.parse().map_err(|error| format!("TXT: id: {error}"))?;
+pub(super) fn describe(record: &mut NodeRecord, pairs: BTreeMap<String, String>) -> Result<(), String> {
+    fill(record, Words::from(pairs)).map_err(|error| format!("TXT: {error}"))
+}
+
+fn fill(record: &mut NodeRecord, mut words: Words) -> Result<(), String> {
+    if let Some(id) = words.take("id") {
+        record.id = id.parse().map_err(|error| format!("id: {error}"))?;
     }
-    if let Some(tags) = take("tags") {
-        record.tags =
-            tags.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect();
+    if let Some(tags) = words.take("tags") {
+        record.tags = between_commas(&tags);
     }
-    record.region = take("region").unwrap_or_default();
-    record.zone = take("zone").unwrap_or_default();
-    record.version = take("version").unwrap_or_default();
-    record.browser_version = take("browser_version").unwrap_or_default();
-    record.identity = take("identity").map(|text| parsed("identity", text)).transpose()?;
-    record.statement = take("statement").map(|text| parsed("statement", text)).transpose()?;
-    if let Some(capacity) = take("capacity") {
-        record.capacity = number("capacity", &capacity)?;
+    record.region = words.take("region").unwrap_or_default();
+    record.zone = words.take("zone").unwrap_or_default();
+    record.version = words.take("version").unwrap_or_default();
+    record.browser_version = words.take("browser_version").unwrap_or_default();
+    record.identity = words.value("identity")?;
+    record.statement = words.value("statement")?;
+    if let Some(capacity) = words.number("capacity")? {
+        record.capacity = capacity;
     }
-    if let Some(weight) = take("weight") {
-        record.weight = number("weight", &weight)?;
+    if let Some(weight) = words.number("weight")? {
+        record.weight = weight;
     }
     // What the SRV record says is not for TXT to say.
-    for (key, value) in pairs {
+    for (key, value) in words.rest() {
         record.meta.entry(key).or_insert(value);
     }
     Ok(())
-}
-
-fn parsed<Value: DeserializeOwned>(key: &str, text: String) -> Result<Value, String> {
-    serde_json::from_value(serde_json::Value::String(text)).map_err(|error| format!("TXT: {key}: {error}"))
-}
-
-fn number<Number: std::str::FromStr>(key: &str, text: &str) -> Result<Number, String> {
-    text.parse().map_err(|_| format!("TXT: {key} {text:?} is not a number in range"))
 }
 
 #[cfg(test)]
