@@ -1,15 +1,16 @@
 //! The same over Unbound, a recursive server: zones of others, local data, and DNS over TLS with certificates made here.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cbrowse_registry::{CatalogError, Cause, Environment, Listing, open};
 use cbrowse_testkit::{
     knot::Knot,
     unbound::{Knows, Unbound},
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
-use crate::support::{catalog, ids, list};
+use crate::support::{
+    authority::{Authority, EXPIRED, Signed, VALID},
+    catalog, ids, list,
+};
 
 const DATA: [&str; 4] = [
     "_browser-node._tcp.local.test. SRV 0 1 7443 n1.local.test.",
@@ -62,58 +63,27 @@ async fn a_zone_of_another_server_comes_through_the_resolver() {
     assert_eq!((listing.rejected, listing.warnings), (vec![], vec![]));
 }
 
-/// RFC 7468.
-fn pem(label: &str, bytes: &[u8]) -> String {
-    let text = STANDARD.encode(bytes);
-    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
-}
-
-/// An authority and what it certifies.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut parameters = CertificateParams::new(Vec::new()).expect("parameters");
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        Self(CertifiedIssuer::self_signed(parameters, key).expect("a certificate"))
-    }
-
-    /// Writes its certificate for `CBROWSE_DNS_CACERT`.
-    fn environment(&self, directory: &TempDir, name: &str) -> Environment {
-        let path = directory.path().join(name);
-        std::fs::write(&path, pem("CERTIFICATE", self.0.der())).expect("a file");
-        Environment::default().with("CBROWSE_DNS_CACERT", &path.display().to_string())
-    }
-
-    /// Certificate and key, PEM.
-    fn certify(&self, name: &str, is_expired: bool) -> (String, String) {
-        let mut parameters = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        if is_expired {
-            parameters.not_before = date_time_ymd(2019, 1, 1);
-            parameters.not_after = date_time_ymd(2020, 1, 1);
-        }
-        let key = KeyPair::generate().expect("a key");
-        let certificate = parameters.signed_by(&key, &*self.0).expect("a certificate");
-        (pem("CERTIFICATE", certificate.der()), pem("PRIVATE KEY", key.serialized_der()))
-    }
+/// What makes the client believe an authority.
+fn trusting(authority: &Authority) -> Environment {
+    Environment::default().with("CBROWSE_DNS_CACERT", &authority.file())
 }
 
 async fn listed(uri: &str, environment: &Environment) -> Result<Listing, CatalogError> {
     open(&uri.parse().expect(uri), &environment.clone().into())?.list().await
 }
 
-async fn over_tls(certificate: &(String, String)) -> Unbound {
-    let knows = Knows { tls: Some((&certificate.0, &certificate.1)), ..local() };
+async fn over_tls(signed: &Signed) -> Unbound {
+    let [certificate, key] =
+        [&signed.certificate, &signed.key].map(|path| std::fs::read_to_string(path).expect("a file"));
+    let knows = Knows { tls: Some((&certificate, &key)), ..local() };
     Unbound::start(knows).await.expect("unbound starts")
 }
 
 #[tokio::test]
 async fn over_tls_the_certificate_decides_and_nothing_is_asked_in_plain() {
-    let directory = TempDir::new().unwrap();
     let (ours, other) = (Authority::new(), Authority::new());
-    let environment = ours.environment(&directory, "ours.pem");
-    let unbound = over_tls(&ours.certify("dns.fleet.test", false)).await;
+    let environment = trusting(&ours);
+    let unbound = over_tls(&ours.sign("server", &["dns.fleet.test"], VALID)).await;
     let uri =
         |server, name: &str| format!("dns+srv://_browser-node._tcp.local.test?server={server}&tls={name}");
     let good = uri(unbound.tls_address(), "dns.fleet.test");
@@ -123,7 +93,7 @@ async fn over_tls_the_certificate_decides_and_nothing_is_asked_in_plain() {
     let node = &listing.nodes[0];
     assert_eq!((node.region.as_str(), node.zone.as_str()), ("eu", "eu-1"));
 
-    let others = other.environment(&directory, "other.pem");
+    let others = trusting(&other);
     for (what, uri, environment) in [
         ("another name", uri(unbound.tls_address(), "dns.other.test"), &environment),
         ("another authority", good.clone(), &others),
@@ -139,8 +109,9 @@ async fn over_tls_the_certificate_decides_and_nothing_is_asked_in_plain() {
     let error = listed(&uri(unbound.address(), "dns.fleet.test"), &environment).await.expect_err("plain DNS");
     assert!(error.to_string().contains(&unbound.address().to_string()), "{error}");
 
-    let expired = over_tls(&ours.certify("dns.fleet.test", true)).await;
-    let error = listed(&uri(expired.tls_address(), "dns.fleet.test"), &environment).await.expect_err("2020");
+    let expired = over_tls(&ours.sign("old", &["dns.fleet.test"], EXPIRED)).await;
+    let error =
+        listed(&uri(expired.tls_address(), "dns.fleet.test"), &environment).await.expect_err("expired");
     assert!(error.to_string().contains("expired"), "{error}");
 }
 

@@ -1,15 +1,12 @@
 //! Over HTTPS, with certificates of Consul's own making and of an authority of ours.
 
-use std::{ops::Range, path::Path, process::Command};
+use std::{path::Path, process::Command};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cbrowse_registry::{Environment, Listing, open};
 use cbrowse_testkit::{consul::Consul, ports::free_ports};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
-};
 use tempfile::TempDir;
+
+use crate::support::authority::{Authority, EXPIRED, Signed, VALID};
 
 /// `consul tls …` writes into its working directory.
 fn consul_tls(directory: &Path, arguments: &[&str]) {
@@ -66,61 +63,10 @@ async fn the_authority_in_the_environment_decides_whom_to_believe() {
     );
 }
 
-/// An authority of our own.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    directory: TempDir,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut parameters = CertificateParams::default();
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters.distinguished_name.push(DnType::CommonName, "test authority");
-        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        let key = KeyPair::generate().expect("a key");
-        let signed = parameters.self_signed(&key).expect("a certificate");
-        let directory = TempDir::new().expect("a directory");
-        write_pem(&directory.path().join("ca.pem"), "CERTIFICATE", signed.der());
-        Self { issuer: Issuer::new(parameters, key), directory }
-    }
-
-    fn at(&self, name: &str) -> String {
-        self.directory.path().join(name).display().to_string()
-    }
-
-    fn file(&self) -> String {
-        self.at("ca.pem")
-    }
-
-    /// Paths of a certificate for `names` that holds in these years, and of its key.
-    fn sign(&self, file: &str, names: &[&str], years: Range<i32>) -> (String, String) {
-        let own = KeyPair::generate().expect("a key");
-        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let mut parameters = CertificateParams::new(names).expect("names");
-        parameters.not_before = date_time_ymd(years.start, 1, 1);
-        parameters.not_after = date_time_ymd(years.end, 1, 1);
-        parameters.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let signed = parameters.signed_by(&own, &self.issuer).expect("a certificate");
-        let (certificate, key) = (self.at(&format!("{file}.pem")), self.at(&format!("{file}-key.pem")));
-        write_pem(Path::new(&certificate), "CERTIFICATE", signed.der());
-        write_pem(Path::new(&key), "PRIVATE KEY", &own.serialize_der());
-        (certificate, key)
-    }
-}
-
-/// RFC 7468, in one long line.
-fn write_pem(path: &Path, label: &str, bytes: &[u8]) {
-    let body = STANDARD.encode(bytes);
-    std::fs::write(path, format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n"))
-        .expect("written");
-}
-
 /// A Consul that shows `certificate`; where it listens over TLS.
-async fn secured(certificate: &(String, String), more: &str) -> (Consul, String) {
+async fn secured(signed: &Signed, more: &str) -> (Consul, String) {
     let [port] = free_ports().expect("a port");
-    let (certificate, key) = certificate;
+    let Signed { certificate, key } = signed;
     let configuration =
         format!("ports {{ https = {port} }}\ncert_file = {certificate:?}\nkey_file = {key:?}\n{more}");
     let consul = Consul::start_with(&[&configuration], None).await.expect("consul starts");
@@ -131,13 +77,10 @@ fn over_tls(authority: &str) -> Environment {
     Environment::default().with("CONSUL_HTTP_SSL", "true").with("CONSUL_CACERT", authority)
 }
 
-/// Long enough for these tests to be read.
-const VALID: Range<i32> = 2020..2120;
-
 #[tokio::test]
 async fn an_expired_certificate_is_named_with_its_fix() {
     let authority = Authority::new();
-    let expired = authority.sign("old", &["127.0.0.1"], 2020..2021);
+    let expired = authority.sign("old", &["127.0.0.1"], EXPIRED);
     let (_consul, uri) = secured(&expired, "").await;
     let error = list(&uri, &over_tls(&authority.file())).await.expect_err("expired");
     for part in [&uri, "expired", "renew", "clock"] {
@@ -169,26 +112,28 @@ async fn a_certificate_of_another_name_can_be_told_that_name() {
 async fn a_consul_that_asks_for_certificates_gets_ours_and_names_what_is_missing() {
     let authority = Authority::new();
     let server = authority.sign("server", &["127.0.0.1"], VALID);
-    let (certificate_file, key) = authority.sign("client", &["client"], VALID);
+    let client = authority.sign("client", &["client"], VALID);
     let more = format!("verify_incoming_https = true\nca_file = {:?}", authority.file());
     let (_consul, uri) = secured(&server, &more).await;
     let environment = over_tls(&authority.file());
-    let ours =
-        environment.clone().with("CONSUL_CLIENT_CERT", &certificate_file).with("CONSUL_CLIENT_KEY", &key);
+    let ours = environment
+        .clone()
+        .with("CONSUL_CLIENT_CERT", &client.certificate)
+        .with("CONSUL_CLIENT_KEY", &client.key);
     list(&uri, &ours).await.expect("a certificate of that authority");
     let error = list(&uri, &environment).await.expect_err("none is shown");
     for part in [&uri, "client certificate", "CONSUL_CLIENT_CERT", "CONSUL_CLIENT_KEY"] {
         assert!(error.contains(part), "{part}: {error}");
     }
     let stranger = Authority::new();
-    let (foreign, foreign_key) = stranger.sign("client", &["client"], VALID);
-    let foreign = environment.with("CONSUL_CLIENT_CERT", &foreign).with("CONSUL_CLIENT_KEY", &foreign_key);
+    let Signed { certificate, key } = stranger.sign("client", &["client"], VALID);
+    let foreign = environment.with("CONSUL_CLIENT_CERT", &certificate).with("CONSUL_CLIENT_KEY", &key);
     let error = list(&uri, &foreign).await.expect_err("another authority's");
     assert!(error.contains("CONSUL_CLIENT_CERT"), "{error}");
-    let half = over_tls(&authority.file()).with("CONSUL_CLIENT_CERT", &certificate_file);
+    let half = over_tls(&authority.file()).with("CONSUL_CLIENT_CERT", &client.certificate);
     let error = list(&uri, &half).await.expect_err("no key");
     assert!(error.contains("CONSUL_CLIENT_CERT") && error.contains("key"), "{error}");
-    let mixed = ours.with("CONSUL_CLIENT_KEY", &certificate_file);
+    let mixed = ours.with("CONSUL_CLIENT_KEY", &client.certificate);
     let error = list(&uri, &mixed).await.expect_err("no key in it");
     assert!(error.contains("CONSUL_CLIENT_KEY") && !error.contains("BEGIN"), "{error}");
 }

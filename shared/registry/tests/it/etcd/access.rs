@@ -1,13 +1,16 @@
 //! Users, tokens, certificates, and a gateway that is not there.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::time::Duration;
 
 use cbrowse_registry::{CatalogError, Cause, Change, Check, Environment, Kept, Listing, open, open_registry};
 use cbrowse_testkit::etcd::Etcd;
-use tempfile::TempDir;
 
 use super::{put, start, text};
-use crate::support::{Seen, catalog, ids, list, record, registry};
+use crate::support::{
+    Seen,
+    authority::{Authority, VALID},
+    catalog, ids, list, record, registry,
+};
 
 const LONG: Check = Check::Heartbeat(Duration::from_secs(300));
 /// Of the tests' own making.
@@ -107,35 +110,21 @@ async fn a_user_that_etcd_does_not_ask_for_does_no_harm() {
     assert_eq!(ids(&listing), ["n1"]);
 }
 
-/// `consul tls …` writes certificates into its working directory.
-fn certificates(directory: &Path, arguments: &[&str]) {
-    let output = Command::new("consul").arg("tls").args(arguments).current_dir(directory).output();
-    let output = output.expect("consul runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 #[tokio::test]
-async fn certificates_on_both_sides() {
-    let directory = TempDir::new().expect("a directory");
-    let at = |name: &str| directory.path().join(name).display().to_string();
-    certificates(directory.path(), &["ca", "create"]);
-    certificates(directory.path(), &["cert", "create", "-server"]);
-    certificates(directory.path(), &["cert", "create", "-client"]);
-    let [authority, certificate, key] =
-        ["consul-agent-ca.pem", "dc1-server-consul-0.pem", "dc1-server-consul-0-key.pem"].map(at);
+async fn each_side_believes_the_certificates_of_its_authority() {
+    let authority = Authority::new();
+    let server = authority.sign("server", &["127.0.0.1"], VALID);
+    let client = authority.sign("client", &["client"], VALID);
     let etcd = Etcd::start_with(&[
-        &format!("--cert-file={certificate}"),
-        &format!("--key-file={key}"),
-        &format!("--trusted-ca-file={authority}"),
+        &format!("--cert-file={}", server.certificate),
+        &format!("--key-file={}", server.key),
+        &format!("--trusted-ca-file={}", authority.file()),
         "--client-cert-auth",
     ])
     .await
     .expect("etcd starts");
-    let trusting = Environment::default().with("ETCDCTL_CACERT", &authority);
-    let shown = trusting
-        .clone()
-        .with("ETCDCTL_CERT", &at("dc1-client-consul-0.pem"))
-        .with("ETCDCTL_KEY", &at("dc1-client-consul-0-key.pem"));
+    let trusting = Environment::default().with("ETCDCTL_CACERT", &authority.file());
+    let shown = trusting.clone().with("ETCDCTL_CERT", &client.certificate).with("ETCDCTL_KEY", &client.key);
     let address = etcd.address();
     let ssl = format!("etcd://{address}?ssl");
     listed(&ssl, &shown).await.expect("both believe each other");
@@ -151,8 +140,8 @@ async fn certificates_on_both_sides() {
         assert!(error.contains(part), "{what}: {error}");
     }
     let unverified = Environment::default()
-        .with("ETCDCTL_CERT", &at("dc1-client-consul-0.pem"))
-        .with("ETCDCTL_KEY", &at("dc1-client-consul-0-key.pem"))
+        .with("ETCDCTL_CERT", &client.certificate)
+        .with("ETCDCTL_KEY", &client.key)
         .with("ETCDCTL_INSECURE_SKIP_TLS_VERIFY", "true");
     let listing = listed(&ssl, &unverified).await.expect("whoever it is");
     assert!(listing.warnings[0].contains("ETCDCTL_INSECURE_SKIP_TLS_VERIFY"), "{:?}", listing.warnings);
