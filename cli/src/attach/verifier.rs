@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use cbrowse_protocol::identity::{IdentityKey, PUBLIC_KEY_LENGTH};
+use cbrowse_protocol::identity::IdentityKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme,
     client::{
@@ -21,8 +21,6 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 /// The only application protocol: WebSocket upgrades need HTTP/1.1.
 const ALPN: &[u8] = b"http/1.1";
-/// How the subjectPublicKeyInfo of every Ed25519 key begins, without its outer tag and length (RFC 8410 section 4).
-const ED25519_PREFIX: [u8; 10] = [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 /// What signs handshakes and certificates of nodes.
 const SCHEMES: [SignatureScheme; 2] = [SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::ED25519];
 
@@ -64,7 +62,8 @@ pub fn identity_of(chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Identi
         return Err(IdentityError::ChainLength(chain.len()));
     };
     let anchor = anchor_from_trusted_cert(identity).map_err(|_| IdentityError::KeyKind)?;
-    let key = ed25519_key(&anchor.subject_public_key_info).ok_or(IdentityError::KeyKind)?;
+    let key = IdentityKey::from_subject_public_key_info(&anchor.subject_public_key_info)
+        .ok_or(IdentityError::KeyKind)?;
     let algorithms = [webpki::aws_lc_rs::ED25519];
     EndEntityCert::try_from(leaf)
         .and_then(|leaf| {
@@ -81,11 +80,6 @@ pub fn identity_of(chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Identi
         })
         .map_err(IdentityError::NotCertified)?;
     Ok(key)
-}
-
-fn ed25519_key(info: &[u8]) -> Option<IdentityKey> {
-    let key: &[u8; PUBLIC_KEY_LENGTH] = info.strip_prefix(&ED25519_PREFIX)?.try_into().ok()?;
-    Some(IdentityKey::from_bytes(*key))
 }
 
 #[derive(Debug)]

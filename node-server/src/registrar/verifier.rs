@@ -17,9 +17,6 @@ use rustls::{
 };
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
-/// How the subjectPublicKeyInfo of every Ed25519 key begins, without its outer tag and length (RFC 8410 section 4).
-const ED25519_PREFIX: [u8; 10] = [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-
 /// TLS to a node of this identity, or to whoever is there.
 pub(super) fn client_config(
     identity: Option<IdentityKey>,
@@ -53,12 +50,12 @@ fn certifies(
 ) -> bool {
     let [certificate] = rest else { return false };
     let Ok(anchor) = anchor_from_trusted_cert(certificate) else { return false };
-    let key = anchor.subject_public_key_info.strip_prefix(&ED25519_PREFIX);
+    let key = IdentityKey::from_subject_public_key_info(&anchor.subject_public_key_info);
     let verified = EndEntityCert::try_from(leaf).and_then(|leaf| {
         let (anchors, usage) = (std::slice::from_ref(&anchor), KeyUsage::server_auth());
         leaf.verify_for_usage(&[webpki::aws_lc_rs::ED25519], anchors, &[], now, usage, None, None).map(|_| ())
     });
-    key == Some(identity.as_bytes().as_slice()) && verified.is_ok()
+    key == Some(identity) && verified.is_ok()
 }
 
 impl ServerCertVerifier for Verifier {

@@ -11,6 +11,8 @@ use crate::encoding;
 pub const PUBLIC_KEY_LENGTH: usize = 32;
 /// Length of an Ed25519 signature in bytes (RFC 8032).
 pub const SIGNATURE_LENGTH: usize = 64;
+/// How the subjectPublicKeyInfo of every Ed25519 key begins, without its outer tag and length (RFC 8410 section 4).
+const SUBJECT_PREFIX: [u8; 10] = [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// An Ed25519 public key; as text 43 characters of base64url.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -26,6 +28,11 @@ impl IdentityKey {
     /// Takes the raw key.
     pub fn from_bytes(bytes: [u8; PUBLIC_KEY_LENGTH]) -> Self {
         Self(bytes)
+    }
+
+    /// The key of a certificate, from the content of its subjectPublicKeyInfo; `None` for a key of another kind.
+    pub fn from_subject_public_key_info(content: &[u8]) -> Option<Self> {
+        content.strip_prefix(&SUBJECT_PREFIX)?.try_into().ok().map(Self)
     }
 
     /// The raw key.
@@ -157,6 +164,18 @@ mod tests {
         let seed = hex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60");
         let public = hex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
         assert_eq!(SigningKey::from_seed(&seed).public().as_bytes(), &public);
+    }
+
+    #[test]
+    fn a_certificates_key_is_taken_only_when_it_is_ed25519() {
+        let content = [&SUBJECT_PREFIX[..], &[7; 32]].concat();
+        let key = IdentityKey::from_subject_public_key_info;
+        assert_eq!(key(&content), Some(IdentityKey::from_bytes([7; 32])));
+        assert_eq!(key(&content[..content.len() - 1]), None);
+        assert_eq!(key(&[&content[..], &[7]].concat()), None);
+        let mut other = content;
+        other[6] = 0x6e;
+        assert_eq!(key(&other), None, "X25519");
     }
 
     fn hex(text: &str) -> [u8; 32] {
