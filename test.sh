@@ -7,8 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # What only tests need: a session bus with a keyring, namespaces with links of their own, a judge for the scripts, registries.
 # Where systemd runs, the packages of etcd, Knot and Unbound also start services. No test touches them: each starts
-# servers of its own, on free ports and in directories that it removes.
-TEST_PACKAGES=(curl dbus etcd-client etcd-server gnome-keyring iproute2 knot procps shellcheck unbound)
+# servers of its own, on free ports and in directories that it removes. knot-dnsutils has kdig, for the benchmarks.
+TEST_PACKAGES=(curl dbus etcd-client etcd-server gnome-keyring iproute2 knot knot-dnsutils procps shellcheck unbound)
 SCRIPTS=(install.sh test.sh .ci/run deploy/*.sh testkit/*.sh)
 
 usage() {
@@ -20,6 +20,9 @@ Installs what the tests need from Debian, then runs the checks and the tests, on
   --quick   formatting, lints, scripts and unit tests: no server, no browser, nothing installed
   --long    also the tests that need a server which takes minutes to build (r-nacos, built once), and the benchmarks
   --help    print this
+
+Where systemd runs, Debian starts etcd, knot and unbound once they are installed; no test needs that. To end it:
+sudo systemctl disable --now etcd knot unbound
 TEXT
 }
 
@@ -79,7 +82,7 @@ prepare() {
         install_packages "${BUILD_PACKAGES[@]}" "${BROWSER_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
         testkit/install-consul.sh
     else
-        require_commands cc c++ cmake pkg-config chromium consul curl dbus-daemon etcd etcdctl gnome-keyring-daemon ip knotd ps shellcheck unbound
+        require_commands cc c++ cmake pkg-config chromium consul curl dbus-daemon etcd etcdctl gnome-keyring-daemon ip kdig knotc knotd ps shellcheck unbound
     fi
 }
 

@@ -24,8 +24,6 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Longest wait for one answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-/// How often other ports are tried when somebody took one meanwhile.
-pub(crate) const PORT_ATTEMPTS: usize = 5;
 
 /// The question for a zone's SOA record (RFC 1035 sections 3.2.2 and 3.2.4).
 const TYPE_SOA: u16 = 6;

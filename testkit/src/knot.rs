@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 
 use crate::{
-    dns::{Daemon, PORT_ATTEMPTS, path},
-    ports::free_ports,
+    dns::{Daemon, path},
+    ports::{PORT_ATTEMPTS, free_ports},
 };
 
 /// The zone that it serves.

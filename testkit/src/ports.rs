@@ -5,6 +5,10 @@ use std::{
     net::{Ipv4Addr, TcpListener, UdpSocket},
 };
 
+/// How often a launcher tries other ports when somebody took one meanwhile. Fewer: tests side by side fail for nothing;
+/// more: a server that cannot start for another reason fails later.
+pub(crate) const PORT_ATTEMPTS: usize = 5;
+
 /// `COUNT` different ports, free for TCP and UDP on 127.0.0.1. Somebody else may take one before the server does;
 /// whoever launches a server notices that it ended and asks again.
 pub fn free_ports<const COUNT: usize>() -> io::Result<[u16; COUNT]> {

@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::ports::free_ports;
+use crate::{dns::path, ports::free_ports};
 
 /// Longest wait until it answers.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -37,6 +37,7 @@ impl Dns {
         std::fs::write(directory.path().join("zone"), zone(count))?;
         std::fs::write(directory.path().join("settings"), settings(directory.path(), port))?;
         let child = Command::new("knotd")
+            .env("PATH", path())
             .arg("--config")
             .arg(directory.path().join("settings"))
             .stdin(Stdio::null())
