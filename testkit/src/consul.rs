@@ -18,13 +18,12 @@ use nix::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::ports::free_ports;
+use crate::{
+    exchange::exchange,
+    ports::{PORT_ATTEMPTS, free_ports},
+};
 
 /// Longest wait until the agent leads its cluster of one. It takes one to two seconds; a loaded machine more.
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -32,8 +31,6 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest wait for one answer of its API.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-/// How often other ports are tried when somebody took one meanwhile.
-const PORT_ATTEMPTS: usize = 5;
 
 /// A running agent.
 #[derive(Debug)]
@@ -284,12 +281,4 @@ fn role_arguments(ports: Ports, role: Role, directory: &TempDir) -> Vec<String> 
         arguments.extend(owned(&["-server", "-bootstrap-expect", "2"]));
     }
     arguments
-}
-
-pub(crate) async fn exchange(address: SocketAddr, request: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    String::from_utf8(answer).context("an answer that is not UTF-8")
 }

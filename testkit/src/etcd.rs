@@ -16,7 +16,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::{consul::exchange, ports::free_ports};
+use crate::{
+    exchange::exchange,
+    ports::{PORT_ATTEMPTS, free_ports},
+};
 
 /// Longest wait until a member has a leader. It takes one to two seconds; a loaded machine more.
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -24,8 +27,6 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest wait for one answer of its API.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-/// How often other ports are tried when somebody took one meanwhile.
-const PORT_ATTEMPTS: usize = 5;
 
 /// A running member.
 #[derive(Debug)]

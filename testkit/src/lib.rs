@@ -5,6 +5,7 @@ pub mod bench;
 pub mod consul;
 mod dns;
 pub mod etcd;
+mod exchange;
 pub mod fleet;
 pub mod knot;
 pub mod nacos;

@@ -11,13 +11,12 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::ports::free_ports;
+use crate::{
+    exchange::exchange,
+    ports::{PORT_ATTEMPTS, free_ports},
+};
 
 /// The user that a server with [`AUTHENTICATION`] knows.
 pub const USER: &str = "admin";
@@ -32,8 +31,6 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest wait for one answer of its API.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-/// How often other ports are tried when somebody took one meanwhile.
-const PORT_ATTEMPTS: usize = 5;
 /// How often a server is started that stumbled over itself: r-nacos 0.8.8 may take its first entry before its parts
 /// know each other, panics in a thread, and never serves. It happens to every other start on a loaded machine.
 const STUMBLES: usize = 30;
@@ -235,12 +232,4 @@ fn spawn(ports: Ports, settings: &[(String, String)], directory: &Path) -> anyho
         .stderr(log)
         .spawn()
         .context("start rnacos (testkit/install-rnacos.sh installs it)")
-}
-
-async fn exchange(address: SocketAddr, request: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    String::from_utf8(answer).context("an answer that is not UTF-8")
 }
