@@ -4,7 +4,7 @@ use std::{error::Error, fmt::Write as _, time::Duration};
 
 use cbrowse_protocol::node::printable;
 
-use crate::uri::UriError;
+use crate::{figures::Meter, uri::UriError};
 
 /// How much of what a parser says an error repeats, in characters: it may quote a stranger's whole text.
 const SHOWN_LENGTH: usize = 300;
@@ -184,6 +184,12 @@ impl Cause {
         }
     }
 
+    /// Of a registry that is written to.
+    pub(crate) fn at(self, registry: &Meter) -> RegistryError {
+        RegistryError { registry: registry.name().to_owned(), cause: self }
+    }
+
+    /// Of a catalog that is read.
     pub(crate) fn of(self, catalog: &impl ToString) -> CatalogError {
         CatalogError::One { catalog: catalog.to_string(), cause: self }
     }

@@ -108,7 +108,7 @@ impl Figures {
     }
 
     /// The counters of one registry.
-    pub fn meter(&self, registry: &impl ToString) -> Meter {
+    pub(crate) fn meter(&self, registry: &impl ToString) -> Meter {
         Meter { figures: self.clone(), labels: Labels { registry: registry.to_string() } }
     }
 }
@@ -119,7 +119,7 @@ impl fmt::Debug for Figures {
     }
 }
 
-/// The counters of one registry.
+/// The counters of one registry. Only adapters count; others hand it on ([`crate::Registry::meter`]).
 #[derive(Debug, Clone)]
 pub struct Meter {
     figures: Figures,

@@ -25,6 +25,9 @@ pub enum Check {
 }
 
 /// A registry that nodes may write to.
+///
+/// Its calls, and those of a [`Registration`], end within deadlines of their own. They are not cancel safe: one that is
+/// dropped half-way may have written an entry that nobody keeps or removes, until it expires.
 pub trait Registry: Send + Sync {
     /// Where its requests are counted.
     fn meter(&self) -> &Meter;

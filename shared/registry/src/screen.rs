@@ -32,15 +32,15 @@ const SHOWN_LENGTH: usize = 160;
 
 /// An entry as an adapter understood it.
 #[derive(Debug, Clone)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// The entry as the catalog names it; any text.
-    pub entry: String,
+    pub(crate) entry: String,
     /// The record, or why there is none; any text.
-    pub record: Result<NodeRecord, String>,
+    pub(crate) record: Result<NodeRecord, String>,
 }
 
 /// Judges every candidate by itself; order is kept, and of two with one id the first is used.
-pub fn screen(candidates: impl IntoIterator<Item = Candidate>, reach: Reach) -> Listing {
+pub(crate) fn screen(candidates: impl IntoIterator<Item = Candidate>, reach: Reach) -> Listing {
     let mut listing = Listing::default();
     let mut caps = Caps::new(reach);
     let (mut over, mut unlisted) = (0_usize, 0_usize);

@@ -20,7 +20,7 @@ use crate::{
 
 /// Keeps one node registered in one registry until `stop` ends, then deregisters; the result is that of the
 /// deregistration. A registry that is down is asked again and again: the node serves without it meanwhile. An
-/// update that fails is tried again. Run one of these for each registry.
+/// update that fails is tried again. Run one of these for each registry. Dropping it leaves the entry to expire.
 ///
 /// The log has a line when the registration begins, breaks, breaks for another reason and is whole again; not one a try.
 pub async fn stay_registered(

@@ -43,7 +43,6 @@ const HEARTBEATS_PER_TTL: u32 = 3;
 pub(crate) struct ConsulRegistry {
     agent: Arc<Agent>,
     service: Arc<str>,
-    name: Arc<str>,
 }
 
 /// Our check as an agent knows it.
@@ -61,7 +60,6 @@ impl ConsulRegistry {
         Ok(Self {
             agent: Arc::new(Agent::new(uri, &options.environment, meter)?),
             service: uri.service.as_str().into(),
-            name: uri.to_string().into(),
         })
     }
 
@@ -136,10 +134,6 @@ impl ConsulRegistry {
             outcome => outcome.map(drop),
         }
     }
-
-    fn failed(&self, cause: Cause) -> RegistryError {
-        RegistryError { registry: self.name.to_string(), cause }
-    }
 }
 
 /// Whether another agent may take what this one did not: the trouble is not in what was asked.
@@ -158,7 +152,7 @@ impl Registry for ConsulRegistry {
         check: Check,
     ) -> BoxFuture<'a, Result<Box<dyn Registration>, RegistryError>> {
         async move {
-            let home = self.place(record, check).await.map_err(|cause| self.failed(cause))?;
+            let home = self.place(record, check).await.map_err(|cause| cause.at(self.meter()))?;
             let mut registration = ConsulRegistration {
                 registry: self.clone(),
                 record: record.clone(),
@@ -309,7 +303,7 @@ impl Registration for ConsulRegistration {
 
     fn keep_alive(&mut self) -> BoxFuture<'_, Result<Kept, RegistryError>> {
         async {
-            let kept = self.keep().await.map_err(|cause| self.registry.failed(cause))?;
+            let kept = self.keep().await.map_err(|cause| cause.at(self.registry.meter()))?;
             self.tidy().await;
             Ok(kept)
         }
@@ -317,10 +311,10 @@ impl Registration for ConsulRegistration {
     }
 
     fn update<'a>(&'a mut self, record: &'a NodeRecord) -> BoxFuture<'a, Result<(), RegistryError>> {
-        async { self.change(record).await.map_err(|cause| self.registry.failed(cause)) }.boxed()
+        async { self.change(record).await.map_err(|cause| cause.at(self.registry.meter())) }.boxed()
     }
 
     fn deregister(&mut self) -> BoxFuture<'_, Result<(), RegistryError>> {
-        async { self.end().await.map_err(|cause| self.registry.failed(cause)) }.boxed()
+        async { self.end().await.map_err(|cause| cause.at(self.registry.meter())) }.boxed()
     }
 }

@@ -35,7 +35,6 @@ const RENEWALS_PER_LEASE: u32 = 3;
 pub(crate) struct EtcdRegistry {
     client: Arc<Client>,
     prefix: Arc<str>,
-    name: Arc<str>,
 }
 
 /// An entry as it was last written.
@@ -54,7 +53,6 @@ impl EtcdRegistry {
         Ok(Self {
             client: Arc::new(Client::new(uri, &options.environment, meter)?),
             prefix: uri.prefix.as_str().into(),
-            name: uri.to_string().into(),
         })
     }
 
@@ -89,10 +87,6 @@ impl EtcdRegistry {
         let (page, _) = self.client.range(&range, deadline).await?;
         Ok(page.entries.first().is_some_and(|entry| entry.mark.modified == written.revision))
     }
-
-    fn failed(&self, cause: Cause) -> RegistryError {
-        RegistryError { registry: self.name.to_string(), cause }
-    }
 }
 
 impl Registry for EtcdRegistry {
@@ -108,7 +102,7 @@ impl Registry for EtcdRegistry {
         async move {
             let wanted = wanted(check);
             let written = self.write(record, wanted, Deadline::within(WRITE_DEADLINE)).await;
-            let written = written.map_err(|cause| self.failed(cause))?;
+            let written = written.map_err(|cause| cause.at(self.meter()))?;
             let registration =
                 EtcdRegistration { registry: self.clone(), record: record.clone(), wanted, written };
             Ok(Box::new(registration) as Box<dyn Registration>)
@@ -177,13 +171,13 @@ impl Registration for EtcdRegistration {
     }
 
     fn keep_alive(&mut self) -> BoxFuture<'_, Result<Kept, RegistryError>> {
-        async { self.keep().await.map_err(|cause| self.registry.failed(cause)) }.boxed()
+        async { self.keep().await.map_err(|cause| cause.at(self.registry.meter())) }.boxed()
     }
 
     fn update<'a>(&'a mut self, record: &'a NodeRecord) -> BoxFuture<'a, Result<(), RegistryError>> {
         async {
             let deadline = Deadline::within(WRITE_DEADLINE);
-            self.replace(record, deadline).await.map_err(|cause| self.registry.failed(cause))?;
+            self.replace(record, deadline).await.map_err(|cause| cause.at(self.registry.meter()))?;
             self.record = record.clone();
             Ok(())
         }
@@ -191,6 +185,6 @@ impl Registration for EtcdRegistration {
     }
 
     fn deregister(&mut self) -> BoxFuture<'_, Result<(), RegistryError>> {
-        async { self.remove().await.map_err(|cause| self.registry.failed(cause)) }.boxed()
+        async { self.remove().await.map_err(|cause| cause.at(self.registry.meter())) }.boxed()
     }
 }

@@ -42,7 +42,6 @@ const EXPLICIT_ONE: &str = "1.0000001";
 #[derive(Debug, Clone)]
 pub(crate) struct NacosRegistry {
     server: Arc<Server>,
-    name: Arc<str>,
     latest: Arc<Mutex<Latest>>,
 }
 
@@ -56,11 +55,7 @@ struct Latest {
 impl NacosRegistry {
     pub(crate) fn new(uri: &NacosUri, options: &Options) -> Result<Self, Cause> {
         let meter = options.figures.meter(uri);
-        Ok(Self {
-            server: Arc::new(Server::new(uri, &options.environment, meter)?),
-            name: uri.to_string().into(),
-            latest: Arc::default(),
-        })
+        Ok(Self { server: Arc::new(Server::new(uri, &options.environment, meter)?), latest: Arc::default() })
     }
 
     async fn write(&self, record: &NodeRecord, ttl: Duration) -> Result<(), Cause> {
@@ -155,10 +150,6 @@ impl NacosRegistry {
         }
         Ok(latest.spots.get(id).cloned().unwrap_or_default())
     }
-
-    fn failed(&self, cause: Cause) -> RegistryError {
-        RegistryError { registry: self.name.to_string(), cause }
-    }
 }
 
 impl Registry for NacosRegistry {
@@ -173,10 +164,10 @@ impl Registry for NacosRegistry {
     ) -> BoxFuture<'a, Result<Box<dyn Registration>, RegistryError>> {
         async move {
             let ttl = ttl_of(check);
-            self.write(record, ttl).await.map_err(|cause| self.failed(cause))?;
+            self.write(record, ttl).await.map_err(|cause| cause.at(self.meter()))?;
             if let Err(cause) = self.remove_former(record.id.as_str(), &Spot::of(record)).await {
                 // It leaves by itself, for want of heartbeats.
-                warn!(registry = %self.name, %cause, "an older entry of this node may still be listed");
+                warn!(registry = self.meter().name(), %cause, "an older entry of this node may still be listed");
             }
             let registration = NacosRegistration {
                 registry: self.clone(),
@@ -236,25 +227,17 @@ impl Registration for NacosRegistration {
     }
 
     fn keep_alive(&mut self) -> BoxFuture<'_, Result<Kept, RegistryError>> {
-        async {
-            let kept = self.keep().await;
-            kept.map_err(|cause| self.registry.failed(cause))
-        }
-        .boxed()
+        async { self.keep().await.map_err(|cause| cause.at(self.registry.meter())) }.boxed()
     }
 
     fn update<'a>(&'a mut self, record: &'a NodeRecord) -> BoxFuture<'a, Result<(), RegistryError>> {
-        async {
-            let replaced = self.replace(record).await;
-            replaced.map_err(|cause| self.registry.failed(cause))
-        }
-        .boxed()
+        async { self.replace(record).await.map_err(|cause| cause.at(self.registry.meter())) }.boxed()
     }
 
     fn deregister(&mut self) -> BoxFuture<'_, Result<(), RegistryError>> {
         async {
             let removed = self.registry.remove(&Spot::of(&self.record)).await;
-            removed.map_err(|cause| self.registry.failed(cause))
+            removed.map_err(|cause| cause.at(self.registry.meter()))
         }
         .boxed()
     }
