@@ -8,9 +8,6 @@ use super::xxh64::xxh64;
 /// Slots: prime, and a hundred times the nodes of an ordinary fleet, so that shares are even within one percent.
 /// Frozen: another size moves every profile.
 pub const SLOTS: usize = 65_537;
-/// With so few slots left, a walk's next one is computed and not looked for: by then nearly every look finds a slot that
-/// is held, and half of all looks are for the last hundred slots. Nothing but time depends on it.
-const FEW: usize = 100;
 /// Marks a slot that nobody holds yet.
 const FREE: u32 = u32::MAX;
 
@@ -42,7 +39,7 @@ impl Table {
             weight: u64::from(weight.max(1)),
             target: 0,
         });
-        Self { slots: fill(walks.collect(), size, FEW), fingerprint }
+        Self { slots: fill(walks.collect(), size), fingerprint }
     }
 
     /// Whether it was built of exactly these.
@@ -64,64 +61,10 @@ fn fingerprint<'a>(members: impl Iterator<Item = (&'a str, u16)>) -> u64 {
     members.fold(0, |hash, (name, weight)| xxh64(name.as_bytes(), hash ^ u64::from(weight)).rotate_left(1))
 }
 
-/// Slots while they are handed out.
-struct Slots {
-    owners: Vec<u32>,
-    // Most looks find a slot that is held. A bit for each stays in the nearest cache, which the owners outgrow.
-    is_held: Vec<u64>,
-    /// The last ones.
-    left: Vec<usize>,
-}
-
-impl Slots {
-    fn is_held(&self, slot: usize) -> bool {
-        self.is_held[slot / 64] >> (slot % 64) & 1 == 1
-    }
-
-    fn take(&mut self, slot: usize, member: usize) {
-        self.is_held[slot / 64] |= 1 << (slot % 64);
-        self.owners[slot] = u32::try_from(member).unwrap_or(FREE - 1);
-    }
-
-    /// The first free slot on a walk.
-    fn look(&self, walk: &Walk) -> usize {
-        let size = self.owners.len();
-        let mut slot = walk.at;
-        while self.is_held(slot) {
-            slot += walk.skip;
-            if slot >= size {
-                slot -= size;
-            }
-        }
-        slot
-    }
-
-    /// The same out of the last ones, which are kept from the first call on.
-    fn compute(&mut self, walk: &Walk) -> usize {
-        if self.left.is_empty() {
-            self.left = (0..self.owners.len()).filter(|slot| !self.is_held(*slot)).collect();
-        }
-        let size = self.owners.len() as u64;
-        let steps_a_slot = inverse(walk.skip as u64, size);
-        let steps = |slot: usize| (slot as u64 + size - walk.at as u64) % size * steps_a_slot % size;
-        let nearest = (0..self.left.len()).min_by_key(|index| steps(self.left[*index]));
-        self.left.swap_remove(nearest.expect("whoever asks knows that one is free"))
-    }
-}
-
-/// What `number` has to be multiplied by to be 1 modulo `prime` (Euclid's algorithm).
-fn inverse(number: u64, prime: u64) -> u64 {
-    let (mut rests, mut factors) = ((prime, number), (0, 1));
-    while rests.1 > 1 {
-        let times = rests.0 / rests.1;
-        rests = (rests.1, rests.0 % rests.1);
-        factors = (factors.1, (factors.0 + (prime - factors.1) * times) % prime);
-    }
-    factors.1
-}
-
-fn fill(mut walks: Vec<Walk>, size: usize, few: usize) -> Vec<u32> {
-    let mut slots = Slots { owners: vec![FREE; size], is_held: vec![0; size.div_ceil(64)], left: Vec::new() };
+fn fill(mut walks: Vec<Walk>, size: usize) -> Vec<u32> {
+    let mut slots = vec![FREE; size];
+    // Most looks find a slot that is held. A bit for each stays in the nearest cache, which the slots themselves outgrow.
+    let mut is_held = vec![0u64; size.div_ceil(64)];
     let heaviest = walks.iter().map(|walk| walk.weight).max().unwrap_or(0);
     let mut held = 0;
     let mut turn = 0;
@@ -133,13 +76,22 @@ fn fill(mut walks: Vec<Walk>, size: usize, few: usize) -> Vec<u32> {
                 continue;
             }
             walk.target += heaviest;
-            let slot = if size - held > few { slots.look(walk) } else { slots.compute(walk) };
-            walk.at = (slot + walk.skip) % size;
-            slots.take(slot, member);
+            let slot = loop {
+                let slot = walk.at;
+                walk.at += walk.skip;
+                if walk.at >= size {
+                    walk.at -= size;
+                }
+                if is_held[slot / 64] >> (slot % 64) & 1 == 0 {
+                    break slot;
+                }
+            };
+            is_held[slot / 64] |= 1 << (slot % 64);
+            slots[slot] = u32::try_from(member).unwrap_or(FREE - 1);
             held += 1;
         }
     }
-    slots.owners
+    slots
 }
 
 #[cfg(test)]
@@ -153,32 +105,9 @@ mod tests {
     /// Table 1 and figure of the paper: B0 walks 3 0 4 1 5 2 6, B1 0 2 4 6 1 3 5, B2 3 4 5 6 0 1 2.
     #[test]
     fn the_table_of_the_paper_before_and_after_b1_leaves() {
-        for few in [0, FEW] {
-            assert_eq!(fill(walks(&[(3, 4), (0, 2), (3, 1)]), 7, few), [1, 0, 1, 0, 2, 2, 0]);
-            // Here member 1 is B2.
-            assert_eq!(fill(walks(&[(3, 4), (3, 1)]), 7, few), [0, 0, 0, 0, 1, 1, 1]);
-        }
-    }
-
-    #[test]
-    fn the_last_slots_go_to_whom_looking_gives_them() {
-        let mut state = 7;
-        let mut below = |limit: usize| {
-            state = xxh64(&u64::to_le_bytes(state), 0);
-            usize::try_from(state % limit as u64).expect("small")
-        };
-        for (size, members) in [(7, 3), (251, 1), (251, 40), (251, 300), (1009, 100), (SLOTS, 3000)] {
-            let walk = |_| Walk {
-                at: below(size),
-                skip: below(size - 1) + 1,
-                weight: 1 + below(5) as u64,
-                target: 0,
-            };
-            let walks: Vec<Walk> = (0..members).map(walk).collect();
-            let looked = fill(walks.clone(), size, 0);
-            assert!(!looked.contains(&FREE));
-            assert!(fill(walks, size, FEW) == looked, "{members} nodes, {size} slots");
-        }
+        assert_eq!(fill(walks(&[(3, 4), (0, 2), (3, 1)]), 7), [1, 0, 1, 0, 2, 2, 0]);
+        // Here member 1 is B2.
+        assert_eq!(fill(walks(&[(3, 4), (3, 1)]), 7), [0, 0, 0, 0, 1, 1, 1]);
     }
 
     fn envoy(hosts: &[(&'static str, u16)], size: usize) -> Table {
