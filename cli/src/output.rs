@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fmt::{self, Display},
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, BufWriter, IsTerminal as _, Write as _},
     process::ExitCode,
     time::Duration,
 };
@@ -13,6 +13,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::failure::{CLOSED_OUTPUT, Exit, Failure};
+
+/// Bytes of a document that are written at once: what a pipe holds.
+const CHUNK_LENGTH: usize = 64 << 10;
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,10 +119,16 @@ impl Output {
 
     /// Writes the one JSON document of a command, or one line of a watch.
     pub fn document<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
-        let mut text = serde_json::to_vec(value)
-            .map_err(|error| Failure::new(Exit::Bug, "serialize", format!("cannot write JSON: {error}")))?;
-        text.push(b'\n');
-        write_out(&text)
+        let mut out = BufWriter::with_capacity(CHUNK_LENGTH, io::stdout().lock());
+        match serde_json::to_writer(&mut out, value) {
+            Err(error) if !error.is_io() => {
+                Err(Failure::new(Exit::Bug, "serialize", format!("cannot write JSON: {error}")))
+            }
+            written => {
+                let written = written.map_err(io::Error::from);
+                written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()).map_err(cannot_write)
+            }
+        }
     }
 
     /// A remark for a person on standard error; silent with `--quiet` or `--json`.
@@ -188,10 +197,15 @@ impl Output {
 /// A reader that went away has all it wanted: not an error to report.
 fn write_out(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(cannot_write)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+fn cannot_write(error: io::Error) -> Failure {
+    match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::new(Exit::Bug, CLOSED_OUTPUT, "standard output was closed"),
         _ => Failure::new(Exit::Bug, "output", format!("cannot write to standard output: {error}")),
-    })
+    }
 }
 
 /// Errors quote what strangers sent. Whoever made the text has cleaned it; what slipped through ends here.

@@ -80,7 +80,18 @@ pub enum CacheError {
     Corrupt(PathBuf),
 }
 
-#[derive(Serialize, Deserialize)]
+/// The same as [`Content`], of what somebody else holds.
+#[derive(Serialize)]
+struct Draft<'a> {
+    version: u32,
+    catalog: String,
+    query: String,
+    time: u64,
+    nodes: &'a [NodeRecord],
+    names: BTreeMap<&'a NodeId, String>,
+}
+
+#[derive(Deserialize)]
 struct Content {
     version: u32,
     catalog: String,
@@ -120,13 +131,13 @@ impl Cache {
         if self.rules.size == 0 {
             return Ok(());
         }
-        let content = Content {
+        let content = Draft {
             version: VERSION,
             catalog: uri.to_string(),
             query: text_of(query),
             time: now,
-            nodes: listing.nodes.clone(),
-            names: listing.names.iter().map(|(id, reach)| (id.clone(), reach.to_string())).collect(),
+            nodes: &listing.nodes,
+            names: listing.names.iter().map(|(id, reach)| (id, reach.to_string())).collect(),
         };
         let bytes = serde_json::to_vec(&content)?;
         if bytes.len() as u64 > self.rules.size.min(MAX_LENGTH) {
@@ -213,7 +224,7 @@ fn read_limited(file: &mut File) -> io::Result<Vec<u8>> {
 }
 
 fn decode(bytes: &[u8], uri: &CatalogUri, query: &Query) -> Option<Cached> {
-    let content: Content = serde_json::from_slice(bytes).ok()?;
+    let content: Content = serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()?;
     let is_ours = content.version == VERSION
         && content.catalog == uri.to_string()
         && content.query == text_of(query)

@@ -97,17 +97,18 @@ impl ConsulCatalog {
 
     async fn list_now(&self) -> Result<Listing, Cause> {
         let answer = self.agent.get(&self.path(), LIST_DEADLINE).await;
-        let answer = answer.map_err(|cause| self.explain(cause))?;
-        let mut listing = self.understand(&answer)?;
+        let mut answer = answer.map_err(|cause| self.explain(cause))?;
+        let mut listing = self.understand(&mut answer)?;
         if listing.rejected.is_empty() && !listing.nodes.iter().any(|record| self.query.admits(record)) {
             listing.warnings.push(self.explain_emptiness().await);
         }
         Ok(listing)
     }
 
-    fn understand(&self, answer: &Answer) -> Result<Listing, Cause> {
+    /// Takes the answer's body, which is several times as large as what it says.
+    fn understand(&self, answer: &mut Answer) -> Result<Listing, Cause> {
         let reach = if self.settings.local { Reach::Anything } else { self.agent.reach(answer) };
-        let instances = entry::instances(&answer.body)?;
+        let instances = entry::instances(std::mem::take(&mut answer.body))?;
         let mut listing = screen(twice::settle(instances, &self.query.health), reach);
         listing.warnings.extend(self.agent.warnings().iter().cloned());
         if answer.header("X-Consul-Results-Filtered-By-ACLs") == Some("true") {
@@ -140,7 +141,7 @@ impl ConsulCatalog {
     async fn explain_emptiness(&self) -> String {
         let service = &self.settings.service;
         let answer = self.agent.get(&self.unfiltered_path(), LIST_DEADLINE).await;
-        let health = match answer.and_then(|answer| entry::instances(&answer.body)) {
+        let health = match answer.and_then(|answer| entry::instances(answer.body)) {
             Ok(instances) if instances.is_empty() => {
                 return format!("no service {service:?} is registered, or the token may not read it");
             }
@@ -195,5 +196,5 @@ impl Catalog for ConsulCatalog {
 /// For [`crate::fuzzing`].
 #[cfg(fuzzing)]
 pub(crate) fn candidates_of(body: &[u8]) -> Result<Vec<crate::screen::Candidate>, Cause> {
-    Ok(twice::settle(entry::instances(body)?, &Health::ALL.into()))
+    Ok(twice::settle(entry::instances(body.to_vec())?, &Health::ALL.into()))
 }

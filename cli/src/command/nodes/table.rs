@@ -60,16 +60,23 @@ impl Table {
 
     fn line(&self, cells: &[String], widths: &[usize]) -> String {
         let columns = cells.iter().zip(&self.head).zip(widths).filter(|(_, width)| **width > 0);
-        let padded: Vec<String> = columns
-            .map(|((cell, (_, align)), width)| {
-                let blanks = " ".repeat(width - cell.width());
-                match align {
-                    Align::Left => format!("{cell}{blanks}"),
-                    Align::Right => format!("{blanks}{cell}"),
+        let mut line = String::with_capacity(widths.iter().map(|width| width + GAP.len()).sum());
+        for ((cell, (_, align)), width) in columns {
+            let blanks = std::iter::repeat_n(' ', width - cell.width());
+            match align {
+                Align::Left => {
+                    line.push_str(cell);
+                    line.extend(blanks);
                 }
-            })
-            .collect();
-        padded.join(GAP).trim_end().to_owned()
+                Align::Right => {
+                    line.extend(blanks);
+                    line.push_str(cell);
+                }
+            }
+            line.push_str(GAP);
+        }
+        line.truncate(line.trim_end().len());
+        line
     }
 }
 

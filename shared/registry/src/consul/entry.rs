@@ -1,6 +1,6 @@
 //! An instance as Consul describes it, to a node record and back.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, ops::Range};
 
 use cbrowse_protocol::node::{Health, NodeRecord};
 use serde::Deserialize;
@@ -14,6 +14,9 @@ use crate::{
 
 /// Consul's own weights begin at 1, so a node that takes no new session says so in its metadata.
 const WEIGHT_KEY: &str = "weight";
+/// How much of an answer is given back at once, in bytes, while it becomes records. Less: the system is asked more often
+/// than it is worth; more: so much more memory is needed.
+const FREED_AT_ONCE: usize = 1 << 20;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -93,14 +96,33 @@ pub(super) struct Found {
     pub(super) modified: u64,
 }
 
-/// Every instance of an answer of `/v1/health/service`.
-pub(super) fn instances(body: &[u8]) -> Result<Vec<Found>, Cause> {
-    let entries = entries(body)?;
-    Ok(entries.iter().enumerate().map(|(index, entry)| found(index, entry.get())).collect())
+/// Every instance of an answer of `/v1/health/service`. It is read from its end and given back meanwhile, so that an
+/// answer of many megabytes and the records made of it are never whole in memory together.
+pub(super) fn instances(body: Vec<u8>) -> Result<Vec<Found>, Cause> {
+    let mut text = String::from_utf8(body).map_err(|error| Cause::Malformed(error.to_string()))?;
+    let mut entries = entries(&text)?;
+    let mut all = Vec::with_capacity(entries.len());
+    while let Some(entry) = entries.pop() {
+        let start = entry.start;
+        all.push(found(entries.len(), &text[entry]));
+        if text.capacity() - start > FREED_AT_ONCE {
+            text.truncate(start);
+            text.shrink_to_fit();
+        }
+    }
+    all.reverse();
+    Ok(all)
 }
 
-fn entries(body: &[u8]) -> Result<Vec<&RawValue>, Cause> {
-    serde_json::from_slice(body).map_err(|error| Cause::Malformed(error.to_string()))
+/// Where each of them stands.
+fn entries(text: &str) -> Result<Vec<Range<usize>>, Cause> {
+    let entries: Vec<&RawValue> =
+        serde_json::from_str(text).map_err(|error| Cause::Malformed(error.to_string()))?;
+    let place = |entry: &&RawValue| {
+        let start = entry.get().as_ptr().addr() - text.as_ptr().addr();
+        start..start + entry.get().len()
+    };
+    Ok(entries.iter().map(place).collect())
 }
 
 fn found(index: usize, text: &str) -> Found {
@@ -171,7 +193,7 @@ mod tests {
     fn read(service: &serde_json::Value) -> Candidate {
         let body =
             json!([{"Node": {"Node": "host", "Address": "10.0.0.7"}, "Service": service, "Checks": []}]);
-        instances(body.to_string().as_bytes()).expect("a list").remove(0).candidate
+        instances(body.to_string().into()).expect("a list").remove(0).candidate
     }
 
     fn full() -> NodeRecord {
@@ -201,7 +223,7 @@ mod tests {
             let checks: Vec<_> = statuses.iter().map(|status| json!({"Status": status})).collect();
             let service = json!({"ID": "n1", "Port": 1, "Weights": {"Passing": 8, "Warning": 3}});
             let body = json!([{"Node": {"Address": "10.0.0.7"}, "Service": service, "Checks": checks}]);
-            let record = instances(body.to_string().as_bytes()).expect("a list").remove(0).candidate.record;
+            let record = instances(body.to_string().into()).expect("a list").remove(0).candidate.record;
             record.map(|record| (record.health, record.weight)).expect("a record")
         };
         assert_eq!(read(&[]), (Health::Passing, 8));
@@ -254,7 +276,7 @@ mod tests {
     fn one_entry_of_another_shape_does_not_spoil_the_rest() {
         let good = json!({"Node": {"Address": "10.0.0.1"}, "Service": {"ID": "n1", "Port": 1}});
         let body = json!([7, {"Service": {"ID": "n2"}}, good, null]).to_string();
-        let read = instances(body.as_bytes()).unwrap();
+        let read = instances(body.into()).unwrap();
         let names: Vec<_> = read
             .iter()
             .map(|found| (found.candidate.entry.as_str(), found.candidate.record.is_ok()))
@@ -263,9 +285,24 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_is_given_back_piece_by_piece_loses_nothing() {
+        let note = "ü".repeat(1000);
+        let one = |index: usize| json!({"Node": {"Address": "10.0.0.1"}, "Service": {"ID": format!("n{index}"), "Port": 1, "Meta": {"note": note}}});
+        let body = serde_json::to_vec_pretty(&(0..2000).map(one).collect::<Vec<_>>()).unwrap();
+        assert!(body.len() > 3 * FREED_AT_ONCE);
+        let read = instances(body).unwrap();
+        assert_eq!(read.len(), 2000);
+        for (index, found) in read.into_iter().enumerate() {
+            let record = found.candidate.record.unwrap();
+            assert_eq!((record.id.as_str(), &record.meta["note"]), (&*format!("n{index}"), &note));
+        }
+    }
+
+    #[test]
     fn an_answer_that_is_no_list_is_malformed() {
+        assert!(matches!(instances(b"[\"\xff\"]".to_vec()), Err(Cause::Malformed(_))));
         for body in ["", "{}", "<html>", "[", "null", "[{]"] {
-            assert!(matches!(instances(body.as_bytes()), Err(Cause::Malformed(_))), "{body}");
+            assert!(matches!(instances(body.into()), Err(Cause::Malformed(_))), "{body}");
         }
     }
 
@@ -278,8 +315,8 @@ mod tests {
         for at in 0..body.len() {
             let mut flipped = body.clone().into_bytes();
             flipped[at] ^= 0x15;
-            let _ = instances(&flipped);
-            let _ = instances(&body.as_bytes()[..at]);
+            let _ = instances(flipped);
+            let _ = instances(body.as_bytes()[..at].to_vec());
         }
     }
 }

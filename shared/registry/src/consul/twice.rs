@@ -18,26 +18,48 @@ use crate::screen::Candidate;
 /// they are rejected with their reason.
 pub(super) fn settle(mut found: Vec<Found>, wanted: &BTreeSet<Health>) -> Vec<Candidate> {
     found.retain(|found| record(found).is_none_or(|record| wanted.contains(&record.health)));
-    let mut best: HashMap<NodeId, (usize, String)> = HashMap::new();
+    let mut best: HashMap<&NodeId, usize> = HashMap::with_capacity(found.len());
     for (index, this) in found.iter().enumerate() {
         let Some(record) = record(this) else { continue };
-        if best.get(&record.id).is_none_or(|(other, _)| rank(this) > rank(&found[*other])) {
-            best.insert(record.id.clone(), (index, record.endpoint()));
+        let first = best.entry(&record.id).or_insert(index);
+        if rank(this) > rank(&found[*first]) {
+            *first = index;
         }
     }
+    let uses = |(index, this): (usize, &Found)| {
+        let Some(record) = record(this) else { return Use::Front };
+        let first = best[&record.id];
+        if first == index {
+            Use::Front
+        } else if is_at_one_endpoint(&found[first], record) {
+            Use::Dropped
+        } else {
+            Use::Behind
+        }
+    };
+    let uses: Vec<Use> = found.iter().enumerate().map(uses).collect();
     let (mut front, mut behind) = (Vec::with_capacity(found.len()), Vec::new());
-    for (index, found) in found.into_iter().enumerate() {
-        match record(&found).and_then(|record| Some((best.get(&record.id)?, record.endpoint()))) {
-            Some(((first, endpoint), own)) if *first != index => {
-                if *endpoint != own {
-                    behind.push(found.candidate);
-                }
-            }
-            _ => front.push(found.candidate),
+    for (found, place) in found.into_iter().zip(uses) {
+        match place {
+            Use::Front => front.push(found.candidate),
+            Use::Behind => behind.push(found.candidate),
+            Use::Dropped => {}
         }
     }
     front.append(&mut behind);
     front
+}
+
+/// What becomes of an entry.
+#[derive(Debug, Clone, Copy)]
+enum Use {
+    Front,
+    Behind,
+    Dropped,
+}
+
+fn is_at_one_endpoint(found: &Found, other: &NodeRecord) -> bool {
+    record(found).is_some_and(|record| (&record.address, record.port) == (&other.address, other.port))
 }
 
 fn record(found: &Found) -> Option<&NodeRecord> {

@@ -120,8 +120,8 @@ impl Watch {
 
     async fn ask(&mut self) -> Result<Vec<Change>, Cause> {
         let (agent, path) = (&self.catalog.agent, self.catalog.path());
-        let (answer, waited) = follow(agent, &path, self.place, LIST_DEADLINE).await?;
-        let listing = self.catalog.understand(&answer)?;
+        let (mut answer, waited) = follow(agent, &path, self.place, LIST_DEADLINE).await?;
+        let listing = self.catalog.understand(&mut answer)?;
         agent.meter().heard();
         let asked = self.place.filter(|_| waited).map(|place| place.index);
         let index = index_of(&answer);

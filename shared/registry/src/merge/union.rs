@@ -46,6 +46,11 @@ impl<'a> Union<'a> {
         }
         self.listing.rejected.append(&mut rejected);
         self.listing.warnings.extend(warnings.iter().map(|warning| format!("{catalog}: {warning}")));
+        self.listing.nodes.reserve(nodes.len());
+        self.origins.reserve(nodes.len());
+        self.by_id.reserve(nodes.len());
+        self.by_identity.reserve(nodes.len());
+        self.by_endpoint.reserve(nodes.len());
         for record in nodes {
             let reach = names.remove(&record.id);
             let endpoint = endpoint(&record);
