@@ -6,7 +6,11 @@ use cbrowse_protocol::node::{Health, NodeRecord};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::{error::Cause, screen::Candidate};
+use crate::{
+    capped::{Capped, check_length},
+    error::Cause,
+    screen::Candidate,
+};
 
 /// Consul's own weights begin at 1, so a node that takes no new session says so in its metadata.
 const WEIGHT_KEY: &str = "weight";
@@ -92,15 +96,19 @@ pub(super) struct Found {
 /// Every instance of an answer of `/v1/health/service`.
 pub(super) fn instances(body: &[u8]) -> Result<Vec<Found>, Cause> {
     let entries = entries(body)?;
-    Ok(entries.iter().enumerate().map(|(index, entry)| found(index, entry.get())).collect())
+    let rest = entries.rest().map(|candidate| Found { candidate, modified: 0 });
+    let found = entries.first.iter().enumerate().map(|(index, entry)| found(index, entry.get()));
+    Ok(found.chain(rest).collect())
 }
 
-fn entries(body: &[u8]) -> Result<Vec<&RawValue>, Cause> {
+fn entries(body: &[u8]) -> Result<Capped<&RawValue>, Cause> {
     serde_json::from_slice(body).map_err(|error| Cause::Malformed(error.to_string()))
 }
 
 fn found(index: usize, text: &str) -> Found {
-    match serde_json::from_str::<Instance>(text) {
+    let read = check_length(text)
+        .and_then(|()| serde_json::from_str::<Instance>(text).map_err(|error| error.to_string()));
+    match read {
         Ok(instance) => {
             let modified = instance.service.modify_index;
             let entry = instance.service.id.clone().into_owned();
@@ -110,7 +118,7 @@ fn found(index: usize, text: &str) -> Found {
             let named = serde_json::from_str::<Named>(text).ok();
             let entry = named
                 .map_or_else(|| format!("instance {}", index + 1), |named| named.service.id.into_owned());
-            Found { candidate: Candidate { entry, record: Err(error.to_string()) }, modified: 0 }
+            Found { candidate: Candidate { entry, record: Err(error) }, modified: 0 }
         }
     }
 }
@@ -199,6 +207,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::capped::MAX_ENTRIES;
 
     fn read(service: &serde_json::Value) -> Candidate {
         let body =
@@ -241,6 +250,20 @@ mod tests {
         assert_eq!(read(&["passing", "warning"]), (Health::Warning, 3));
         assert_eq!(read(&["warning", "critical", "passing"]), (Health::Critical, 8));
         assert_eq!(read(&["passing", "unheard-of"]), (Health::Critical, 8));
+    }
+
+    #[test]
+    fn a_list_without_end_is_not_kept() {
+        let body = format!("[{}0]", "0,".repeat(3 * MAX_ENTRIES));
+        let found = instances(body.as_bytes()).expect("a list");
+        assert_eq!(found.len(), MAX_ENTRIES + 1);
+        let last = &found.last().expect("some").candidate;
+        assert_eq!(last.entry, format!("{} more entries", 2 * MAX_ENTRIES + 1));
+        assert!(last.record.is_err());
+        let long =
+            read(&json!({"ID": "n1", "Address": "10.0.0.1", "Port": 1, "Tags": ["x".repeat(1 << 20)]}));
+        assert_eq!(long.entry, "n1");
+        assert!(long.record.is_err_and(|reason| reason.contains("bytes")));
     }
 
     #[test]
