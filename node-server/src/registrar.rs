@@ -16,7 +16,7 @@ mod verifier;
 
 use std::{collections::BTreeMap, future::Future, pin::pin, sync::Arc, time::Duration};
 
-use cbrowse_protocol::id::NodeId;
+use cbrowse_protocol::{id::NodeId, node::NodeRecord};
 use cbrowse_registry::{Catalog, CatalogError, Listing};
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::task::AbortOnDropHandle;
@@ -33,6 +33,11 @@ use self::{
 
 /// How often the file is looked at. Longer: an edit seems to have no effect.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the file has to say the same before it is followed. Longer: edits are followed later; shorter: half a file,
+/// of an editor that is still writing, deregisters the nodes of the other half.
+const SETTLE: Duration = Duration::from_millis(200);
+/// How often that is waited for. A file that never rests is followed all the same.
+const SETTLE_LOOKS: usize = 10;
 
 /// How nodes are checked.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +67,7 @@ pub async fn run(
     let mut stop = pin!(stop);
     let mut book = Book::new(settings.check, Desk::new(registries, settings, figures));
     loop {
-        match file.list().await {
+        match settled(file, &book.followed).await {
             Ok(listing) => book.follow(listing),
             Err(error) => book.keep(&error),
         }
@@ -76,6 +81,22 @@ pub async fn run(
     book.close().await;
 }
 
+/// What the file says, at rest where that is not what it said before.
+async fn settled(file: &dyn Catalog, followed: &[NodeRecord]) -> Result<Listing, CatalogError> {
+    let mut listing = file.list().await?;
+    for _ in 0..SETTLE_LOOKS {
+        if listing.nodes == followed {
+            break;
+        }
+        tokio::time::sleep(SETTLE).await;
+        let before = std::mem::replace(&mut listing, file.list().await?);
+        if before.nodes == listing.nodes {
+            break;
+        }
+    }
+    Ok(listing)
+}
+
 /// TLS to whoever is there, for tests of servers.
 #[cfg(test)]
 pub(crate) fn unpinned_client_config() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
@@ -87,6 +108,8 @@ struct Book {
     check: CheckKind,
     desk: Arc<Desk>,
     known: BTreeMap<NodeId, Tended>,
+    /// The file's nodes when it was last followed.
+    followed: Vec<NodeRecord>,
     /// Still deregistering: a node of the same id waits for that, lest the farewell hits the newcomer.
     leaving: BTreeMap<NodeId, AbortOnDropHandle<()>>,
     /// What was wrong with the file when it was last read.
@@ -96,7 +119,8 @@ struct Book {
 impl Book {
     fn new(check: CheckKind, desk: Desk) -> Self {
         let (known, leaving) = (BTreeMap::new(), BTreeMap::new());
-        Self { check, desk: Arc::new(desk), known, leaving, troubles: Vec::new() }
+        let (followed, troubles) = (Vec::new(), Vec::new());
+        Self { check, desk: Arc::new(desk), known, followed, leaving, troubles }
     }
 
     /// Brings what is looked after in line with the file.
@@ -108,6 +132,7 @@ impl Book {
             .collect();
         troubles.extend(listing.warnings);
         let mut targets = Vec::new();
+        self.followed.clone_from(&listing.nodes);
         for record in listing.nodes {
             let id = record.id.clone();
             match Target::new(record, self.check) {
@@ -162,5 +187,52 @@ impl Book {
             leaving.spawn(task);
         }
         while leaving.join_next().await.is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use cbrowse_registry::{CatalogUri, ChangeStream};
+    use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
+
+    use super::*;
+
+    /// Says one thing after the other, and then the last again and again.
+    struct Written(CatalogUri, Mutex<Vec<Vec<NodeRecord>>>);
+
+    impl Catalog for Written {
+        fn uri(&self) -> &CatalogUri {
+            &self.0
+        }
+        fn list(&self) -> BoxFuture<'_, Result<Listing, CatalogError>> {
+            let mut said = self.1.lock().unwrap();
+            let nodes = if said.len() > 1 { said.remove(0) } else { said[0].clone() };
+            std::future::ready(Ok(Listing { nodes, ..Listing::default() })).boxed()
+        }
+        fn watch(&self) -> ChangeStream {
+            stream::pending().boxed()
+        }
+    }
+
+    fn nodes(ids: &[&str]) -> Vec<NodeRecord> {
+        let record = |id| serde_json::json!({"id": id, "address": "127.0.0.1", "port": 1});
+        ids.iter().map(|id| serde_json::from_value(record(id)).expect("a record")).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_file_deregisters_nobody() {
+        let all = nodes(&["a", "b", "c"]);
+        let said = vec![nodes(&[]), nodes(&["a"]), nodes(&["a", "b"]), all.clone()];
+        let file = Written(CatalogUri::File("x".into()), Mutex::new(said));
+        assert_eq!(settled(&file, &all).await.expect("the file").nodes, all);
+        let started = tokio::time::Instant::now();
+        assert_eq!(settled(&file, &all).await.expect("the file").nodes, all);
+        assert_eq!(started.elapsed(), Duration::ZERO, "a file that is as it was is not waited for");
+        let restless = (0..100).map(|count| nodes(&["a", "b"][..count % 2])).collect();
+        let file = Written(CatalogUri::File("x".into()), Mutex::new(restless));
+        settled(&file, &all).await.expect("the file");
+        assert_eq!(started.elapsed(), SETTLE * u32::try_from(SETTLE_LOOKS).expect("few"));
     }
 }

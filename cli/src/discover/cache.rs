@@ -206,6 +206,11 @@ impl Cached {
     pub fn age(&self) -> Duration {
         Duration::from_secs(now().saturating_sub(self.time))
     }
+
+    /// Whether it is younger than `limit`. One from the future, kept before the clock was set back, is of any age.
+    pub fn is_younger(&self, limit: Duration) -> bool {
+        now().checked_sub(self.time).is_some_and(|age| Duration::from_secs(age) < limit)
+    }
 }
 
 /// Empty for the answer that everybody asks for.

@@ -60,11 +60,10 @@ async fn known(
             catalog.list().await.ok()?
         } else {
             let cached = cache.load(uri, &Query::default()).ok()?;
-            let age = cached.age();
-            if age >= cache.rules().ttl {
+            if !cached.is_younger(cache.rules().ttl) {
                 return None;
             }
-            oldest = oldest.max(Some(age));
+            oldest = oldest.max(Some(cached.age()));
             cached.listing
         };
         answers.push((uri.to_string(), listing));
@@ -112,10 +111,10 @@ pub fn news(output: &Output, known: &Listing, fresh: Result<Listing, Failure>) -
     changes(known, &fresh).then_some(fresh)
 }
 
-/// An empty answer with a warning is one that was cut short, or of a registry that has just restarted; nobody who was
-/// known is gone by that.
+/// An empty answer with a warning, or of rejected entries alone, is one that was cut short or spoilt, or of a registry
+/// that has just restarted; nobody who was known is gone by that.
 fn changes(known: &Listing, fresh: &Listing) -> bool {
-    let says_nothing = fresh.nodes.is_empty() && !fresh.warnings.is_empty();
+    let says_nothing = fresh.nodes.is_empty() && !(fresh.warnings.is_empty() && fresh.rejected.is_empty());
     !says_nothing && !has_same_nodes(known, fresh)
 }
 
@@ -129,9 +128,12 @@ fn has_same_nodes(one: &Listing, other: &Listing) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use cbrowse_protocol::node::NodeRecord;
 
     use super::*;
+    use crate::discover::cache;
 
     fn listing(nodes: &[(&str, u16)]) -> Listing {
         let record = |(id, port): &(&str, u16)| -> NodeRecord {
@@ -151,6 +153,28 @@ mod tests {
         assert!(changes(&known, &Listing::default()), "all are gone");
         let hidden = Listing { warnings: vec!["a policy hides some nodes".into()], ..Listing::default() };
         assert!(!changes(&known, &hidden));
+        let reason = cbrowse_registry::Rejected { catalog: None, entry: "a".into(), reason: "port 0".into() };
+        let spoilt = Listing { rejected: vec![reason], ..Listing::default() };
+        assert!(!changes(&known, &spoilt));
+    }
+
+    #[tokio::test]
+    async fn a_copy_from_the_future_is_not_young_for_ever() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let rules =
+            cache::Rules { ttl: Duration::from_secs(3600), refresh: Duration::from_secs(10), size: 1 << 20 };
+        let cache = Cache::new(directory.path().to_owned(), rules);
+        let uri: CatalogUri = "consul://127.0.0.1:1".parse().expect("a catalog");
+        let catalogs = open_cached(slice::from_ref(&uri), &cache, &Options::default()).expect("opened");
+        let store = |time| cache.store(&uri, &Query::default(), &listing(&[("a", 1)]), time).expect("stored");
+        store(cache::now());
+        assert!(known(slice::from_ref(&uri), &catalogs, &cache).await.is_some());
+        // Kept while the clock was a day ahead.
+        store(cache::now() + 86_400);
+        assert!(
+            known(slice::from_ref(&uri), &catalogs, &cache).await.is_none(),
+            "nobody knows how old it is"
+        );
     }
 
     #[tokio::test]

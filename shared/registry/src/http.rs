@@ -161,7 +161,8 @@ impl Transport {
         meter: Meter,
     ) -> Result<Self, Cause> {
         let scheme = if tls.is_on { "https" } else { "http" };
-        let (client, warnings) = tls::client(tls, &tls::Dial::of(road, None))?;
+        let (client, mut warnings) = tls::client(tls, &tls::Dial::of(road, None))?;
+        warnings.extend(tls::exposure(tls, road, endpoints));
         let endpoint = |endpoint: &Authority| match road.server_name {
             Some(name) => {
                 let (client, _) = tls::client(tls, &tls::Dial::of(road, Some(endpoint)))?;

@@ -4,6 +4,7 @@
 //! others serve, addresses outside the catalog's own [`reach`] are refused, and numbers are capped. What passes is
 //! still no proof of *who* answers at that address; that is the business of trust.
 
+mod capped;
 mod catalog;
 mod changes;
 mod consul;

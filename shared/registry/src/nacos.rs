@@ -72,7 +72,7 @@ impl NacosCatalog {
         let mut listing = self.understand(&hosts, &answer);
         let count = listing.nodes.len();
         if count == 0 && listing.rejected.is_empty() {
-            listing.warnings.push(self.explain_emptiness(hosts.hosts.len()).await);
+            listing.warnings.push(self.explain_emptiness(hosts.hosts.first.len()).await);
         } else if count > 0 && listing.nodes.iter().all(|node| node.health == Health::Critical) {
             listing
                 .warnings

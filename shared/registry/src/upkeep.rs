@@ -47,7 +47,7 @@ pub async fn stay_registered(
                 backoff.succeeded();
                 (upkeep.until_due(), true)
             }
-            Err(_) => (backoff.failed(), false),
+            Err(_) => (upkeep.until_retry(backoff.failed()), false),
         };
         tokio::select! {
             biased;
@@ -105,6 +105,15 @@ impl Upkeep<'_> {
             held.keep_alive().await?;
         }
         Err(error)
+    }
+
+    /// A change that is refused again and again must not put heartbeats off beyond the entry's life; where it is they
+    /// that fail, the pause is the registry's due.
+    fn until_retry(&self, pause: Duration) -> Duration {
+        match self.until_due() {
+            Duration::ZERO => pause,
+            due => pause.min(due),
+        }
     }
 
     fn until_due(&self) -> Duration {

@@ -30,9 +30,10 @@ impl CachedCatalog {
     }
 
     fn remember(&self, listing: &mut Listing) {
-        // An empty answer with a warning is one that was cut short or filtered, not an empty catalog; an empty one to a
-        // question for certain nodes is no help to anybody.
-        if listing.nodes.is_empty() && (!listing.warnings.is_empty() || self.query != Query::default()) {
+        // An empty answer with a warning is one that was cut short or filtered, not an empty catalog, as is one whose
+        // every entry was rejected; an empty one to a question for certain nodes is no help to anybody.
+        let says_nothing = !listing.warnings.is_empty() || !listing.rejected.is_empty();
+        if listing.nodes.is_empty() && (says_nothing || self.query != Query::default()) {
             return;
         }
         if let Err(error) = self.cache.store(self.uri(), &self.query, listing, now()) {
@@ -48,7 +49,9 @@ impl CachedCatalog {
                     CatalogError::One { cause, .. } => cause.to_string(),
                     several @ CatalogError::All(_) => several.to_string(),
                 };
-                let old = if age > ttl {
+                let old = if cached.time > now() {
+                    " by a clock that was set back since: nodes may have moved".to_owned()
+                } else if age > ttl {
                     format!(", older than cache_ttl ({}): nodes may have moved", format_age(ttl))
                 } else {
                     String::new()

@@ -149,6 +149,9 @@ async fn an_empty_answer_with_a_warning_does_not_replace_a_good_one() {
     list(&cache, Ok(listing())).await.expect("stored");
     let filtered = Listing { warnings: vec!["filtered by ACLs".into()], ..Listing::default() };
     list(&cache, Ok(filtered)).await.expect("an answer");
+    let entry = cbrowse_registry::Rejected { catalog: None, entry: "n1".into(), reason: "port 0".into() };
+    let spoilt = Listing { rejected: vec![entry], ..Listing::default() };
+    list(&cache, Ok(spoilt)).await.expect("an answer");
     assert_eq!(list(&cache, down()).await.expect("the copy").nodes.len(), 1);
 }
 
@@ -180,6 +183,9 @@ async fn an_answer_beyond_its_time_is_used_with_a_clear_word() {
         let recalled = list(&cache, down()).await.expect("from the cache");
         assert_eq!(recalled.warnings[0].contains("older than cache_ttl (1h)"), is_old, "{recalled:?}");
     }
+    cache.store(&uri(), &all(), &listing(), now() + 3600).expect("stored");
+    let recalled = list(&cache, down()).await.expect("from the cache");
+    assert!(recalled.warnings[0].contains("set back"), "{recalled:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
+    capped::{Capped, check_length},
     error::Cause,
     meta::{self, Words, in_range},
     screen::Candidate,
@@ -100,8 +101,9 @@ pub(super) struct Found {
 /// answer of many megabytes and the records made of it are never whole in memory together.
 pub(super) fn instances(body: Vec<u8>) -> Result<Vec<Found>, Cause> {
     let mut text = String::from_utf8(body).map_err(|error| Cause::Malformed(error.to_string()))?;
-    let mut entries = entries(&text)?;
-    let mut all = Vec::with_capacity(entries.len());
+    let Places { mut entries, rest } = places(&text)?;
+    let mut all = Vec::with_capacity(entries.len() + 1);
+    all.extend(rest.map(|candidate| Found { candidate, modified: 0 }));
     while let Some(entry) = entries.pop() {
         let start = entry.start;
         all.push(found(entries.len(), &text[entry]));
@@ -114,19 +116,27 @@ pub(super) fn instances(body: Vec<u8>) -> Result<Vec<Found>, Cause> {
     Ok(all)
 }
 
-/// Where each of them stands.
-fn entries(text: &str) -> Result<Vec<Range<usize>>, Cause> {
-    let entries: Vec<&RawValue> =
+/// Where the entries of an answer stand.
+struct Places {
+    entries: Vec<Range<usize>>,
+    /// What stands for those that are too many.
+    rest: Option<Candidate>,
+}
+
+fn places(text: &str) -> Result<Places, Cause> {
+    let capped: Capped<&RawValue> =
         serde_json::from_str(text).map_err(|error| Cause::Malformed(error.to_string()))?;
     let place = |entry: &&RawValue| {
         let start = entry.get().as_ptr().addr() - text.as_ptr().addr();
         start..start + entry.get().len()
     };
-    Ok(entries.iter().map(place).collect())
+    Ok(Places { entries: capped.first.iter().map(place).collect(), rest: capped.rest() })
 }
 
 fn found(index: usize, text: &str) -> Found {
-    match serde_json::from_str::<Instance>(text) {
+    let read = check_length(text)
+        .and_then(|()| serde_json::from_str::<Instance>(text).map_err(|error| error.to_string()));
+    match read {
         Ok(instance) => {
             let modified = instance.service.modify_index;
             let entry = instance.service.id.clone().into_owned();
@@ -136,7 +146,7 @@ fn found(index: usize, text: &str) -> Found {
             let named = serde_json::from_str::<Named>(text).ok();
             let entry = named
                 .map_or_else(|| format!("instance {}", index + 1), |named| named.service.id.into_owned());
-            Found { candidate: Candidate { entry, record: Err(error.to_string()) }, modified: 0 }
+            Found { candidate: Candidate { entry, record: Err(error) }, modified: 0 }
         }
     }
 }
@@ -189,6 +199,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::capped::MAX_ENTRIES;
 
     fn read(service: &serde_json::Value) -> Candidate {
         let body =
@@ -231,6 +242,20 @@ mod tests {
         assert_eq!(read(&["passing", "warning"]), (Health::Warning, 3));
         assert_eq!(read(&["warning", "critical", "passing"]), (Health::Critical, 8));
         assert_eq!(read(&["passing", "unheard-of"]), (Health::Critical, 8));
+    }
+
+    #[test]
+    fn a_list_without_end_is_not_kept() {
+        let body = format!("[{}0]", "0,".repeat(3 * MAX_ENTRIES));
+        let found = instances(body.as_bytes()).expect("a list");
+        assert_eq!(found.len(), MAX_ENTRIES + 1);
+        let last = &found.last().expect("some").candidate;
+        assert_eq!(last.entry, format!("{} more entries", 2 * MAX_ENTRIES + 1));
+        assert!(last.record.is_err());
+        let long =
+            read(&json!({"ID": "n1", "Address": "10.0.0.1", "Port": 1, "Tags": ["x".repeat(1 << 20)]}));
+        assert_eq!(long.entry, "n1");
+        assert!(long.record.is_err_and(|reason| reason.contains("bytes")));
     }
 
     #[test]

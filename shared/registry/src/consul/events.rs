@@ -20,14 +20,16 @@ use futures_util::{
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use self::seen::Seen;
 use super::{
     LIST_DEADLINE,
     agent::{Agent, Path},
-    watch::{LEAST_PAUSE, POLL_INTERVAL, Place, follow, index_of},
+    watch::{LEAST_PAUSE, Place, follow, index_of, pause_after},
 };
 use crate::{
+    capped::Capped,
     error::{CatalogError, Cause},
     http::Answer,
     options::Options,
@@ -183,13 +185,16 @@ impl Watch {
 
     async fn ask(&mut self) -> Result<Vec<Event>, Cause> {
         let agent = &self.events.agent;
-        let (answer, _) = follow(agent, &self.path, self.place, LIST_DEADLINE).await?;
+        let started = Instant::now();
+        let (answer, waited) = follow(agent, &self.path, self.place, LIST_DEADLINE).await?;
+        let took = started.elapsed();
         let events = understand(&answer)?;
         agent.meter().heard();
-        let index = index_of(&answer);
+        let asked = self.place.filter(|_| waited).map(|place| place.index);
         // 0 would not wait.
-        self.place = index.map(|index| Place { agent: answer.endpoint, index: index.max(1) });
-        self.pause = if index.is_some() { LEAST_PAUSE } else { POLL_INTERVAL };
+        let index = index_of(&answer).map(|index| index.max(1));
+        self.place = index.map(|index| Place { agent: answer.endpoint, index });
+        self.pause = pause_after(asked, index, took);
         Ok(self.seen.news(events))
     }
 }
@@ -222,8 +227,8 @@ impl Wire {
 }
 
 fn understand(answer: &Answer) -> Result<Vec<Event>, Cause> {
-    let events: Vec<Wire> = parsed(answer)?;
-    events.into_iter().map(Wire::event).collect()
+    let events: Capped<Wire> = parsed(answer)?;
+    events.first.into_iter().map(Wire::event).collect()
 }
 
 fn understand_one(answer: &Answer) -> Result<Event, Cause> {

@@ -16,6 +16,9 @@ use crate::{
 /// What every request carries to be let in. `Debug` shows no value: each is marked as sensitive.
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-consul-token");
 
+/// The variables that it comes from.
+const SECRETS: [&str; 3] = ["CONSUL_HTTP_TOKEN", "CONSUL_HTTP_TOKEN_FILE", "CONSUL_HTTP_AUTH"];
+
 /// How to speak to the agents.
 #[derive(Debug)]
 pub(super) struct Settings<'a> {
@@ -55,6 +58,7 @@ impl<'a> Settings<'a> {
             certificate: environment.named("CONSUL_CLIENT_CERT"),
             key: environment.named("CONSUL_CLIENT_KEY"),
             unverified: unverified.then_some("CONSUL_HTTP_SSL_VERIFY=false"),
+            secret: SECRETS.into_iter().find(|name| environment.get(name).is_some()),
         };
         let server_name = if is_on { server_name(environment)? } else { None };
         let (headers, scope) = (headers(environment)?, scope(uri, environment));

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{
@@ -31,7 +32,19 @@ const WAIT_DEADLINE: Duration = Duration::from_secs(WAIT.as_secs() + WAIT.as_sec
 /// succession are seen later.
 pub(super) const LEAST_PAUSE: Duration = Duration::from_millis(10);
 /// The same where the answer has no index (not Consul, or a proxy that drops it), so that nothing can be waited for.
-pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long to wait before the next question: after one that asked from `asked` on and was answered with `answered`
+/// after `took`. Whoever answers at once that nothing happened (a proxy that keeps answers, a server that knows no
+/// `wait`) holds nothing back, and is polled.
+pub(super) fn pause_after(asked: Option<u64>, answered: Option<u64>, took: Duration) -> Duration {
+    match answered {
+        None => POLL_INTERVAL,
+        // 0 was asked for as 1.
+        Some(index) if asked == Some(index.max(1)) && took < POLL_INTERVAL => POLL_INTERVAL,
+        Some(_) => LEAST_PAUSE,
+    }
+}
 
 /// What the next question may wait past: `None` asks without waiting.
 pub(super) fn next_index(asked: Option<u64>, answered: Option<u64>) -> Option<u64> {
@@ -120,13 +133,15 @@ impl Watch {
 
     async fn ask(&mut self) -> Result<Vec<Change>, Cause> {
         let (agent, path) = (&self.catalog.agent, self.catalog.path());
+        let started = Instant::now();
         let (mut answer, waited) = follow(agent, &path, self.place, LIST_DEADLINE).await?;
+        let took = started.elapsed();
         let listing = self.catalog.understand(&mut answer)?;
         agent.meter().heard();
         let asked = self.place.filter(|_| waited).map(|place| place.index);
         let index = index_of(&answer);
         self.place = next_index(asked, index).map(|index| Place { agent: answer.endpoint, index });
-        self.pause = if index.is_some() { LEAST_PAUSE } else { POLL_INTERVAL };
+        self.pause = pause_after(asked, index, took);
         self.say_age(&answer);
         Ok(self.known.learn(listing))
     }
@@ -154,6 +169,17 @@ mod tests {
         assert_eq!(next_index(None, Some(0)), Some(1), "zero would not wait");
         assert_eq!(next_index(Some(1), Some(0)), None);
         assert_eq!(next_index(Some(7), None), None);
+    }
+
+    #[test]
+    fn who_holds_nothing_back_is_polled() {
+        let (at_once, late) = (Duration::ZERO, POLL_INTERVAL);
+        assert_eq!(pause_after(None, Some(7), at_once), LEAST_PAUSE);
+        assert_eq!(pause_after(Some(7), Some(8), at_once), LEAST_PAUSE);
+        assert_eq!(pause_after(Some(7), Some(7), late), LEAST_PAUSE, "it was held");
+        assert_eq!(pause_after(Some(7), Some(7), at_once), POLL_INTERVAL);
+        assert_eq!(pause_after(Some(1), Some(0), at_once), POLL_INTERVAL);
+        assert_eq!(pause_after(Some(7), None, late), POLL_INTERVAL);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Deserializer, de};
 
 use super::{Revision, fault::Fault};
-use crate::error::Cause;
+use crate::{capped::Capped, error::Cause};
 
 /// Longest lease that is believed. Longer: a registry that answers nonsense keeps a node from ever saying that it lives.
 const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -75,7 +75,7 @@ pub(crate) enum Word {
     Events(Events),
     /// Nothing changed up to here.
     Progress(Revision),
-    /// The past that was asked for is forgotten.
+    /// The past that was asked for is forgotten, or so much happened that a listing says it sooner.
     Compacted,
     /// It is over.
     Over(Fault),
@@ -129,16 +129,18 @@ pub(crate) fn range(body: &[u8]) -> Result<Page, Cause> {
     struct Range<'text> {
         header: Header,
         #[serde(borrow, default)]
-        kvs: Vec<KeyValue<'text>>,
+        kvs: Capped<KeyValue<'text>>,
         #[serde(default)]
         more: bool,
         #[serde(default, deserialize_with = "number")]
         count: i64,
     }
     let range: Range<'_> = parsed(body)?;
-    let entries = range.kvs.into_iter().map(KeyValue::decoded).collect::<Result<_, _>>()?;
+    // A server that gives more than it was asked for.
+    let more = range.more || range.kvs.unread > 0;
+    let entries = range.kvs.first.into_iter().map(KeyValue::decoded).collect::<Result<_, _>>()?;
     let count = u64::try_from(range.count).unwrap_or_default();
-    Ok(Page { revision: range.header.revision, entries, more: range.more, count })
+    Ok(Page { revision: range.header.revision, entries, more, count })
 }
 
 /// Of `/v3/kv/put`: when it was written.
@@ -211,7 +213,7 @@ pub(crate) fn watch_line(line: &[u8]) -> Result<Word, Cause> {
         #[serde(default)]
         fragment: bool,
         #[serde(borrow, default)]
-        events: Vec<Happened<'text>>,
+        events: Capped<Happened<'text>>,
     }
     #[derive(Default, Deserialize)]
     struct MaybeHeader {
@@ -222,16 +224,16 @@ pub(crate) fn watch_line(line: &[u8]) -> Result<Word, Cause> {
         Line::Result(said) => said,
         Line::Error(fault) => return Ok(Word::Over(fault.into())),
     };
-    if said.compact_revision > Revision::default() {
+    if said.compact_revision > Revision::default() || said.events.unread > 0 {
         Ok(Word::Compacted)
     } else if said.canceled {
         Ok(Word::Over(Fault::of_cancellation(said.cancel_reason)))
     } else if said.created {
         Ok(Word::Created)
-    } else if said.events.is_empty() {
+    } else if said.events.first.is_empty() {
         Ok(Word::Progress(said.header.revision))
     } else {
-        events(said.events, said.fragment).map(Word::Events)
+        events(said.events.first, said.fragment).map(Word::Events)
     }
 }
 

@@ -45,6 +45,7 @@ pub(super) fn transport(uri: &EtcdUri, environment: &Environment, meter: Meter) 
         certificate: environment.named("ETCDCTL_CERT"),
         key: environment.named("ETCDCTL_KEY"),
         unverified: unverified.then_some(UNVERIFIED),
+        secret: environment.get(USER).map(|_| USER),
     };
     Transport::new(&endpoints, &tls, WORDS, meter)
 }

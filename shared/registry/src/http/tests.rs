@@ -95,3 +95,23 @@ async fn lines_come_whole_however_they_are_cut() {
     }
     assert_eq!(found, ["{\"a\":1}", "", "{\"b\":", "2}", "rest"]);
 }
+
+#[test]
+fn a_secret_in_the_clear_is_said_unless_it_stays_on_this_machine() {
+    let said = |host: &str, tls: Tls<'_>| {
+        let (endpoint, meter) = (Authority { host: host.into(), port: 1 }, Figures::default().meter(&"test"));
+        let near = Authority { host: "127.0.0.1".into(), port: 1 };
+        let transport = Transport::new(&[near, endpoint], &tls, WORDS, meter).expect("settings that work");
+        transport.warnings().concat()
+    };
+    let secret = Tls { secret: Some("TEST_TOKEN"), ..Tls::default() };
+    for near in ["127.0.0.2", "::1", "localhost", "a.LocalHost"] {
+        assert_eq!(said(near, secret), "");
+    }
+    for far in ["192.0.2.1", "10.0.0.1", "::ffff:127.0.0.1", "registry.example", "localhost.example"] {
+        let said = said(far, secret);
+        assert!(said.contains("TEST_TOKEN") && said.contains(far) && said.contains("?ssl"), "{said}");
+    }
+    assert_eq!(said("192.0.2.1", Tls::default()), "", "there is none");
+    assert_eq!(said("192.0.2.1", Tls { is_on: true, ..secret }), "");
+}

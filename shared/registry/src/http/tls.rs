@@ -1,6 +1,10 @@
 //! The client behind a registry's HTTP: whose certificates it believes, and which it shows.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use reqwest::{
     Certificate, Client, ClientBuilder, Identity,
@@ -28,7 +32,7 @@ const KEEPALIVE_RETRIES: u32 = 2;
 /// TLS settings, each with the variable it came from.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tls<'a> {
-    /// HTTPS rather than HTTP; without it nothing below is read.
+    /// HTTPS rather than HTTP; without it no file below is read.
     pub(crate) is_on: bool,
     /// The authorities to believe, instead of the machine's: a PEM bundle, or a directory of PEM files.
     pub(crate) authority: Option<Named<'a>>,
@@ -38,6 +42,8 @@ pub(crate) struct Tls<'a> {
     pub(crate) key: Option<Named<'a>>,
     /// The variable that says to believe anybody.
     pub(crate) unverified: Option<&'static str>,
+    /// The variable that holds what is to stay between us and the registry, if one does.
+    pub(crate) secret: Option<&'static str>,
 }
 
 /// Where a client's connections lead.
@@ -105,6 +111,18 @@ pub(super) fn client(tls: &Tls<'_>, dial: &Dial<'_>) -> Result<(Client, Vec<Stri
     let client =
         client.map_err(|error| Cause::Settings(format!("TLS cannot be set up ({})", root_cause(&error))))?;
     Ok((client, warnings))
+}
+
+/// What to say of a secret that goes over a network in the clear.
+pub(super) fn exposure(tls: &Tls<'_>, road: Road<'_>, endpoints: &[Authority]) -> Option<String> {
+    let secret = tls.secret.filter(|_| !tls.is_on && road.socket.is_none())?;
+    let far = endpoints.iter().find(|endpoint| !is_this_machine(&endpoint.host))?;
+    Some(format!("{secret} goes to {far} without TLS, where anybody on the way can read it; add ?ssl"))
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or_default();
+    host.parse::<IpAddr>().map_or(last.eq_ignore_ascii_case("localhost"), |address| address.is_loopback())
 }
 
 fn secured(

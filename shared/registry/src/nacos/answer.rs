@@ -15,7 +15,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::error::Cause;
+use crate::{capped::Capped, error::Cause};
 
 /// v3, all went well.
 const SUCCESS: i64 = 0;
@@ -42,7 +42,7 @@ struct Envelope<'text> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Instances<'text> {
     #[serde(borrow)]
-    pub(super) hosts: Vec<&'text RawValue>,
+    pub(super) hosts: Capped<&'text RawValue>,
     /// How long the answer may be used, in milliseconds; v3 does not say.
     #[serde(default)]
     pub(super) cache_millis: Option<u64>,
@@ -150,7 +150,8 @@ pub(super) fn granted(body: &[u8]) -> Result<Granted, Cause> {
 /// The namespaces in an answer of either dialect.
 pub(super) fn namespaces(body: &[u8]) -> Result<Vec<Namespace>, Cause> {
     let envelope: Envelope = parse(body)?;
-    parse(envelope.data.map_or("[]", RawValue::get).as_bytes())
+    let known: Capped<Namespace> = parse(envelope.data.map_or("[]", RawValue::get).as_bytes())?;
+    Ok(known.first)
 }
 
 /// What an answer in v3's form says went wrong; nothing when it is of another form, or nothing did.

@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
+    capped::{Capped, check_length},
     meta::{self, Words, between_commas, in_range},
     screen::Candidate,
 };
@@ -80,14 +81,16 @@ impl Spot {
 }
 
 /// Every instance of a list that is in `cluster`, or in any. Nacos filters by it, r-nacos does not.
-pub(super) fn candidates(hosts: &[&RawValue], cluster: Option<&str>) -> Vec<Candidate> {
+pub(super) fn candidates(hosts: &Capped<&RawValue>, cluster: Option<&str>) -> Vec<Candidate> {
     let of_cluster =
-        hosts.iter().enumerate().filter_map(|(index, host)| candidate(index, host.get(), cluster));
-    of_cluster.collect()
+        hosts.first.iter().enumerate().filter_map(|(index, host)| candidate(index, host.get(), cluster));
+    of_cluster.chain(hosts.rest()).collect()
 }
 
 fn candidate(index: usize, text: &str, cluster: Option<&str>) -> Option<Candidate> {
-    match serde_json::from_str::<Instance>(text) {
+    let read = check_length(text)
+        .and_then(|()| serde_json::from_str::<Instance>(text).map_err(|error| error.to_string()));
+    match read {
         Ok(instance) => {
             let found = instance.cluster_name.as_deref();
             cluster
@@ -98,7 +101,7 @@ fn candidate(index: usize, text: &str, cluster: Option<&str>) -> Option<Candidat
             let named = serde_json::from_str::<Named>(text).ok();
             let entry = named
                 .map_or_else(|| format!("instance {}", index + 1), |named| endpoint(&named.ip, named.port));
-            Some(Candidate { entry, record: Err(error.to_string()) })
+            Some(Candidate { entry, record: Err(error) })
         }
     }
 }
@@ -191,9 +194,9 @@ pub(super) fn says(instance: &[u8], weight: u16, meta: &BTreeMap<String, String>
 }
 
 /// Where each node of a list stands, by its id: Nacos takes a node that came back elsewhere for another instance.
-pub(super) fn spots(hosts: &[&RawValue], cluster: Option<&str>) -> BTreeMap<String, Vec<Spot>> {
+pub(super) fn spots(hosts: &Capped<&RawValue>, cluster: Option<&str>) -> BTreeMap<String, Vec<Spot>> {
     let mut spots: BTreeMap<String, Vec<Spot>> = BTreeMap::new();
-    let instances = hosts.iter().filter_map(|host| parsed(host.get().as_bytes()));
+    let instances = hosts.first.iter().filter_map(|host| parsed(host.get().as_bytes()));
     for instance in instances {
         let is_ours = cluster.is_none_or(|cluster| instance.cluster_name.as_deref() == Some(cluster));
         if let (true, Some(id), Ok(port)) = (is_ours, id_in(&instance), u16::try_from(instance.port)) {

@@ -106,6 +106,7 @@ impl Server {
             certificate: environment.named("NACOS_CERT"),
             key: environment.named("NACOS_KEY"),
             unverified: unverified.then_some("NACOS_SSL_VERIFY=false"),
+            secret: environment.get("NACOS_PASSWORD").map(|_| "NACOS_PASSWORD"),
         };
         let namespace = if uri.namespace == PUBLIC { String::new() } else { uri.namespace.clone() };
         Ok(Self {

@@ -1,6 +1,7 @@
 //! Lines and bodies as etcd 3.4.23 sent them, shortened; and the same cut and flipped.
 
 use super::*;
+use crate::capped::MAX_ENTRIES;
 
 const RANGE: &str = r#"{"header":{"cluster_id":"15875391935852295136","member_id":"7383792418829112008","revision":"5","raft_term":"2"},
     "kvs":[{"key":"YS9uMQ==","create_revision":"2","mod_revision":"4","version":"1","value":"e30=","lease":"1353509777463445510"},
@@ -136,4 +137,18 @@ fn flipped_and_cut_input_is_an_error_or_another_answer_and_never_a_panic() {
             }
         }
     }
+}
+
+#[test]
+fn more_than_can_be_judged_is_left_for_the_next_question() {
+    let entries = |count: usize| vec![r#"{"key":"YQ=="}"#; count].join(",");
+    let page = format!(r#"{{"header":{{"revision":"7"}},"kvs":[{}]}}"#, entries(MAX_ENTRIES + 1));
+    let page = range(page.as_bytes()).expect("a page");
+    assert_eq!((page.entries.len(), page.more), (MAX_ENTRIES, true));
+    let events = |count: usize| {
+        let events = vec![r#"{"type":"DELETE","kv":{"key":"YQ==","mod_revision":"8"}}"#; count].join(",");
+        watch_line(format!(r#"{{"result":{{"header":{{"revision":"8"}},"events":[{events}]}}}}"#).as_bytes())
+    };
+    assert!(matches!(events(MAX_ENTRIES), Ok(Word::Events(told)) if told.events.len() == MAX_ENTRIES));
+    assert_eq!(events(MAX_ENTRIES + 1), Ok(Word::Compacted), "a listing says it sooner");
 }

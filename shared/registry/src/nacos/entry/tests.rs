@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::nacos::answer;
+use crate::{capped::MAX_ENTRIES, nacos::answer};
 
 const TTL: Duration = Duration::from_secs(15);
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -196,4 +196,13 @@ fn cut_or_flipped_answers_never_panic() {
             }
         }
     }
+}
+
+#[test]
+fn a_list_without_end_is_not_kept() {
+    let body = format!(r#"{{"hosts":[{}0]}}"#, "0,".repeat(3 * MAX_ENTRIES));
+    let hosts = answer::instances_v1(body.as_bytes()).expect("a list");
+    let found = candidates(&hosts.hosts, None);
+    assert_eq!(found.len(), MAX_ENTRIES + 1);
+    assert_eq!(found.last().expect("some").entry, format!("{} more entries", 2 * MAX_ENTRIES + 1));
 }
