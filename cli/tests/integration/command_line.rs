@@ -57,6 +57,7 @@ fn failures_have_their_exit_codes_and_one_json_line() {
         (vec!["nodes", "probe", "--count", "0"], 2, "usage"),
         (vec!["nodes", "list", "--catalog", "nodes.toml"], 2, "invalid_catalog"),
         (vec!["nodes", "list"], 3, "no_catalog"),
+        (vec!["nodes", "list", "--catalog", "local:"], 3, "no_catalog"),
         (vec!["config", "show", "--context", "x"], 3, "unknown_context"),
         (vec!["config", "show", "--config", "missing.toml"], 3, "settings_unreadable"),
         (vec!["nodes", "list", "--catalog", "consul://127.0.0.1:1"], 4, "catalog_unavailable"),

@@ -22,6 +22,7 @@ mod open;
 mod options;
 mod query;
 pub mod reach;
+mod record;
 mod registry;
 mod retry;
 pub mod screen;

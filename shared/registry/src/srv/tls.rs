@@ -89,5 +89,5 @@ impl Server {
 /// What TLS could not agree to, if that is what went wrong: it comes as an I/O error.
 pub(super) fn refusal(error: &io::Error) -> Option<Cause> {
     let refusal = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(Cause::Tls { message: refusal.to_string(), authority: AUTHORITY, fault: TlsFault::of(refusal) })
+    Some(Cause::Tls { message: TlsFault::told(refusal), authority: AUTHORITY, fault: TlsFault::of(refusal) })
 }
