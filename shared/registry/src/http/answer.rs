@@ -63,7 +63,7 @@ fn said(status: StatusCode, body: &[u8]) -> String {
     } else if text.starts_with('<') {
         format!("{reason}, as a page of HTML; is this the registry's API?")
     } else if text.contains("HTTP request to an HTTPS server") || text.contains("requires TLS") {
-        format!("{}; add ?ssl to the name", printable(text, SHOWN_LENGTH))
+        format!("{}; add ?ssl to the catalog's name", printable(text.trim_end_matches('.'), SHOWN_LENGTH))
     } else {
         printable(text, SHOWN_LENGTH)
     }

@@ -95,3 +95,24 @@ async fn lines_come_whole_however_they_are_cut() {
     }
     assert_eq!(found, ["{\"a\":1}", "", "{\"b\":", "2}", "rest"]);
 }
+
+const HTML: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\nConnection: close\r\n\r\n<!DOCTYPE x>\n";
+
+#[tokio::test]
+async fn a_page_for_people_is_not_repeated() {
+    let (page, _page) = answering(HTML, 1);
+    let answer = transport(&[page]).ask(&Question::get("/"), DEADLINE).await.expect("an answer");
+    let told = answer.refusal().to_string();
+    assert!(told.contains("404") && told.contains("HTML") && !told.contains('<'), "{told}");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_may_speak_tls_only() {
+    let (silent, _silent) = answering("", 2);
+    let transport = transport(&[silent]);
+    let told = transport.ask(&Question::get("/"), DEADLINE).await.expect_err("no answer").to_string();
+    assert!(told.contains("add ?ssl"), "{told}");
+    // What is held back ends like this whenever a registry restarts.
+    let told = transport.ask(&Question::get("/").held(), DEADLINE).await.expect_err("no answer").to_string();
+    assert!(!told.contains("ssl"), "{told}");
+}
