@@ -54,7 +54,7 @@ pub enum Cause {
     #[error("no answer within {} s; check the address, or ask a nearer registry", .0.as_secs_f32())]
     Deadline(Duration),
     /// The registry does not let us: 401 or 403.
-    #[error("refused with status {status} ({message}); check {token}, and what it is allowed to do there")]
+    #[error("refused with status {status} ({message}); check {token}, and the rights granted there")]
     Refused {
         /// HTTP status.
         status: u16,

@@ -4,6 +4,7 @@ use std::{collections::VecDeque, net::IpAddr};
 
 use cbrowse_protocol::node::printable;
 use reqwest::{Response, StatusCode, header::HeaderMap};
+use serde::Deserialize;
 
 use super::{Words, unreachable};
 use crate::error::Cause;
@@ -53,9 +54,16 @@ impl Answer {
     }
 }
 
+/// The form in which many frameworks wrap an error's text.
+#[derive(Deserialize)]
+struct Wrapped {
+    message: String,
+}
+
 /// The server's own words, where they are for people.
 fn said(status: StatusCode, body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
+    let wrapped = serde_json::from_slice::<Wrapped>(body);
+    let text = wrapped.map_or_else(|_| String::from_utf8_lossy(body), |wrapped| wrapped.message.into());
     let text = text.trim();
     let reason = status.canonical_reason().unwrap_or("no text");
     if text.is_empty() {

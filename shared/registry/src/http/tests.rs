@@ -106,6 +106,18 @@ async fn a_page_for_people_is_not_repeated() {
     assert!(told.contains("404") && told.contains("HTML") && !told.contains('<'), "{told}");
 }
 
+const WRAPPED: &str = "HTTP/1.1 403 Forbidden\r\nContent-Length: 50\r\nConnection: close\r\n\r\n\
+                       {\"status\":403,\"message\":\"unknown user! \\u001b[2J\"}";
+
+#[tokio::test]
+async fn an_error_as_json_is_shown_by_its_text() {
+    let (server, _server) = answering(WRAPPED, 1);
+    let answer = transport(&[server]).ask(&Question::get("/"), DEADLINE).await.expect("an answer");
+    let told = answer.refusal().to_string();
+    assert!(told.contains("(unknown user!") && told.contains("TEST_TOKEN") && !told.contains('{'), "{told}");
+    assert!(!told.contains('\u{1b}'), "{told}");
+}
+
 #[tokio::test]
 async fn a_server_that_hangs_up_may_speak_tls_only() {
     let (silent, _silent) = answering("", 2);

@@ -124,14 +124,14 @@ async fn over_tls_the_certificate_decides_and_nothing_is_asked_in_plain() {
     assert_eq!((node.region.as_str(), node.zone.as_str()), ("eu", "eu-1"));
 
     let others = other.environment(&directory, "other.pem");
-    for (what, uri, environment) in [
-        ("another name", uri(unbound.tls_address(), "dns.other.test"), &environment),
-        ("another authority", good.clone(), &others),
-        ("the machine's authorities", good.clone(), &Environment::default()),
+    for (what, uri, environment, fix) in [
+        ("another name", uri(unbound.tls_address(), "dns.other.test"), &environment, "?tls="),
+        ("another authority", good.clone(), &others, "CBROWSE_DNS_CACERT"),
+        ("the machine's authorities", good.clone(), &Environment::default(), "CBROWSE_DNS_CACERT"),
     ] {
         let error = listed(&uri, environment).await.expect_err(what);
         let text = error.to_string();
-        assert!(text.contains("certificate") && text.contains("CBROWSE_DNS_CACERT"), "{what}: {text}");
+        assert!(text.contains("certificate") && text.contains(fix), "{what}: {text}");
         assert!(matches!(error, CatalogError::One { cause: Cause::Tls { .. }, .. }), "{what}: {text}");
     }
 
