@@ -72,6 +72,17 @@ fn failures_have_their_exit_codes_and_one_json_line() {
 }
 
 #[test]
+fn an_empty_catalog_writes_nothing_to_standard_output() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("none.toml"), "nodes = []\n").unwrap();
+    for command in ["list", "probe"] {
+        let output = run(home.path(), &["nodes", command, "--catalog", "file:none.toml"]);
+        assert!(output.status.success() && output.stdout.is_empty(), "{command}: {output:?}");
+        assert!(!output.stderr.is_empty(), "{command} says nothing");
+    }
+}
+
+#[test]
 fn an_unknown_region_lists_those_there_are() {
     let home = tempfile::tempdir().unwrap();
     write_catalog(home.path(), 2);
