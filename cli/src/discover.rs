@@ -96,7 +96,8 @@ pub fn recall(globals: &Globals, query: &Query) -> Result<(Listing, Vec<String>)
 /// The catalogs in force; an error where there is none but the private node.
 fn catalogs(globals: &Globals) -> Result<Vec<CatalogUri>, Failure> {
     let sources = Sources::of_settings(&globals.settings)?;
-    if sources.catalogs.is_empty() { Err(no_catalog()) } else { Ok(sources.catalogs) }
+    let is_local = !globals.settings.catalogs.value.is_empty();
+    if sources.catalogs.is_empty() { Err(no_catalog(is_local)) } else { Ok(sources.catalogs) }
 }
 
 async fn list(catalogs: &[Box<dyn Catalog>]) -> Result<Listing, Failure> {
@@ -121,8 +122,13 @@ fn open_cached(
 }
 
 /// There is nothing to list or probe: the private node exists only while it is used.
-fn no_catalog() -> Failure {
-    Failure::new(Exit::Configuration, "no_catalog", "no catalog is set, so there are no nodes to list")
+fn no_catalog(is_local: bool) -> Failure {
+    let message = if is_local {
+        "local: is a private node that connect starts and ends, so there are no nodes to list"
+    } else {
+        "no catalog is set, so there are no nodes to list"
+    };
+    Failure::new(Exit::Configuration, "no_catalog", message)
         .hint("name one with --catalog URI, CBROWSE_CATALOG or the settings file; cbrowse connect alone starts a private node")
 }
 

@@ -57,7 +57,7 @@ pub struct Given {
     /// Share of load relative to other nodes [default: 1]
     #[arg(long, value_name = "N")]
     weight: Option<u16>,
-    /// Registry to register in, as a catalog URI; repeat for more
+    /// Registry to register in: consul://, etcd:// or nacos://, named as a catalog; repeat for more
     #[arg(long, value_name = "URI")]
     #[serde(default, deserialize_with = "catalog_uris")]
     register: Vec<CatalogUri>,

@@ -4,7 +4,6 @@ mod bounded;
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use cbrowse_protocol::node::NodeRecord;
 use cbrowse_registry::{CatalogUri, Check, Options, Registry, open_registry, stay_registered};
 use tokio::{sync::watch, task::JoinSet};
@@ -24,7 +23,7 @@ impl Registries {
     /// Connects to nothing yet, so an error is one of settings.
     pub fn open(uris: &[CatalogUri], options: &Options) -> anyhow::Result<Self> {
         let open = |uri: &CatalogUri| {
-            let registry = open_registry(uri, options).with_context(|| format!("register in {uri}"))?;
+            let registry = open_registry(uri, options)?;
             let registry: Arc<dyn Registry> = Arc::new(Bounded::new(registry));
             Ok((uri.clone(), registry))
         };

@@ -57,6 +57,7 @@ fn failures_have_their_exit_codes_and_one_json_line() {
         (vec!["nodes", "probe", "--count", "0"], 2, "usage"),
         (vec!["nodes", "list", "--catalog", "nodes.toml"], 2, "invalid_catalog"),
         (vec!["nodes", "list"], 3, "no_catalog"),
+        (vec!["nodes", "list", "--catalog", "local:"], 3, "no_catalog"),
         (vec!["config", "show", "--context", "x"], 3, "unknown_context"),
         (vec!["config", "show", "--config", "missing.toml"], 3, "settings_unreadable"),
         (vec!["nodes", "list", "--catalog", "consul://127.0.0.1:1"], 4, "catalog_unavailable"),
@@ -67,6 +68,17 @@ fn failures_have_their_exit_codes_and_one_json_line() {
         let output = run(home.path(), &arguments);
         let (got, value) = error(&output);
         assert_eq!((got, value["code"].as_str()), (exit, Some(code)), "{arguments:?}: {value}");
+    }
+}
+
+#[test]
+fn an_empty_catalog_writes_nothing_to_standard_output() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("none.toml"), "nodes = []\n").unwrap();
+    for command in ["list", "probe"] {
+        let output = run(home.path(), &["nodes", command, "--catalog", "file:none.toml"]);
+        assert!(output.status.success() && output.stdout.is_empty(), "{command}: {output:?}");
+        assert!(!output.stderr.is_empty(), "{command} says nothing");
     }
 }
 

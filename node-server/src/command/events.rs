@@ -78,7 +78,7 @@ struct WatchArgs {
     /// Consul, as a catalog is named.
     #[arg(long, value_name = "URI", default_value = "consul://")]
     registry: CatalogUri,
-    /// A JSON document a line: id, name, payload (null if it is no text), payload_base64, filters and time.
+    /// A JSON document a line: id, name, payload (null if it is no text), payload_base64, filters and time (Consul's own count, no clock).
     #[arg(long)]
     json: bool,
     /// Also what the agent remembers from before, at most 256 events.

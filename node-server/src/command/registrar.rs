@@ -33,7 +33,7 @@ pub struct Args {
     /// File with the nodes; it is followed as it changes
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
-    /// Registry to register in, as a catalog URI; repeat for more
+    /// Registry to register in: consul://, etcd:// or nacos://, named as a catalog; repeat for more
     #[arg(long, value_name = "URI", required = true)]
     register: Vec<CatalogUri>,
     /// Check of the nodes that name none

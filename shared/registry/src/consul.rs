@@ -153,16 +153,20 @@ impl ConsulCatalog {
             }
         };
         let health: Vec<Option<Health>> = health.collect();
-        let (count, query) = (health.len(), &self.query);
+        let query = &self.query;
+        let registered = match health.len() {
+            1 => "1 node is".to_owned(),
+            count => format!("{count} nodes are"),
+        };
         if health.iter().flatten().any(|health| query.health.contains(health)) {
             let filter = self.settings.filter.as_ref();
             let filter = filter.map_or(String::new(), |filter| format!(" and the filter {filter}"));
-            return format!("{count} nodes are registered as {service:?}, none meets {query}{filter}");
+            return format!("{registered} registered as {service:?}, none meets {query}{filter}");
         }
         if query.health.contains(&Health::Critical) {
-            return format!("{count} nodes are registered as {service:?}, none meets {query}");
+            return format!("{registered} registered as {service:?}, none meets {query}");
         }
-        format!("{count} nodes are registered as {service:?}, none passes its health check")
+        format!("{registered} registered as {service:?}, none passes its health check")
     }
 }
 

@@ -3,11 +3,13 @@
 use std::{error::Error, fmt::Write as _, time::Duration};
 
 use cbrowse_protocol::node::printable;
+use rustls::pki_types::UnixTime;
 
 use crate::{figures::Meter, uri::UriError};
 
 /// How much of what a parser says an error repeats, in characters: it may quote a stranger's whole text.
 const SHOWN_LENGTH: usize = 300;
+const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 
 /// A catalog that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +54,7 @@ pub enum Cause {
     #[error("no answer within {} s; check the address, or ask a nearer registry", .0.as_secs_f32())]
     Deadline(Duration),
     /// The registry does not let us: 401 or 403.
-    #[error("refused with status {status} ({message}); check {token} and that its policy covers the service")]
+    #[error("refused with status {status} ({message}); check {token}, and the rights granted there")]
     Refused {
         /// HTTP status.
         status: u16,
@@ -106,13 +108,15 @@ pub enum TlsFault {
     Name,
     /// The registry wants a certificate of the client's, and was shown none or one that it does not believe.
     Client,
+    /// What answers there does not speak TLS.
+    Plain,
     /// It comes from an authority that is not believed, or something else.
     Other,
 }
 
 impl TlsFault {
     pub(crate) fn of(error: &rustls::Error) -> Self {
-        use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error};
+        use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error, InvalidMessage};
         match error {
             Error::InvalidCertificate(
                 Certificate::Expired
@@ -130,7 +134,24 @@ impl TlsFault {
                 | Alert::CertificateUnknown
                 | Alert::CertificateExpired,
             ) => Self::Client,
+            Error::InvalidMessage(InvalidMessage::InvalidContentType) => Self::Plain,
             _ => Self::Other,
+        }
+    }
+
+    /// What the library says, in words for people: it counts in seconds.
+    pub(crate) fn told(error: &rustls::Error) -> String {
+        use rustls::{CertificateError as Certificate, Error, InvalidMessage};
+        let days = |from: UnixTime, to: UnixTime| to.as_secs().saturating_sub(from.as_secs()) / SECONDS_A_DAY;
+        match error {
+            Error::InvalidCertificate(Certificate::ExpiredContext { time, not_after }) => {
+                format!("certificate expired {} days ago", days(*not_after, *time))
+            }
+            Error::InvalidCertificate(Certificate::NotValidYetContext { time, not_before }) => {
+                format!("certificate not valid yet, but in {} days", days(*time, *not_before))
+            }
+            Error::InvalidMessage(InvalidMessage::InvalidContentType) => "the answer is not TLS".to_owned(),
+            other => other.to_string(),
         }
     }
 
@@ -139,6 +160,7 @@ impl TlsFault {
             Self::Dates => "renew the registry's certificate, or correct this machine's clock".to_owned(),
             Self::Name => "address the registry by a name that its certificate holds".to_owned(),
             Self::Client => "show a client certificate that the registry's authority signed".to_owned(),
+            Self::Plain => "name the port that speaks it, or ask without TLS".to_owned(),
             Self::Other => format!("name the registry's own authority in {authority}, or check the address"),
         }
     }

@@ -81,6 +81,7 @@ async fn read_capped(path: &Path) -> Result<String, Cause> {
         std::io::ErrorKind::NotFound => Cause::DoesNotExist(
             "there is no such file; check the path, or write one with cbrowse nodes list --json".into(),
         ),
+        std::io::ErrorKind::IsADirectory => Cause::Io("it is a directory; name a file in it".into()),
         _ => Cause::Io(error.to_string()),
     };
     let file = tokio::fs::File::open(path).await.map_err(io)?;

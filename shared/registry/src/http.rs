@@ -283,7 +283,9 @@ impl Transport {
         let started = Instant::now();
         let outcome = match self.request(index, question).send().await {
             Ok(response) => answer::read(response, index, self.words).await,
-            Err(error) => Err(unreachable(&error, self.words)),
+            // A question that is held back breaks when the registry restarts, whatever it speaks.
+            Err(error) if question.held => Err(unreachable(&error, self.words)),
+            Err(error) => Err(perhaps_the_other(unreachable(&error, self.words), &error)),
         };
         self.count(&outcome, Some(started.elapsed()).filter(|_| !question.held));
         (index, outcome)
@@ -331,16 +333,27 @@ impl fmt::Debug for Transport {
 fn unreachable(error: &reqwest::Error, words: Words) -> Cause {
     if error.is_timeout() {
         Cause::Deadline(CONNECT_DEADLINE)
-    } else if let Some(fault) = tls_fault(error) {
-        Cause::Tls { message: root_cause(error), authority: words.authority, fault }
+    } else if let Some((fault, message)) = tls_fault(error) {
+        Cause::Tls { message, authority: words.authority, fault }
     } else {
         Cause::Unreachable(root_cause(error))
     }
 }
 
+/// A server that is spoken to with TLS and knows none, or the other way round, may just hang up.
+fn perhaps_the_other(cause: Cause, error: &reqwest::Error) -> Cause {
+    let Cause::Unreachable(message) = cause else { return cause };
+    let is_plain = error.url().is_some_and(|url| url.scheme() == "http");
+    Cause::Unreachable(match &*message {
+        "tls handshake eof" => "it hung up on TLS; if it speaks none, leave out ?ssl".to_owned(),
+        _ if is_plain && !error.is_connect() => format!("{message}; if it speaks TLS, add ?ssl"),
+        _ => message,
+    })
+}
+
 /// What is wrong with TLS, if it is TLS that failed. rustls reports what it cannot agree to as invalid data, in an I/O
 /// error that may sit in another one.
-fn tls_fault(error: &reqwest::Error) -> Option<TlsFault> {
+fn tls_fault(error: &reqwest::Error) -> Option<(TlsFault, String)> {
     use std::io::{Error, ErrorKind};
     let causes = std::iter::successors(error.source(), |&error| error.source());
     let io = causes.filter_map(|cause| {
@@ -350,7 +363,10 @@ fn tls_fault(error: &reqwest::Error) -> Option<TlsFault> {
     });
     let invalid = io.filter(|error| error.kind() == ErrorKind::InvalidData).last()?;
     let rustls = invalid.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
-    Some(rustls.map_or(TlsFault::Other, TlsFault::of))
+    Some(match rustls {
+        Some(rustls) => (TlsFault::of(rustls), TlsFault::told(rustls)),
+        None => (TlsFault::Other, root_cause(error)),
+    })
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod open;
 mod options;
 mod query;
 mod reach;
+mod record;
 mod registry;
 mod retry;
 pub mod screen;

@@ -115,7 +115,8 @@ impl NacosCatalog {
     async fn explain_emptiness(&self, elsewhere: usize) -> String {
         let place = &self.server.place;
         if elsewhere > 0 {
-            return format!("{elsewhere} instances are registered in other clusters, none in {place}");
+            let are = if elsewhere == 1 { "instance is" } else { "instances are" };
+            return format!("{elsewhere} {are} registered in other clusters, none in {place}");
         }
         let advice = format!("no instance is registered in {place}");
         if place.namespace.is_empty() {

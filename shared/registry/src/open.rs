@@ -44,7 +44,7 @@ pub fn open_registry(uri: &CatalogUri, options: &Options) -> Result<Box<dyn Regi
             NacosRegistry::new(nacos, options).map(|registry| Box::new(registry) as _)
         }
         CatalogUri::Srv(_) | CatalogUri::File(_) | CatalogUri::Local => {
-            Err(Cause::Settings("a node cannot register there; for example consul://127.0.0.1:8500".into()))
+            Err(Cause::Settings("a node cannot register there, only in Consul, etcd and Nacos; for example consul://127.0.0.1:8500".into()))
         }
     };
     opened.map_err(|cause| RegistryError { registry: uri.to_string(), cause })

@@ -389,6 +389,24 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_what_was_probably_meant() {
+        for (text, example) in [
+            ("nodes.toml", "file:"),
+            ("./nodes", "file:"),
+            ("127.0.0.1:8500", "consul:"),
+            ("10.0.0.1:2379", "etcd:"),
+            ("http://h:8848", "nacos:"),
+            ("dns://n", "dns+srv:"),
+            ("etcd3://h", "etcd:"),
+            ("NACOS://h", "nacos:"),
+            ("zk://h", "consul:"),
+        ] {
+            let error = text.parse::<CatalogUri>().expect_err(text);
+            assert!(error.example.starts_with(example), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn a_secret_in_the_value_is_refused_and_not_repeated() {
         for text in
             ["consul://user:hunter2@h:1", "consul://h:1?token=hunter2", "consul://h:1?password=hunter2"]

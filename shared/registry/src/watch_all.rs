@@ -55,6 +55,8 @@ pub enum Event {
     },
     /// What the user should know: a conflict between catalogs, nodes that a policy hides.
     Warning(String),
+    /// A warning, in the same words, that holds no longer.
+    Resolved(String),
 }
 
 /// Watches all of them. `figures` are those that the catalogs were opened with: they tell that a catalog answers again
@@ -183,6 +185,8 @@ impl Board {
             }
         }
         let warnings: BTreeSet<String> = warnings.into_iter().collect();
+        let resolved = self.warnings.difference(&warnings);
+        events.extend(resolved.cloned().map(Event::Resolved));
         let new = warnings.difference(&self.warnings);
         events.extend(new.cloned().map(Event::Warning));
         self.warnings = warnings;

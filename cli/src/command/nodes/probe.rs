@@ -62,7 +62,9 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     if globals.output.is_json() {
         return globals.output.document(&document(&report, &choice, start.elapsed()));
     }
-    globals.output.print(&table(&report, &choice).render(&globals.output))?;
+    if !report.nodes.is_empty() {
+        globals.output.print(&table(&report, &choice).render(&globals.output))?;
+    }
     explain(&globals.output, &report, &choice, strategy, start.elapsed());
     Ok(())
 }

@@ -48,6 +48,7 @@ With --json, one line for each event; times are seconds since 1970, with millise
   {\"event\":\"removed\",\"time\":…,\"node\":{…}}        the node as it was
   {\"event\":\"source_down\",\"time\":…,\"catalog\":\"consul://127.0.0.1:8500\",\"error\":\"cannot be reached …\"}
   {\"event\":\"warning\",\"time\":…,\"message\":\"…\"}
+  {\"event\":\"resolved\",\"time\":…,\"message\":\"…\"}   a warning that holds no longer
 What is known of a catalog that is down stays; it is asked again until it answers.
 ";
 

@@ -18,6 +18,9 @@ use crate::{
 
 const WORDS: Words = Words { token: "CONSUL_HTTP_TOKEN", authority: "CONSUL_CACERT" };
 
+/// What servers written in Go say of a path that they do not serve; Consul serves all that are asked for.
+const ROUTER_KNOWS_NOTHING: &str = "404 page not found";
+
 /// How to speak to the agents. Each has an index, in the order in which they are named.
 #[derive(Debug)]
 pub(super) struct Agent {
@@ -171,7 +174,7 @@ fn explained(cause: Cause) -> Cause {
             let how = match fault {
                 TlsFault::Name => "; CONSUL_TLS_SERVER_NAME can name it",
                 TlsFault::Client => "; CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY name one",
-                TlsFault::Dates | TlsFault::Other => "",
+                TlsFault::Dates | TlsFault::Plain | TlsFault::Other => "",
             };
             Cause::Tls { message: message + how, authority, fault }
         }
@@ -183,6 +186,15 @@ fn explained(cause: Cause) -> Cause {
             let how =
                 "remove ns and partition from the catalog's name, CONSUL_NAMESPACE and CONSUL_PARTITION";
             Cause::Status { status: 400, message: format!("{message}; {how}") }
+        }
+        Cause::Status { status: 404, message } if message == ROUTER_KNOWS_NOTHING => {
+            let message = format!("{message}; is this the address of Consul's HTTP API?");
+            Cause::Status { status: 404, message }
+        }
+        Cause::Status { status: 500, message } if message.contains("No path to datacenter") => {
+            let message =
+                format!("{message}; check ?dc in the catalog's name, and that Consul's servers are joined");
+            Cause::Status { status: 500, message }
         }
         Cause::Status { status: 500, message } if message.contains("No cluster leader") => {
             let how = "?stale in the catalog's name reads what any server last knew";

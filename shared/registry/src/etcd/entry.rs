@@ -5,7 +5,7 @@
 use cbrowse_protocol::{id::NodeId, node::NodeRecord};
 
 use super::{answer::Entry, client::Range};
-use crate::screen::Candidate;
+use crate::{record, screen::Candidate};
 
 /// Longest value in bytes that is looked into: the largest record that passes every check is shorter. Longer: a page of
 /// such values keeps a client busy for nothing.
@@ -44,7 +44,7 @@ fn record(prefix: &str, entry: &Entry) -> Result<NodeRecord, String> {
     if length > MAX_VALUE_LENGTH {
         return Err(format!("the value has {length} bytes; {MAX_VALUE_LENGTH} are allowed"));
     }
-    let record: NodeRecord = serde_json::from_slice(&entry.value).map_err(|error| {
+    let record: NodeRecord = record::from_json(&entry.value).map_err(|error| {
         format!(
             "the value is no node record as JSON ({error}); cbrowse nodes list --json prints such records"
         )

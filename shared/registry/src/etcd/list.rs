@@ -181,19 +181,21 @@ impl Pages {
 
 fn explanation(settings: &EtcdUri, is_key: bool, other: &str, below_other: u64) -> String {
     let prefix = &settings.prefix;
+    let (below, below_instead) = (format!("{prefix}/"), format!("{other}/"));
+    let begin = if below_other == 1 { "begins" } else { "begin" };
     let instead = |prefix: &str| CatalogUri::Etcd(EtcdUri { prefix: prefix.to_owned(), ..settings.clone() });
     match prefix.rsplit_once('/') {
         _ if below_other > 0 => format!(
-            "no key begins with {prefix:?}/, and {below_other} begin with {other:?}/; write {}",
+            "no key begins with {below:?}, but {below_other} {begin} with {below_instead:?}; write {}",
             instead(other)
         ),
         Some((parent, _)) if is_key && !parent.is_empty() => {
             format!("{prefix:?} is itself a key and nothing is below it; write {}", instead(parent))
         }
         _ if is_key => format!("{prefix:?} is itself a key; a node's key is {prefix}/ID"),
-        _ => format!(
-            "no key begins with {prefix:?}/: no node is registered there, or the prefix is another one"
-        ),
+        _ => {
+            format!("no key begins with {below:?}: no node is registered there, or the prefix is another one")
+        }
     }
 }
 
@@ -258,7 +260,7 @@ mod tests {
         };
         assert!(
             explain("etcd://h:1", false, 3)
-                .ends_with("3 begin with \"/browser-node\"/; write etcd://h:1//browser-node")
+                .ends_with("3 begin with \"/browser-node/\"; write etcd://h:1//browser-node")
         );
         assert!(explain("etcd://h:1//browser-node?ssl", false, 1).ends_with("write etcd://h:1?ssl"));
         assert!(explain("etcd://h:1/a/b/n1", true, 0).ends_with("write etcd://h:1/a/b"));

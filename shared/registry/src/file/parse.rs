@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use toml::Spanned;
 
-use crate::{error::Cause, screen::Candidate};
+use crate::{error::Cause, record, screen::Candidate};
 
 /// Every entry of the file. The ending of the name tells JSON from TOML, and without one the first character does.
 pub(super) fn candidates(path: &Path, text: &str) -> Result<Vec<Candidate>, Cause> {
@@ -69,7 +69,7 @@ fn toml(text: &str) -> Result<Vec<Candidate>, Cause> {
         let line = lines.at(entry.span().start);
         let value = entry.into_inner();
         let name = value.get("id").and_then(toml::Value::as_str).map(str::to_owned);
-        let record = value.try_into::<NodeRecord>().map_err(|error| error.message().to_owned());
+        let record = record::from_toml(value);
         named(line, name, record)
     };
     Ok(file.nodes.into_iter().map(candidate).collect())
@@ -94,20 +94,23 @@ fn json(text: &str) -> Result<Vec<Candidate>, Cause> {
     };
     let entries = parsed.map_err(|error| Cause::Syntax {
         line: error.line().max(1),
-        message: format!("{error} (a catalog file holds a list of nodes, or {{\"nodes\": […]}})"),
+        message: format!(
+            "{} (a catalog file holds a list of nodes, or {{\"nodes\": […]}})",
+            without_place(&error)
+        ),
     })?;
     let mut lines = Lines::of(text.as_bytes());
     let candidate = |entry: &RawValue| {
         // The entries are slices of the text, so their distance from its start is their place in it.
         let offset = entry.get().as_ptr() as usize - text.as_ptr() as usize;
         let name = serde_json::from_str::<JsonName>(entry.get()).ok().map(|name| name.id);
-        let record = serde_json::from_str::<NodeRecord>(entry.get()).map_err(|error| without_place(&error));
+        let record = record::from_json(entry.get().as_bytes());
         named(lines.at(offset), name, record)
     };
     Ok(entries.into_iter().map(candidate).collect())
 }
 
-/// The library counts lines from the entry's own start, which would mislead.
+/// The line is said already.
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.split_once(" at line ").map_or(text.clone(), |(message, _)| message.to_owned())

@@ -4,6 +4,7 @@ use std::{collections::VecDeque, net::IpAddr};
 
 use cbrowse_protocol::node::printable;
 use reqwest::{Response, StatusCode, header::HeaderMap};
+use serde::Deserialize;
 
 use super::{Words, unreachable};
 use crate::error::Cause;
@@ -42,10 +43,7 @@ impl Answer {
 
     /// The error that this answer's status means.
     pub(crate) fn refusal(&self) -> Cause {
-        let message = match printable(String::from_utf8_lossy(&self.body).trim(), SHOWN_LENGTH) {
-            text if text.is_empty() => self.status.canonical_reason().unwrap_or("no text").to_owned(),
-            text => text,
-        };
+        let message = said(self.status, &self.body);
         match self.status.as_u16() {
             status @ (401 | 403) => Cause::Refused { status, message, token: self.words.token },
             status @ 300..=399 => {
@@ -53,6 +51,29 @@ impl Answer {
             }
             status => Cause::Status { status, message },
         }
+    }
+}
+
+/// The form in which many frameworks wrap an error's text.
+#[derive(Deserialize)]
+struct Wrapped {
+    message: String,
+}
+
+/// The server's own words, where they are for people.
+fn said(status: StatusCode, body: &[u8]) -> String {
+    let wrapped = serde_json::from_slice::<Wrapped>(body);
+    let text = wrapped.map_or_else(|_| String::from_utf8_lossy(body), |wrapped| wrapped.message.into());
+    let text = text.trim();
+    let reason = status.canonical_reason().unwrap_or("no text");
+    if text.is_empty() {
+        reason.to_owned()
+    } else if text.starts_with('<') {
+        format!("{reason}, as a page of HTML; is this the registry's API?")
+    } else if text.contains("HTTP request to an HTTPS server") || text.contains("requires TLS") {
+        format!("{}; add ?ssl to the catalog's name", printable(text.trim_end_matches('.'), SHOWN_LENGTH))
+    } else {
+        printable(text, SHOWN_LENGTH)
     }
 }
 

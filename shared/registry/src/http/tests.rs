@@ -115,3 +115,36 @@ fn a_secret_in_the_clear_is_said_unless_it_stays_on_this_machine() {
     assert_eq!(said("192.0.2.1", Tls::default()), "", "there is none");
     assert_eq!(said("192.0.2.1", Tls { is_on: true, ..secret }), "");
 }
+
+const HTML: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\nConnection: close\r\n\r\n<!DOCTYPE x>\n";
+
+#[tokio::test]
+async fn a_page_for_people_is_not_repeated() {
+    let (page, _page) = answering(HTML, 1);
+    let answer = transport(&[page]).ask(&Question::get("/"), DEADLINE).await.expect("an answer");
+    let told = answer.refusal().to_string();
+    assert!(told.contains("404") && told.contains("HTML") && !told.contains('<'), "{told}");
+}
+
+const WRAPPED: &str = "HTTP/1.1 403 Forbidden\r\nContent-Length: 50\r\nConnection: close\r\n\r\n\
+                       {\"status\":403,\"message\":\"unknown user! \\u001b[2J\"}";
+
+#[tokio::test]
+async fn an_error_as_json_is_shown_by_its_text() {
+    let (server, _server) = answering(WRAPPED, 1);
+    let answer = transport(&[server]).ask(&Question::get("/"), DEADLINE).await.expect("an answer");
+    let told = answer.refusal().to_string();
+    assert!(told.contains("(unknown user!") && told.contains("TEST_TOKEN") && !told.contains('{'), "{told}");
+    assert!(!told.contains('\u{1b}'), "{told}");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_may_speak_tls_only() {
+    let (silent, _silent) = answering("", 2);
+    let transport = transport(&[silent]);
+    let told = transport.ask(&Question::get("/"), DEADLINE).await.expect_err("no answer").to_string();
+    assert!(told.contains("add ?ssl"), "{told}");
+    // What is held back ends like this whenever a registry restarts.
+    let told = transport.ask(&Question::get("/").held(), DEADLINE).await.expect_err("no answer").to_string();
+    assert!(!told.contains("ssl"), "{told}");
+}

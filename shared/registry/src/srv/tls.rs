@@ -89,5 +89,7 @@ impl Server {
 /// What TLS could not agree to, if that is what went wrong: it comes as an I/O error.
 pub(super) fn refusal(error: &io::Error) -> Option<Cause> {
     let refusal = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(Cause::Tls { message: refusal.to_string(), authority: AUTHORITY, fault: TlsFault::of(refusal) })
+    let (fault, told) = (TlsFault::of(refusal), TlsFault::told(refusal));
+    let message = if fault == TlsFault::Name { format!("{told}; ?tls= says which to expect") } else { told };
+    Some(Cause::Tls { message, authority: AUTHORITY, fault })
 }

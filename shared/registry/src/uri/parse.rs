@@ -32,7 +32,7 @@ pub(super) fn catalog(text: &str) -> Result<CatalogUri, UriError> {
         "local" => (local(rest), LOCAL_EXAMPLE),
         "etcd" => (etcd(rest).map(CatalogUri::Etcd), ETCD_EXAMPLE),
         "nacos" => (nacos(rest).map(CatalogUri::Nacos), NACOS_EXAMPLE),
-        _ => (Err(unknown_scheme(text, scheme)), CONSUL_EXAMPLE),
+        _ => (Err(unknown_scheme(text, scheme)), closest_example(text)),
     };
     result.map_err(|cause| UriError { value: masked(text), cause: printable(&cause, SHOWN_LENGTH), example })
 }
@@ -45,6 +45,22 @@ fn unknown_scheme(text: &str, scheme: &str) -> String {
     } else {
         let scheme = printable(scheme, SHOWN_LENGTH);
         format!("the scheme {scheme:?} is not known (consul:, dns+srv:, etcd:, nacos:, file: and local: are)")
+    }
+}
+
+/// What was probably meant: a path without `file:`, another way to write a scheme, or a registry by its usual port.
+fn closest_example(text: &str) -> &'static str {
+    let text = text.to_ascii_lowercase();
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", &text));
+    let is_port = |port: u16| rest.contains(&format!(":{port}"));
+    match scheme {
+        "" if [".toml", ".json"].iter().any(|ending| rest.ends_with(ending)) || rest.contains('/') => {
+            FILE_EXAMPLE
+        }
+        "dns" | "srv" | "dns-srv" | "dns_srv" | "tls" | "dns+srv" => SRV_EXAMPLE,
+        _ if scheme.starts_with("etcd") || is_port(ETCD_PORT) => ETCD_EXAMPLE,
+        _ if scheme.starts_with("nacos") || is_port(NACOS_PORT) => NACOS_EXAMPLE,
+        _ => CONSUL_EXAMPLE,
     }
 }
 

@@ -79,6 +79,23 @@ fn a_failure_keeps_what_is_known_and_is_told_once() {
 }
 
 #[test]
+fn a_warning_is_told_once_and_once_more_when_it_holds_no_longer() {
+    let (mut board, now) = (board(), Instant::now());
+    let well = record("one", 1);
+    let unwell = NodeRecord { health: Health::Warning, ..well.clone() };
+    board.learn(0, Ok(Change::Reset(listing([&well]))), now);
+    let events = board.learn(1, Ok(Change::Reset(listing([&unwell]))), now);
+    let told = events.iter().find_map(|event| match event {
+        Event::Warning(text) => Some(text.clone()),
+        _ => None,
+    });
+    let told = told.expect("the catalogs disagree");
+    assert_eq!(board.learn(1, Ok(Change::Reset(listing([&unwell]))), now), []);
+    let events = board.learn(1, Ok(Change::Reset(listing([&well]))), now);
+    assert!(events.contains(&Event::Resolved(told)), "{events:?}");
+}
+
+#[test]
 fn a_catalog_that_is_heard_again_is_up_although_nothing_changed() {
     let (mut board, now) = (board(), Instant::now());
     board.learn(0, Ok(Change::Reset(Listing::default())), now);

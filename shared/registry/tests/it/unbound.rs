@@ -96,7 +96,7 @@ async fn over_tls_the_certificate_decides_and_nothing_is_asked_in_plain() {
     let others = trusting(&other);
     let renamed = uri(unbound.tls_address(), "dns.other.test");
     for (what, uri, environment, advice) in [
-        ("another name", renamed, &environment, "a name that its certificate holds"),
+        ("another name", renamed, &environment, "?tls="),
         ("another authority", good.clone(), &others, "CBROWSE_DNS_CACERT"),
         ("the machine's authorities", good.clone(), &Environment::default(), "CBROWSE_DNS_CACERT"),
     ] {

@@ -28,6 +28,9 @@ pub(super) fn document(event: &Event, now: Duration) -> Value {
         Event::Warning(message) => {
             json!({"event": "warning", "time": time, "message": printable(message, SHOWN_LENGTH)})
         }
+        Event::Resolved(message) => {
+            json!({"event": "resolved", "time": time, "message": printable(message, SHOWN_LENGTH)})
+        }
     }
 }
 
@@ -41,6 +44,7 @@ pub(super) fn sentence(event: &Event, now: u64) -> String {
         Event::SourceUp { catalog } => format!("connected to {catalog}"),
         Event::SourceDown { catalog, error } => format!("{catalog} {}; trying again", cause(error)),
         Event::Warning(message) => format!("warning: {message}"),
+        Event::Resolved(message) => format!("no longer so: {message}"),
     };
     // Records were checked; names of files and words of registries were not.
     format!("{} {}", rfc3339(now), printable(&text, SHOWN_LENGTH * 2))

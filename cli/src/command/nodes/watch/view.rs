@@ -119,6 +119,7 @@ impl Live {
                     self.warnings.pop_front();
                 }
             }
+            Event::Resolved(text) => self.warnings.retain(|known| *known != text),
         }
     }
 
@@ -289,6 +290,16 @@ mod tests {
         assert!(text(&live, s(21)).iter().any(|line| line.starts_with("n777")));
         let tiny = live.lines(Size { columns: 10, rows: 2 }, s(21));
         assert_eq!(tiny.len(), 1);
+    }
+
+    #[test]
+    fn a_warning_stays_as_long_as_it_holds() {
+        let mut live = ready(1);
+        let is_shown = |live: &Live| text(live, s(1)).iter().any(|line| line == "warning: they disagree");
+        live.learn(Event::Warning("they disagree".into()), s(1));
+        assert!(is_shown(&live));
+        live.learn(Event::Resolved("they disagree".into()), s(2));
+        assert!(!is_shown(&live));
     }
 
     #[test]

@@ -46,7 +46,7 @@ async fn the_node_says_how_it_is_and_the_list_shows_it() {
     registration.update(&node).await.expect("updates");
     assert_eq!(until(&*all, Health::Critical).await.weight, 5);
     let listing = list_until(&*usual, |listing| listing.nodes.is_empty()).await;
-    assert!(listing.warnings[0].contains("1 nodes") && listing.warnings[0].contains("passes"), "{listing:?}");
+    assert!(listing.warnings[0].contains("1 node ") && listing.warnings[0].contains("passes"), "{listing:?}");
 
     (node.health, node.region) = (Health::Passing, "us-east".into());
     registration.update(&node).await.expect("updates");
@@ -182,5 +182,5 @@ async fn an_instance_that_consul_alone_knows_is_judged_like_any_other() {
     let passing = open(&consul.http_uri().parse().expect("a catalog"), &passing).expect("opens");
     let listing = list(&*passing).await;
     assert_eq!(listing.nodes, []);
-    assert!(listing.warnings[0].contains("1 nodes"), "{:?}", listing.warnings);
+    assert!(listing.warnings[0].contains("1 node "), "{:?}", listing.warnings);
 }

@@ -72,7 +72,7 @@ async fn what_is_critical_is_not_listed_and_an_empty_list_is_explained() {
     )
     .await;
     let listing =
-        list_until(&*catalog, |listing| listing.warnings.iter().any(|text| text.starts_with("1 nodes")))
+        list_until(&*catalog, |listing| listing.warnings.iter().any(|text| text.starts_with("1 node ")))
             .await;
     assert_eq!(listing.nodes, []);
     consul.request("PUT", "/v1/agent/check/pass/c1", None).await.unwrap();

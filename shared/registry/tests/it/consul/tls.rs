@@ -83,9 +83,21 @@ async fn an_expired_certificate_is_named_with_its_fix() {
     let expired = authority.sign("old", &["127.0.0.1"], EXPIRED);
     let (_consul, uri) = secured(&expired, "").await;
     let error = list(&uri, &over_tls(&authority.file())).await.expect_err("expired");
-    for part in [&uri, "expired", "renew", "clock"] {
+    for part in [&uri, "expired", "days ago", "renew", "clock"] {
         assert!(error.contains(part), "{part}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_port_that_speaks_tls_and_one_that_does_not_are_told_apart() {
+    let authority = Authority::new();
+    let (consul, uri) = secured(&authority.sign("server", &["127.0.0.1"], VALID), "").await;
+    let error = list(&uri, &Environment::default()).await.expect_err("plain HTTP to a port that speaks TLS");
+    assert!(error.contains(&uri) && error.contains("add ?ssl"), "{error}");
+    let plain = format!("{}?ssl", consul.http_uri());
+    let error = list(&plain, &over_tls(&authority.file())).await.expect_err("TLS to a port that speaks none");
+    assert!(error.contains("is not TLS") && error.contains("without TLS"), "{error}");
+    assert!(!error.contains("CONSUL_CACERT"), "no certificate is at fault: {error}");
 }
 
 #[tokio::test]

@@ -98,7 +98,7 @@ async fn the_wrong_prefix_says_which_uri_to_write() {
         assert_eq!(ids(&list(&*catalog(right)).await), ["n1"], "{warning}");
     }
     let listing = list(&*catalog(&format!("{}/nothing", etcd.uri()))).await;
-    assert!(listing.warnings[0].contains("\"nothing\""), "{:?}", listing.warnings);
+    assert!(listing.warnings[0].contains("\"nothing/\""), "{:?}", listing.warnings);
 }
 
 /// Many at once, past what one command of an operator could do.

@@ -104,7 +104,7 @@ async fn an_empty_list_is_explained() {
     post(&nacos, "ip=127.0.0.1&port=1&clusterName=c1").await;
     for (rest, part) in [
         ("?group=other", "no instance is registered in service \"browser-node\" of group \"other\""),
-        ("?cluster=c2", "1 instances are registered in other clusters, none in service"),
+        ("?cluster=c2", "1 instance is registered in other clusters, none in service"),
         (
             "/9f1c",
             "no instance is registered in service \"browser-node\" of group \"DEFAULT_GROUP\", namespace \"9f1c\"",
