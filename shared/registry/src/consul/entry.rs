@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_list_without_end_is_not_kept() {
         let body = format!("[{}0]", "0,".repeat(3 * MAX_ENTRIES));
-        let found = instances(body.as_bytes()).expect("a list");
+        let found = instances(body.into_bytes()).expect("a list");
         assert_eq!(found.len(), MAX_ENTRIES + 1);
         let last = &found.last().expect("some").candidate;
         assert_eq!(last.entry, format!("{} more entries", 2 * MAX_ENTRIES + 1));
