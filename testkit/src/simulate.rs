@@ -1,7 +1,7 @@
 //! The simulator: many clients choose among many nodes, each by the selection code that the command line uses, while load
 //! reports age, nodes fail and crowds come. Deterministic by seed; only the columns that tell time differ between two runs.
 //!
-//! What is simulated is said where it is: [`world`] for places and nodes, [`run`] for time, [`figures`] for what is counted.
+//! What is simulated is said where it is: [`world`] for places and nodes, [`mod@run`] for time, [`figures`] for what is counted.
 
 pub mod dice;
 pub mod figures;
