@@ -89,7 +89,7 @@ async fn survey_once(
 ) -> Survey {
     let started = tokio::time::Instant::now();
     let names = Listing { nodes: Vec::new(), ..listing.clone() };
-    let permits = |id: &_, address| names.permits(id, address);
+    let permits = names.gate();
     let road = Sockets::open();
     // Nodes that the catalog alone rules out must not end the race: the nearest of all may stand in another region.
     let (wanted, others) = select::split(listing.nodes, constraints);

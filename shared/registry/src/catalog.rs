@@ -1,12 +1,16 @@
 //! Reading: a catalog lists its nodes once, or tells what changes as a stream of one small enum.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+};
 
 use cbrowse_protocol::{id::NodeId, node::NodeRecord};
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use serde::Serialize;
 
-use crate::{error::CatalogError, reach::Reach, uri::CatalogUri};
+use crate::{error::CatalogError, reach::Reach, screen::Crowd, uri::CatalogUri};
 
 /// A source of node records.
 pub trait Catalog: Send + Sync {
@@ -74,5 +78,16 @@ impl Listing {
     /// a name that passed as text can still point a client at its own network.
     pub fn permits(&self, node: &NodeId, address: IpAddr) -> bool {
         self.names.get(node).is_none_or(|reach| reach.permits(address).is_ok())
+    }
+
+    /// The same for one name after the other, until so many of them have led to one address or into one network as a
+    /// catalog may have nodes there: names are free, and a thousand of them can mean one host's thousand ports.
+    pub fn gate(&self) -> impl Fn(&NodeId, IpAddr) -> bool {
+        let crowd = Mutex::new(Crowd::default());
+        move |node, address| {
+            let Some(reach) = self.names.get(node) else { return true };
+            let mut crowd = crowd.lock().unwrap_or_else(PoisonError::into_inner);
+            reach.permits(address).is_ok() && (*reach >= Reach::Loopback || crowd.admits(address))
+        }
     }
 }

@@ -152,6 +152,22 @@ impl Caps {
     }
 }
 
+/// The addresses that names turned out to have, so that names are no way round the caps.
+#[derive(Default)]
+pub(crate) struct Crowd {
+    by_address: HashMap<IpAddr, usize>,
+    by_network: HashMap<IpAddr, usize>,
+}
+
+impl Crowd {
+    /// Counts one more node there, unless there are enough.
+    pub(crate) fn admits(&mut self, address: IpAddr) -> bool {
+        let address = plain(address);
+        counted(&mut self.by_address, address, MAX_NODES_PER_ADDRESS).is_ok()
+            && counted(&mut self.by_network, network(address).0, MAX_NODES_PER_NETWORK).is_ok()
+    }
+}
+
 /// One more of `key`, unless there are `cap` already.
 fn counted<Key: Eq + Hash>(counts: &mut HashMap<Key, usize>, key: Key, cap: usize) -> Result<(), ()> {
     match counts.entry(key) {

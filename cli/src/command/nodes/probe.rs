@@ -79,7 +79,7 @@ async fn measure(
     let (wanted, others) = select::split(listing.nodes.clone(), constraints);
     let progress = globals.output.progress(wanted.len(), "probing");
     let goal = Goal::Survey(args.count);
-    let permits = |id: &_, address| listing.permits(id, address);
+    let permits = listing.gate();
     let heard = |answered| progress.at(answered);
     let mut report = probe::probe(wanted, permits, &Sockets::open(), goal, args.timeout, heard).await;
     progress.message("asking the nearest");

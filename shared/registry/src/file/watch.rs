@@ -109,7 +109,10 @@ impl Watch {
         self.pause = POLL_INTERVAL;
         let stamp = Stamp::at_rest(self.catalog.path(), self.read).await;
         if stamp.is_some() && stamp == self.read {
-            self.catalog.meter.heard();
+            // A file that is as broken as before says nothing.
+            if self.told.is_none() {
+                self.catalog.meter.heard();
+            }
             return Vec::new();
         }
         // Taken before reading: what changes meanwhile is another stamp at the next look.
@@ -138,6 +141,10 @@ impl Watch {
         if error.is_transient() {
             self.pause = self.backoff.failed();
         }
+        // What was not read may be read another time, as it stands; what was understood as nonsense stays nonsense.
+        let is_read =
+            matches!(error, CatalogError::One { cause: Cause::Syntax { .. } | Cause::TooLarge { .. }, .. });
+        self.read = self.read.filter(|_| is_read);
         if self.told.as_ref() == Some(&error) {
             return Vec::new();
         }
@@ -187,6 +194,28 @@ mod tests {
             backoff: Backoff::default(),
             pause: Duration::ZERO,
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_stays_broken_says_nothing_and_one_that_was_not_read_is_read_again() {
+        let (directory, figures) = (TempDir::new().unwrap(), Figures::default());
+        let path = directory.path().join("nodes.toml");
+        std::fs::write(&path, "[[nodes").unwrap();
+        let mut watch = watch(&path, &figures);
+        assert!(matches!(&watch.step().await[..], [Err(_)]));
+        // As if it had been read long after it was written.
+        watch.read = Stamp::of(&path).await;
+        for _ in 0..5 {
+            assert_eq!(watch.step().await, []);
+        }
+        assert_eq!((watch.catalog.meter.last_heard(), &*requests(&figures)), (None, "1"));
+        write(&path, "a");
+        assert!(matches!(&watch.step().await[..], [Ok(Change::Reset(_))]));
+        assert!(watch.catalog.meter.last_heard().is_some());
+        // A disk that did not answer in time; the file is the same one afterwards.
+        watch.read = Stamp::of(&path).await;
+        let told = watch.failed(Cause::Deadline(READ_DEADLINE).of(&watch.catalog.uri));
+        assert!(matches!(&told[..], [Err(_)]) && watch.read.is_none(), "{told:?}");
     }
 
     #[tokio::test(start_paused = true)]

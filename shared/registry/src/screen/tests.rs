@@ -163,3 +163,21 @@ fn a_flood_of_garbage_is_counted_and_not_kept() {
     assert_eq!(listing.rejected.len(), MAX_REJECTED);
     assert!(listing.warnings[0].starts_with("7 more"), "{:?}", listing.warnings);
 }
+
+#[test]
+fn names_are_no_way_round_the_caps() {
+    let count = MAX_NODES_PER_NETWORK + 1;
+    let node = |index: usize| candidate(&format!("n{index}"), &format!("n{index}.example"), 80);
+    let leads = |reach, address: fn(usize) -> [u8; 4]| {
+        let listing = screen((0..count).map(node), reach);
+        let permits = listing.gate();
+        let led = (0..count).filter(|&at| permits(&listing.nodes[at].id, IpAddr::from(address(at))));
+        led.count()
+    };
+    assert_eq!(leads(Reach::Public, |_| [192, 0, 2, 1]), MAX_NODES_PER_ADDRESS);
+    let spread = |at: usize| [192, 0, 2, u8::try_from(at % 256).unwrap_or(0)];
+    assert_eq!(leads(Reach::Public, spread), MAX_NODES_PER_NETWORK);
+    assert_eq!(leads(Reach::Private, |_| [127, 0, 0, 1]), 0);
+    assert_eq!(leads(Reach::Loopback, |_| [127, 0, 0, 1]), count);
+    assert_eq!(leads(Reach::Anything, |_| [127, 0, 0, 1]), count);
+}

@@ -132,18 +132,25 @@ impl Answer {
     pub(super) fn told(&mut self, draw: &mut impl FnMut(RangeInclusive<u64>) -> u64) -> Told {
         let mut all = self.texts(&self.name.clone());
         let services = ordered(std::mem::take(&mut self.services), draw);
-        let candidates = services.iter().map(|service| self.candidate(service, &mut all)).collect();
+        let mut own: HashMap<&Name, Vec<Text>> = HashMap::new();
+        let mut candidates = Vec::with_capacity(services.len());
+        for service in &services {
+            // Many ports of one host are told of at once.
+            let own = own.entry(&service.target).or_insert_with(|| self.texts(&service.target));
+            candidates.push(self.candidate(service, own, &mut all));
+        }
         Told { candidates, time_to_live: Duration::from_secs(self.shortest.unwrap_or(0).into()) }
     }
 
-    fn candidate(&mut self, service: &SRV, all: &mut [Text]) -> Candidate {
+    fn candidate(&mut self, service: &SRV, own: &mut [Text], all: &mut [Text]) -> Candidate {
         let target = text(&service.target);
         let entry = format!("{target}:{}", service.port);
-        let mut own = self.texts(&service.target);
         let addresses: Vec<IpAddr> = self.addresses(&service.target).into_iter().collect();
         let record = match addresses.split_first() {
             Some((first, others)) => record(service, target, *first, others).and_then(|mut record| {
-                describe(&mut record, about(service.port, &mut own, all))?;
+                describe(&mut record, about(service.port, own, all))?;
+                // Nothing large is kept until all are judged.
+                record.check().map_err(|error| error.to_string())?;
                 Ok(record)
             }),
             None => Err(match self.unresolved.get(&service.target) {

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use cbrowse_protocol::node::NodeRecord;
+use cbrowse_protocol::node::{MAX_META, NodeRecord};
 
 use crate::meta::{Words, between_commas};
 
@@ -23,7 +23,11 @@ const PORT_KEY: &str = "port";
 /// What cannot be the same for all nodes of a service.
 const OWN_KEYS: [&str; 4] = ["id", "identity", "statement", PORT_KEY];
 
-/// One record's pairs, keys in lower case.
+/// Most pairs that are said of one node: what its record has room for, and some for its fields. More: one host of many
+/// ports, with as many pairs as fit a DNS answer, fills the memory of every client.
+const MOST_PAIRS: usize = MAX_META + 16;
+
+/// One record's pairs, of more than [`MOST_PAIRS`] one more; keys in lower case.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Text(BTreeMap<String, String>);
 
@@ -39,6 +43,9 @@ impl Text {
         // The key whose value may go on; none after a pair that does not count.
         let mut open = None;
         for string in strings {
+            if pairs.len() > MOST_PAIRS {
+                break;
+            }
             if let Some(rest) = string.strip_prefix(b"+") {
                 if let Some(value) = open.as_ref().and_then(|key| pairs.get_mut(key)) {
                     String::push_str(value, &String::from_utf8_lossy(rest));
@@ -76,7 +83,7 @@ pub(super) fn about(port: u16, own: &mut [Text], all: &mut [Text]) -> BTreeMap<S
     let for_any = own.iter().filter(|text| text.is_about(port).is_none());
     let mut pairs = BTreeMap::new();
     let mut learn = |key: &String, value: &String| {
-        if !pairs.contains_key(key) {
+        if pairs.len() <= MOST_PAIRS && !pairs.contains_key(key) {
             pairs.insert(key.clone(), value.clone());
         }
     };
@@ -93,6 +100,9 @@ pub(super) fn about(port: u16, own: &mut [Text], all: &mut [Text]) -> BTreeMap<S
 
 /// Puts the pairs in their fields of the record, and those that have none in its metadata.
 pub(super) fn describe(record: &mut NodeRecord, pairs: BTreeMap<String, String>) -> Result<(), String> {
+    if pairs.len() > MOST_PAIRS {
+        return Err(format!("TXT: more than {MOST_PAIRS} pairs are said of it"));
+    }
     fill(record, Words::from(pairs)).map_err(|error| format!("TXT: {error}"))
 }
 

@@ -194,3 +194,27 @@ fn only_so_many_targets_are_asked_about() {
         assert_eq!(questions.len(), 1 + 3 * asked, "{targets}");
     }
 }
+
+#[test]
+fn what_is_said_of_many_ports_of_one_host_is_bounded() {
+    let pairs: Vec<String> = (0..4000).map(|count| format!("k{count}=v")).collect();
+    let strings: Vec<&str> = std::iter::once("cbrowse=1").chain(pairs.iter().map(String::as_str)).collect();
+    let long = ["cbrowse=1", &format!("rack={}", "x".repeat(250))];
+    for (strings, reason) in [(&strings[..], "more than 80 pairs"), (&long, "")] {
+        let mut facts = Facts::default();
+        facts.learn([
+            address("a.example.", "192.0.2.1"),
+            says("a.example.", strings),
+            says("s.example.", strings),
+        ]);
+        facts.learn((1..=2000).map(|port| service(1, 1, port, "a.example.")));
+        let told = told(Answer::new(&name("s.example."), facts));
+        assert_eq!(told.candidates.len(), 2000);
+        for candidate in told.candidates {
+            match candidate.record {
+                Ok(record) => assert_eq!((reason, record.meta["rack"].len()), ("", 250)),
+                Err(error) => assert!(!reason.is_empty() && error.contains(reason), "{error}"),
+            }
+        }
+    }
+}
