@@ -58,12 +58,24 @@ impl Answer {
 #[derive(Deserialize)]
 struct Wrapped {
     message: String,
+    /// Where Nacos 3 says more.
+    #[serde(default)]
+    data: Option<String>,
+}
+
+impl Wrapped {
+    fn text(self) -> String {
+        match self.data {
+            Some(data) => format!("{}: {data}", self.message),
+            None => self.message,
+        }
+    }
 }
 
 /// The server's own words, where they are for people.
 fn said(status: StatusCode, body: &[u8]) -> String {
     let wrapped = serde_json::from_slice::<Wrapped>(body);
-    let text = wrapped.map_or_else(|_| String::from_utf8_lossy(body), |wrapped| wrapped.message.into());
+    let text = wrapped.map_or_else(|_| String::from_utf8_lossy(body), |wrapped| wrapped.text().into());
     let text = text.trim();
     let reason = status.canonical_reason().unwrap_or("no text");
     if text.is_empty() {
