@@ -64,6 +64,8 @@ main() {
     if [[ $extent == long ]]; then
         step 'r-nacos' testkit/install-rnacos.sh
         step 'Nacos tests' run_tests nacos
+        # Only whether they still compile; running them takes cargo-fuzz and time (fuzz/README.md).
+        step 'fuzz targets' env RUSTFLAGS='--cfg fuzzing' CARGO_TARGET_DIR="$PWD/target/fuzz" cargo check --manifest-path fuzz/Cargo.toml --locked
         step 'benchmarks' run_benchmarks
     fi
     summary

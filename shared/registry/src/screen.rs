@@ -77,9 +77,16 @@ pub(crate) fn rejected(entry: &str, reason: &str) -> Rejected {
     }
 }
 
+/// The record, unless it is garbage. An adapter asks as soon as it has read an entry, so that garbage is not kept until
+/// the whole answer is screened: an entry of a megabyte may hold a thousand tags that take ten times its room.
+pub(crate) fn checked(record: NodeRecord) -> Result<NodeRecord, String> {
+    record.check().map_err(|error| error.to_string())?;
+    Ok(record)
+}
+
 /// The record and, where it has one, its numeric address.
 fn judge(record: NodeRecord, reach: Reach, caps: &mut Caps) -> Result<(NodeRecord, Option<IpAddr>), String> {
-    record.check().map_err(|error| error.to_string())?;
+    let record = checked(record)?;
     let address = record.address.parse().ok();
     match address {
         Some(address) => reach.permits(address).map_err(|refusal| refusal.to_string())?,

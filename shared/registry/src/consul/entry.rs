@@ -10,7 +10,7 @@ use crate::{
     capped::{Capped, check_length},
     error::Cause,
     meta::{self, Words, in_range},
-    screen::Candidate,
+    screen::{Candidate, checked},
 };
 
 /// Consul's own weights begin at 1, so a node that takes no new session says so in its metadata.
@@ -140,7 +140,8 @@ fn found(index: usize, text: &str) -> Found {
         Ok(instance) => {
             let modified = instance.service.modify_index;
             let entry = instance.service.id.clone().into_owned();
-            Found { candidate: Candidate { entry, record: record(instance) }, modified }
+            let record = record(instance).and_then(checked);
+            Found { candidate: Candidate { entry, record }, modified }
         }
         Err(error) => {
             let named = serde_json::from_str::<Named>(text).ok();

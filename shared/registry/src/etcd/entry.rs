@@ -5,7 +5,10 @@
 use cbrowse_protocol::{id::NodeId, node::NodeRecord};
 
 use super::{answer::Entry, client::Range};
-use crate::{record, screen::Candidate};
+use crate::{
+    record,
+    screen::{Candidate, checked},
+};
 
 /// Longest value in bytes that is looked into: the largest record that passes every check is shorter. Longer: a page of
 /// such values keeps a client busy for nothing.
@@ -54,7 +57,7 @@ fn record(prefix: &str, entry: &Entry) -> Result<NodeRecord, String> {
         let last = String::from_utf8_lossy(last);
         return Err(format!("the key ends with {last:?}, the record is that of {:?}", record.id.as_str()));
     }
-    Ok(record)
+    checked(record)
 }
 
 #[cfg(test)]

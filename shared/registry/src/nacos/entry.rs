@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use crate::{
     capped::{Capped, check_length},
     meta::{self, Words, between_commas, in_range},
-    screen::Candidate,
+    screen::{Candidate, checked},
 };
 
 /// Most that Nacos takes (`com.alibaba.nacos.naming.constants.Constants`): a heavier node says so in its metadata.
@@ -93,9 +93,10 @@ fn candidate(index: usize, text: &str, cluster: Option<&str>) -> Option<Candidat
     match read {
         Ok(instance) => {
             let found = instance.cluster_name.as_deref();
-            cluster
-                .is_none_or(|wanted| found == Some(wanted))
-                .then(|| Candidate { entry: endpoint(&instance.ip, instance.port), record: record(instance) })
+            cluster.is_none_or(|wanted| found == Some(wanted)).then(|| Candidate {
+                entry: endpoint(&instance.ip, instance.port),
+                record: record(instance).and_then(checked),
+            })
         }
         Err(error) => {
             let named = serde_json::from_str::<Named>(text).ok();
