@@ -312,15 +312,19 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_given_back_piece_by_piece_loses_nothing() {
-        let note = "ü".repeat(1000);
-        let one = |index: usize| json!({"Node": {"Address": "10.0.0.1"}, "Service": {"ID": format!("n{index}"), "Port": 1, "Meta": {"note": note}}});
+        let notes: BTreeMap<String, String> =
+            (0..8).map(|note| (format!("note{note}"), "ü".repeat(250))).collect();
+        let one = |index: usize| {
+            let service = json!({"ID": format!("n{index}"), "Port": 1, "Meta": notes});
+            json!({"Node": {"Address": "10.0.0.1"}, "Service": service})
+        };
         let body = serde_json::to_vec_pretty(&(0..2000).map(one).collect::<Vec<_>>()).unwrap();
         assert!(body.len() > 3 * FREED_AT_ONCE);
         let read = instances(body).unwrap();
         assert_eq!(read.len(), 2000);
         for (index, found) in read.into_iter().enumerate() {
             let record = found.candidate.record.unwrap();
-            assert_eq!((record.id.as_str(), &record.meta["note"]), (&*format!("n{index}"), &note));
+            assert_eq!((record.id.as_str(), &record.meta), (&*format!("n{index}"), &notes));
         }
     }
 
