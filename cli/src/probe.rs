@@ -9,6 +9,7 @@ pub mod limits;
 pub mod plan;
 pub mod race;
 pub mod resolve;
+pub mod search;
 pub mod statistics;
 pub mod tcp;
 pub mod track;
@@ -23,6 +24,7 @@ use cbrowse_protocol::{api::Status, id::NodeId, node::NodeRecord};
 pub use self::{
     drive::{Road, Sockets},
     race::Goal,
+    search::{Prior, Search},
     statistics::Measurement,
     track::{Method, Reach, Track},
 };
@@ -40,6 +42,8 @@ pub struct Probed {
     pub method: &'static str,
     /// Round trips; `None` without an answer.
     pub rtt: Option<Measurement>,
+    /// What an earlier probing on this network found.
+    pub prior: Option<Prior>,
     /// What it says about itself.
     pub live: Live,
 }
@@ -83,7 +87,15 @@ impl Live {
 impl Probed {
     /// A node that was not probed, since the catalog alone speaks against it.
     pub fn unprobed(record: NodeRecord) -> Self {
-        Self { record, address: None, reach: Reach::NotProbed, method: "", rtt: None, live: Live::Unasked }
+        Self {
+            record,
+            address: None,
+            reach: Reach::NotProbed,
+            method: "",
+            rtt: None,
+            prior: None,
+            live: Live::Unasked,
+        }
     }
 
     /// Where it stands: by its own word once it is trusted, else by the catalog's.
@@ -109,10 +121,11 @@ pub async fn probe(
     records: Vec<NodeRecord>,
     permits: impl Fn(&NodeId, IpAddr) -> bool,
     road: &impl Road,
-    goal: Goal,
-    deadline: Duration,
+    search: Search,
     heard: impl FnMut(usize),
 ) -> Report {
+    let Search { goal, deadline, mut priors } = search;
+    priors.resize(records.len(), None);
     limits::raise_open_files();
     let addresses = resolve::resolve(&records, permits).await;
     let dialled: Vec<SocketAddr> = addresses.iter().flatten().copied().collect();
@@ -121,9 +134,10 @@ pub async fn probe(
     let nodes = records
         .into_iter()
         .zip(addresses)
-        .map(|(record, address)| {
+        .zip(priors)
+        .map(|((record, address), prior)| {
             let track = address.and_then(|_| tracks.next().ok_or(Reach::Silent));
-            describe(record, address.ok(), track.as_ref())
+            Probed { prior, ..describe(record, address.ok(), track.as_ref()) }
         })
         .collect();
     Report { nodes, icmp: road.has_icmp(), elapsed }
@@ -156,6 +170,7 @@ fn describe(record: NodeRecord, address: Option<SocketAddr>, track: Result<&Trac
         reach: track.map_or_else(|reach| *reach, Track::reach),
         method: track.map_or("", Track::method),
         rtt: track.ok().and_then(Track::measure),
+        prior: None,
         live: Live::Unasked,
     }
 }

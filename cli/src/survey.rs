@@ -6,7 +6,7 @@ use crate::{
     attach::finalist::{Interview, Judge, Patience, interview_all},
     command::filter,
     failure::Failure,
-    probe::{self, Goal, Live, Probed, Reach, Report, Sockets, plan},
+    probe::{self, Goal, Live, Probed, Reach, Report, Search, Sockets, plan},
     select::{self, Choice, Circumstances, Constraints, Memory, Strategy, draw::SystemDice, fallback},
 };
 use cbrowse_registry::Listing;
@@ -95,7 +95,7 @@ async fn survey_once(
     let (wanted, others) = select::split(listing.nodes, constraints);
     // One node alone is measured, not raced.
     let goal = if wanted.len() == 1 { Goal::Survey(1) } else { Goal::Decide };
-    let mut report = probe::probe(wanted, permits, &road, goal, plan::DEADLINE, |_| {}).await;
+    let mut report = probe::probe(wanted, permits, &road, Search::new(goal), |_| {}).await;
     report.nodes.extend(others.into_iter().map(Probed::unprobed));
     let mut interviews = BTreeMap::new();
     loop {

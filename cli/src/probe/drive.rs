@@ -117,7 +117,7 @@ mod tests {
     use cbrowse_protocol::node::NodeRecord;
 
     use super::*;
-    use crate::probe::{Report, plan::DEADLINE, probe, probe_rest, track::Reach};
+    use crate::probe::{Report, Search, plan::DEADLINE, probe, probe_rest, track::Reach};
 
     const fn ms(value: u64) -> Duration {
         Duration::from_millis(value)
@@ -175,7 +175,7 @@ mod tests {
         let delays = [5, 100, 101, 700];
         let mut nodes: Vec<_> = delays.map(|delay| record(road.add(Some(delay), Some(delay)))).into();
         nodes.push(record(road.add(None, None)));
-        let mut report = probe(nodes, |_, _| true, &road, Goal::Decide, DEADLINE, |_| {}).await;
+        let mut report = probe(nodes, |_, _| true, &road, Search::new(Goal::Decide), |_| {}).await;
         let reaches = |report: &Report| report.nodes.iter().map(|node| node.reach).collect::<Vec<_>>();
         assert_eq!(reaches(&report), [Serving, NotAwaited, NotAwaited, NotAwaited, NotAwaited]);
         assert!(probe_rest(&mut report, &road, DEADLINE).await);

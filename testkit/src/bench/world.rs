@@ -16,7 +16,7 @@ use cbrowse::{
     failure::Failure,
     local::{self, OwnNode},
     output::Output,
-    probe::{self, Goal, Probed, Sockets, plan::DEADLINE},
+    probe::{self, Goal, Probed, Search, Sockets},
     select::{Constraints, Strategy},
     settings::{Flags, Settings},
     survey::survey,
@@ -110,7 +110,8 @@ impl World {
         let listing = discover::discover(&self.globals).await.map_err(plain)?;
         let records = listing.nodes.clone();
         let permits = |id: &_, address| listing.permits(id, address);
-        let report = probe::probe(records, permits, &Sockets::open(), Goal::Decide, DEADLINE, |_| {}).await;
+        let report =
+            probe::probe(records, permits, &Sockets::open(), Search::new(Goal::Decide), |_| {}).await;
         anyhow::ensure!(report.nodes.iter().any(|node| node.rtt.is_some()), "no node answered a probe");
         Ok(report.elapsed)
     }

@@ -12,7 +12,7 @@ use crate::{
     discover,
     failure::Failure,
     output::{Output, Style},
-    probe::{self, Goal, Live, Probed, Reach, Report, Sockets},
+    probe::{self, Goal, Live, Probed, Reach, Report, Search, Sockets},
     remembered,
     select::{self, Choice, Constraints, Strategy},
     settings::duration::parse_duration,
@@ -78,10 +78,10 @@ async fn measure(
 ) -> Report {
     let (wanted, others) = select::split(listing.nodes.clone(), constraints);
     let progress = globals.output.progress(wanted.len(), "probing");
-    let goal = Goal::Survey(args.count);
+    let search = Search::new(Goal::Survey(args.count)).within(args.timeout);
     let permits = listing.gate();
     let heard = |answered| progress.at(answered);
-    let mut report = probe::probe(wanted, permits, &Sockets::open(), goal, args.timeout, heard).await;
+    let mut report = probe::probe(wanted, permits, &Sockets::open(), search, heard).await;
     progress.message("asking the nearest");
     let nearest = survey::nearest(&report.nodes, MOST_ASKED);
     let asked: Vec<&Probed> = nearest.iter().map(|index| &report.nodes[*index]).collect();
