@@ -11,7 +11,9 @@ use crate::{
     failure::{Exit, Failure},
     probe::Probed,
     select::{
-        self, Choice, Constraints, Reason, RegionFallback, Strategy, Verdict, strategy::StrategyParser,
+        self, Around, Choice, Constraints, Reason, RegionFallback, Strategy, Verdict,
+        place::{Location, parse_country, parse_distance},
+        strategy::StrategyParser,
     },
     settings::{Settings, duration::parse_duration},
 };
@@ -29,6 +31,15 @@ pub struct Filter {
     /// Only this node; several may be named.
     #[arg(long = "node", value_name = "ID", add = ArgValueCompleter::new(complete::nodes))]
     pub nodes: Vec<NodeId>,
+    /// Only nodes in this country (two letters, such as DE), as their metadata says; several may be named.
+    #[arg(long = "country", value_name = "CODE", value_delimiter = ',', value_parser = parse_country, add = ArgValueCompleter::new(complete::countries))]
+    pub countries: Vec<String>,
+    /// Only nodes near this place (degrees north, degrees east), as their metadata says.
+    #[arg(long, value_name = "LAT,LON", allow_hyphen_values = true)]
+    pub near: Option<Location>,
+    /// How near, such as 500km or 300mi.
+    #[arg(long, value_name = "DISTANCE", value_parser = parse_distance, default_value = "1000km", requires = "near")]
+    pub within: f64,
     /// Only nodes whose median round trip is at most this, such as 80ms (CBROWSE_MAX_LATENCY).
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub max_latency: Option<Duration>,
@@ -57,6 +68,8 @@ impl Filter {
             tags,
             version,
             meta,
+            countries: self.countries.clone(),
+            around: self.near.map(|center| Around { center, radius_km: self.within }),
             healths: self.traits.healths(),
             nodes: self.nodes.clone(),
             max_latency: self.max_latency.or(settings.max_latency.value),

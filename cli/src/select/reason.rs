@@ -9,7 +9,10 @@ use cbrowse_protocol::{
 use cbrowse_registry::VersionRange;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 
-use super::Constraints;
+use super::{
+    Constraints,
+    place::{Around, COUNTRY_KEY, Location},
+};
 use crate::probe::{Live, Probed, Reach};
 
 /// One thing that speaks against a node.
@@ -41,6 +44,20 @@ pub enum Reason {
         value: String,
         /// What stands there instead.
         is: Option<String>,
+    },
+    /// In another country, or in one that it does not name.
+    Country {
+        /// Where it stands; `None` when it does not say.
+        is: Option<String>,
+        /// Where it should.
+        wanted: Vec<String>,
+    },
+    /// Too far from the point asked for, or nobody knows.
+    Distance {
+        /// How far it stands, in kilometres; `None` when it does not say.
+        is: Option<f64>,
+        /// What was asked for.
+        around: Around,
     },
     /// Its registry holds it for healthier, or less healthy, than asked for.
     Health {
@@ -107,6 +124,8 @@ impl Reason {
             Self::Zone { .. } => "zone",
             Self::Tag(_) => "tag",
             Self::Meta { .. } => "meta",
+            Self::Country { .. } => "country",
+            Self::Distance { .. } => "distance",
             Self::Health { .. } => "health",
             Self::VersionRange { .. } => "version_range",
             Self::NotAsked => "node",
@@ -133,6 +152,15 @@ impl fmt::Display for Reason {
             Self::Tag(tag) => write!(f, "lacks the tag {tag}"),
             Self::Meta { key, value, is: None } => write!(f, "lacks the metadata {key}={value}"),
             Self::Meta { key, value, is: Some(is) } => write!(f, "metadata {key}={is}, not {value}"),
+            Self::Country { is, wanted } => {
+                write!(f, "country {}, not {}", is.as_deref().unwrap_or("unknown"), wanted.join(" or "))
+            }
+            Self::Distance { is: None, around } => {
+                write!(f, "does not say how far it is from {}", around.center)
+            }
+            Self::Distance { is: Some(km), around } => {
+                write!(f, "{km:.0} km from {}, over {:.0} km", around.center, around.radius_km)
+            }
             Self::Health { is, wanted } => {
                 let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
                 write!(f, "health {is}, not {}", wanted.join(" or "))
@@ -283,10 +311,27 @@ fn of_catalog_alone(record: &NodeRecord, constraints: &Constraints) -> Vec<Reaso
             reasons.push(Reason::Meta { key: key.clone(), value: value.clone(), is: is.cloned() });
         }
     }
+    reasons.extend(of_place(record, constraints));
     if let Some(healths) = &constraints.healths
         && !healths.contains(&record.health)
     {
         reasons.push(Reason::Health { is: record.health, wanted: healths.iter().copied().collect() });
+    }
+    reasons
+}
+
+fn of_place(record: &NodeRecord, constraints: &Constraints) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let country = record.meta.get(COUNTRY_KEY);
+    let is_wanted = |is: &String| constraints.countries.iter().any(|wanted| wanted.eq_ignore_ascii_case(is));
+    if !constraints.countries.is_empty() && !country.is_some_and(is_wanted) {
+        reasons.push(Reason::Country { is: country.cloned(), wanted: constraints.countries.clone() });
+    }
+    if let Some(around) = constraints.around {
+        let is = Location::of_meta(&record.meta).map(|location| location.distance_km(&around.center));
+        if is.is_none_or(|km| km > around.radius_km) {
+            reasons.push(Reason::Distance { is, around });
+        }
     }
     reasons
 }
