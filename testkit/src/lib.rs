@@ -3,6 +3,7 @@
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod consul;
+mod daemon;
 mod dns;
 pub mod etcd;
 mod exchange;
