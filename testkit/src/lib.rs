@@ -13,6 +13,7 @@ pub mod nacos;
 pub mod node;
 pub mod ports;
 pub mod process;
+pub mod relay;
 #[cfg(feature = "simulate")]
 pub mod simulate;
 pub mod unbound;

@@ -12,7 +12,6 @@ mod profile_nodes;
 mod profile_sealing;
 mod promises;
 mod refusals;
-mod relay;
 mod site;
 mod travelling;
 mod user;
