@@ -53,7 +53,7 @@ use tokio_tungstenite::{
 use self::dial::{dial, shake};
 pub use self::{
     ask::{Ask, Body, REQUEST_TIMEOUT},
-    error::ConnectionError,
+    error::{ConnectionError, Fault},
 };
 use crate::{credentials::Credentials, trust::Trusted};
 
