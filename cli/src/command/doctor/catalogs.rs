@@ -24,7 +24,7 @@ use crate::{
 
 /// A registry that takes longer is as good as down for whoever waits for a page; what goes on from the answer (clock,
 /// statements) needs the rest of the command's time.
-const DEADLINE: Duration = Duration::from_secs(3);
+const DEADLINE: Duration = Duration::from_millis(3600);
 
 /// What the catalogs said.
 #[derive(Debug, Default)]

@@ -20,7 +20,7 @@ use crate::{attach::connection::NodeConnection, context::Globals, credentials::s
 /// Nodes that are asked: enough that one of them may be wrong, few enough to spare them.
 const ASKED: usize = 5;
 /// For each: connect, agree on TLS, answer.
-const DEADLINE: Duration = Duration::from_millis(1500);
+const DEADLINE: Duration = Duration::from_millis(1100);
 /// A clock that shows an earlier day was never set: this program is younger. 2026-01-01.
 const EARLIEST: u64 = 1_767_225_600;
 /// Within this, clocks count as equal: HTTP tells whole seconds, and the road has its own time.

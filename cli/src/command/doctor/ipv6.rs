@@ -16,7 +16,7 @@ use super::{
 };
 
 /// One connection; the far side of the earth answers in a third of a second.
-const DEADLINE: Duration = Duration::from_millis(1500);
+const DEADLINE: Duration = Duration::from_millis(1100);
 /// Nodes that are tried: where these are silent, a fourth is, too.
 const TRIED: usize = 3;
 
