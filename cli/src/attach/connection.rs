@@ -173,6 +173,12 @@ impl NodeConnection {
         check_status(status).map_err(|field| against(format!("the field {field} of its status is garbage")))
     }
 
+    /// `GET` of what needs no login, such as `/health`. Carries no token.
+    pub async fn get(&mut self, path: &str, deadline: Duration) -> Result<Response, ConnectionError> {
+        let ask = Ask { limit: MAX_STATUS_LENGTH, ..Ask::new(Method::GET, path) };
+        self.exchange(ask, None, deadline).await
+    }
+
     /// The same connection, now allowed to carry tokens, if `trust` is about who answers here.
     pub fn trusted(self, trust: &Trusted) -> Result<TrustedConnection, ConnectionError> {
         if *trust.identity() != self.identity {
