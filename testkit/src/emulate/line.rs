@@ -138,7 +138,7 @@ impl Line {
             if first.due > now {
                 return;
             }
-            self.counters.late(now - first.due);
+            self.counters.late(now.abs_diff(first.due));
             let Some(Reverse(held)) = self.held.pop() else { return };
             let to: BorrowedFd<'_> =
                 if held.way == Way::Out { self.ends.far.as_fd() } else { self.ends.near.as_fd() };

@@ -152,8 +152,10 @@ impl World {
                 Ipv4Addr::new(a, b, low(node / NODES_PER_24), low(node % NODES_PER_24 + 1)).into()
             }
             Family::V6 => {
-                let [a, b, c, d, e, f, g] = NETWORK_V6;
-                Ipv6Addr::new(a, b, c, d, e, f, g, u16::try_from(node + 1).unwrap_or(u16::MAX)).into()
+                let mut segments = [0; 8];
+                segments[..7].copy_from_slice(&NETWORK_V6);
+                segments[7] = u16::try_from(node + 1).unwrap_or(u16::MAX);
+                Ipv6Addr::from(segments).into()
             }
         }
     }
