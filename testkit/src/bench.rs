@@ -5,6 +5,7 @@
 
 pub mod bare;
 pub mod catalogs;
+pub mod network;
 pub mod picture;
 pub mod remote;
 pub mod report;
@@ -55,6 +56,14 @@ pub struct Options {
 pub enum Part {
     /// Reading catalogs, next to the registries' own tools
     Catalogs(catalogs::Options),
+    /// Choosing among a thousand nodes of an emulated network, next to fping and to connecting to all of them
+    Network(network::Options),
+    /// One emulated network, measured once
+    #[command(hide = true)]
+    NetworkOnce(network::once::Options),
+    /// Probes a catalog, for the emulated network
+    #[command(hide = true)]
+    Prober(network::prober::Options),
     /// Lists one catalog once, and tells what this process spent on it
     #[command(hide = true)]
     Once(catalogs::once::Options),
