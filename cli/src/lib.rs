@@ -10,6 +10,7 @@ pub mod failure;
 pub mod interrupt;
 pub mod keyring;
 pub mod local;
+pub mod network;
 pub mod output;
 pub mod pending;
 pub mod private_file;
