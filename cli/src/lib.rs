@@ -7,6 +7,7 @@ pub mod credentials;
 pub mod date;
 pub mod discover;
 pub mod failure;
+pub mod history;
 pub mod interrupt;
 pub mod keyring;
 pub mod local;

@@ -36,10 +36,10 @@ ff000000000000000000000000000000 08 00000000000000000000000000000000 00 00000000
 ";
 
 fn kinds(interface: &str) -> Link {
-    match &interface[..2] {
-        "wl" => Link::Wireless,
-        "en" => Link::Ethernet,
-        "tu" | "wg" | "pp" => Link::Tunnel,
+    match interface.get(..2) {
+        Some("wl") => Link::Wireless,
+        Some("en") => Link::Ethernet,
+        Some("tu" | "wg" | "pp") => Link::Tunnel,
         _ => Link::Other,
     }
 }
@@ -115,7 +115,7 @@ fn garbage_is_passed_over() {
         "wlp2s0",
         "wlp2s0 0 0 3 0 0 x 0",
         "wlp2s0 zz zz zz zz zz zz zz zz",
-        "🦀 0 0 3 0 0 0 0",
+        "🦀 0 0 🦀 0 0 0 0",
         "../../etc 00000000 0101A8C0 0003 0 0 0 00000000",
         ". 00000000 0101A8C0 0003 0 0 0 00000000",
         "aaaaaaaaaaaaaaaa 00000000 0101A8C0 0003 0 0 0 00000000",
