@@ -12,6 +12,7 @@ pub mod keyring;
 pub mod local;
 pub mod output;
 pub mod pending;
+pub mod plot;
 pub mod private_file;
 pub mod probe;
 pub mod profile;
