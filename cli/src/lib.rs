@@ -15,6 +15,7 @@ pub mod local;
 pub mod network;
 pub mod output;
 pub mod pending;
+pub mod plot;
 pub mod private_file;
 pub mod probe;
 pub mod profile;

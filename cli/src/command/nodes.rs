@@ -1,8 +1,10 @@
 //! `cbrowse nodes`: which nodes there are, and how far they are from here.
 
+pub mod bar;
 mod figures_file;
 pub mod list;
 pub mod probe;
+mod screen;
 pub mod table;
 pub mod watch;
 
