@@ -6,6 +6,7 @@
 pub mod bare;
 pub mod catalogs;
 pub mod picture;
+pub mod probing;
 pub mod remote;
 pub mod report;
 pub mod road;
@@ -55,6 +56,8 @@ pub struct Options {
 pub enum Part {
     /// Reading catalogs, next to the registries' own tools
     Catalogs(catalogs::Options),
+    /// How well and how fast the best node is named, on a simulated network
+    Probing(probing::Options),
     /// Lists one catalog once, and tells what this process spent on it
     #[command(hide = true)]
     Once(catalogs::once::Options),

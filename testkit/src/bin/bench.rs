@@ -1,9 +1,10 @@
 //! `cargo run --release -p cbrowse-testkit --bin bench`: cbrowse next to a bare DevTools client, on this machine;
-//! with `catalogs`, its reading of catalogs next to the registries' own tools.
+//! with `catalogs`, its reading of catalogs next to the registries' own tools;
+//! with `probing`, its naming of the best node beside what the design promises.
 
 use std::io::Write as _;
 
-use cbrowse_testkit::bench::{self, Options, Part, catalogs};
+use cbrowse_testkit::bench::{self, Options, Part, catalogs, probing};
 use clap::Parser as _;
 
 #[tokio::main]
@@ -16,6 +17,10 @@ async fn main() -> anyhow::Result<()> {
         }
         Some(Part::Catalogs(options)) => {
             let results = catalogs::run(options).await;
+            if options.json { results.to_json().to_string() } else { results.to_table() }
+        }
+        Some(Part::Probing(options)) => {
+            let results = probing::run(options).await?;
             if options.json { results.to_json().to_string() } else { results.to_table() }
         }
         Some(Part::Once(options)) => catalogs::once::run(options).await?.to_string(),
