@@ -7,6 +7,7 @@ pub mod bare;
 pub mod catalogs;
 pub mod network;
 pub mod picture;
+pub mod probing;
 pub mod remote;
 pub mod report;
 pub mod road;
@@ -64,6 +65,8 @@ pub enum Part {
     /// Probes a catalog, for the emulated network
     #[command(hide = true)]
     Prober(network::prober::Options),
+    /// How well and how fast the best node is named, on a simulated network
+    Probing(probing::Options),
     /// Lists one catalog once, and tells what this process spent on it
     #[command(hide = true)]
     Once(catalogs::once::Options),

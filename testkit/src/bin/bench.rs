@@ -1,11 +1,11 @@
 //! `cargo run --release -p cbrowse-testkit --bin bench`: cbrowse next to a bare DevTools client, on this machine;
-//! with `catalogs`, its reading of catalogs next to the registries' own tools; with `network`, its choice among many nodes
-//! of an emulated network.
+//! with `catalogs`, its reading of catalogs next to the registries' own tools; with `probing`, its naming of the best node
+//! beside what the design promises; with `network`, the same over an emulated network and the kernel's own ICMP and TCP.
 
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use cbrowse_testkit::bench::{self, Options, Part, catalogs, network};
+use cbrowse_testkit::bench::{self, Options, Part, catalogs, network, probing};
 use clap::Parser as _;
 
 fn main() -> anyhow::Result<()> {
@@ -21,6 +21,10 @@ fn main() -> anyhow::Result<()> {
         }
         Some(Part::Network(options)) => {
             let results = network::run(options)?;
+            if options.json { results.to_json().to_string() } else { results.to_table() }
+        }
+        Some(Part::Probing(options)) => {
+            let results = wait(probing::run(options))??;
             if options.json { results.to_json().to_string() } else { results.to_table() }
         }
         Some(Part::Once(options)) => wait(catalogs::once::run(options))??.to_string(),

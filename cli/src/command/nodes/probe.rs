@@ -1,7 +1,6 @@
 //! `cbrowse nodes probe`: every node's distance, loss, load and verdict, and which one would be chosen.
 
 mod change;
-mod live;
 mod rounds;
 pub mod rows;
 pub mod table;
@@ -12,12 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cbrowse_protocol::node::NodeRecord;
+use cbrowse_protocol::{id::NodeId, node::NodeRecord};
 use cbrowse_registry::Listing;
 use clap::ValueHint;
 
 use self::{
-    live::Overheard,
     rows::Document,
     table::{Look, SHOWN},
 };
@@ -30,7 +28,7 @@ use crate::{
     failure::Failure,
     output::{Output, Progress},
     plot::{self, file::PlotFile},
-    probe::{self, Goal, Probed, Report, Search, Sockets},
+    probe::{self, Goal, Heard, Probed, Report, Search, Sockets},
     remembered,
     select::{self, Constraints, Strategy},
     settings::duration::parse_duration,
@@ -182,14 +180,14 @@ impl Probing {
     ) -> Report {
         let search = Search { priors, ..Search::new(Goal::Survey(self.samples)).within(self.timeout) };
         let sockets = Sockets::open();
-        let (road, best) = Overheard::new(&sockets, &wanted);
-        let heard = |answered| {
-            progress.at(answered);
-            if let Some(words) = best.words() {
-                progress.message(words);
+        let ids: Vec<NodeId> = wanted.iter().map(|record| record.id.clone()).collect();
+        let heard = |now: Heard| {
+            progress.at(now.answered);
+            if let Some((index, rtt)) = now.best {
+                progress.message(format!("best so far: {}, {:.1} ms", ids[index], rtt.as_secs_f64() * 1e3));
             }
         };
-        probe::probe(wanted, listing.gate(), &road, search, heard).await
+        probe::probe(wanted, listing.gate(), &sockets, search, heard).await
     }
 
     /// Asks the nearest over TLS for their load.

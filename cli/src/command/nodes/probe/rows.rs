@@ -256,7 +256,13 @@ pub(crate) mod tests {
             known(node("beyond", "eu-west", 21), |_| {}),
         ];
         let choice = Preference::from(strategy).choose(&nodes, &Constraints::default());
-        let report = Report { nodes, icmp: true, elapsed: Duration::from_micros(1500) };
+        let report = Report {
+            nodes,
+            icmp: true,
+            elapsed: Duration::from_micros(1500),
+            sent: 0,
+            oddities: crate::probe::Oddities::default(),
+        };
         Document::new(&report, &choice, report.elapsed)
     }
 
