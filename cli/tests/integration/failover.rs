@@ -5,7 +5,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use cbrowse::{attach::journey::Journey, breaker::Breakers};
+use cbrowse::{
+    attach::journey::Journey,
+    breaker::{Breakers, FAILURES},
+};
 use cbrowse_protocol::node::NodeRecord;
 use cbrowse_testkit::{
     fleet::Fleet,
@@ -171,4 +174,34 @@ async fn a_chosen_node_that_falls_silent_is_passed_over_and_keeps_no_session() {
         sleep(Duration::from_millis(100)).await;
     }
     assert!(Breakers::of(&world.ada.globals.paths).kept_out(&world.records).is_empty(), "once is not enough");
+}
+
+#[tokio::test]
+async fn a_node_that_keeps_failing_is_left_alone_and_says_why() {
+    let fleet = Fleet::new().unwrap();
+    let good = Node::start(Options::of(&fleet, "good", "eu-central")).await.unwrap();
+    let ada = Caller::of(&fleet, "ada");
+    // Accepts every connection and ends it at once, as a front does whose node is gone.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut front = JoinSet::new();
+    front.spawn(async move { while listener.accept().await.is_ok() {} });
+    let mut bad = good.record();
+    (bad["id"], bad["port"]) = ("bad".into(), port.into());
+    let records: Vec<NodeRecord> =
+        [bad, good.record()].into_iter().map(|record| serde_json::from_value(record).unwrap()).collect();
+    for _ in 0..FAILURES {
+        assert!(Breakers::of(&ada.globals.paths).kept_out(&records).is_empty());
+        let mut journey = Journey::new(ada.plan(records.clone()), &ada.globals.paths, &ada.globals.output);
+        let mut attachment = journey.begin().await.map_err(|failure| failure.message).unwrap();
+        assert_eq!(attachment.node.as_str(), "good");
+        attachment.end(false).await;
+    }
+    let kept_out = Breakers::of(&ada.globals.paths).kept_out(&records);
+    assert_eq!(kept_out.into_keys().map(|id| id.to_string()).collect::<Vec<_>>(), ["bad"]);
+    // Alone, it is tried all the same: perhaps it works again.
+    let alone = ada.plan(records[..1].to_vec());
+    let mut journey = Journey::new(alone, &ada.globals.paths, &ada.globals.output);
+    let Err(failure) = journey.begin().await else { panic!("nobody serves there") };
+    assert!(!failure.message.contains("kept out"), "{}", failure.message);
 }

@@ -17,7 +17,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     caller::{Caller, seat, session},
-    user::DEADLINE,
+    profile_sealing::{make_source, profile},
+    user::{DEADLINE, User},
 };
 
 /// A node with one seat, and two users.
@@ -157,4 +158,41 @@ async fn an_overloaded_node_says_so_and_when_to_come_again() {
         assert_eq!((problem.status, problem.code.as_str()), (503, "overloaded"));
         assert!(problem.wait().is_some() && problem.detail.contains("memory"), "{problem:?}");
     }
+}
+
+#[tokio::test]
+async fn the_place_is_held_while_a_profile_travels_and_nothing_is_asked_for_without_one() {
+    let fleet = Fleet::new().unwrap();
+    let node = Node::start(Options::of(&fleet, "fra-1", "eu-central")).await.unwrap();
+    let user = User::of(&fleet).await.knowing(&[&node]);
+    let source = make_source(&user);
+    profile(&user, &["create", "work", "--from", &source]).await.succeeded();
+    let picture =
+        ["connect", "http://cbrowse.internal/colours", "--view", "none", "--screenshot", "page.png"];
+    for (more, granted) in [
+        (&[][..], 0),
+        (&["--profile", "work", "--passphrase-fd", "0"], 1),
+        // By now the node has it all.
+        (&["--profile", "work", "--passphrase-fd", "0"], 1),
+    ] {
+        user.run(&[&picture[..], more].concat()).await.succeeded();
+        let line = format!("cbrowse_node_seats_asked_total{{outcome=\"granted\"}} {granted}");
+        let metrics = metrics(&node).await;
+        let found = metrics.lines().any(|found| found == line);
+        // A counter that nobody has counted is not there.
+        assert_eq!(found, granted > 0, "{line} in\n{metrics}");
+        assert!(granted > 0 || !metrics.contains("seats_asked_total{"), "{metrics}");
+        assert!(metrics.lines().any(|line| line == "cbrowse_node_seats_reserved 0"), "{metrics}");
+    }
+}
+
+async fn metrics(node: &Node) -> String {
+    let output = tokio::process::Command::new("curl")
+        .args(["--silent", "--show-error", "--insecure", "--max-time", "20"])
+        .arg(format!("https://{}/metrics", node.endpoint()))
+        .output()
+        .await
+        .expect("curl runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
 }
