@@ -229,6 +229,11 @@ fn arguments(directory: &Path, options: &Options<'_>) -> anyhow::Result<Vec<Stri
     if !options.arguments.iter().any(|argument| argument == "--listen") {
         all.extend(["--listen".into(), "127.0.0.1:0".into()]);
     }
+    // A machine that is short of memory or disk while tests run must not make its nodes refuse sessions.
+    let decides = |argument: &String| argument == "--config" || argument.starts_with("--health");
+    if !options.arguments.iter().any(decides) {
+        all.extend(["--health-memory=off".into(), "--health-disk=off".into()]);
+    }
     if let Some(fleet) = options.fleet {
         let identity = fleet::run(&["identity", "--data-dir", data])?;
         let statement = fleet.sign(&identity, id, region)?;

@@ -260,7 +260,20 @@ pub async fn settle_one(
     wait: Duration,
 ) -> Result<Settled, Failure> {
     // The identity was trusted when the session began, and is written down in the user's own file.
-    match interview(&Probed::unprobed(pending.node.clone()), &judge.of_own_record()).await {
+    let met = interview(&Probed::unprobed(pending.node.clone()), &judge.of_own_record()).await;
+    settle_met(met, paths, profile, credentials, pending, wait).await
+}
+
+/// The same, on a connection that stands.
+pub async fn settle_met(
+    met: Interview,
+    paths: &Paths,
+    profile: Arc<OpenProfile>,
+    credentials: &Arc<Credentials>,
+    pending: &Pending,
+    wait: Duration,
+) -> Result<Settled, Failure> {
+    match met {
         Interview::Trusted(mut finalist) => {
             let settled = settle(profile, &mut finalist.connection, credentials, wait).await?;
             if settled.closing + settled.running == 0 && settled.refused.is_empty() {

@@ -1,6 +1,7 @@
 //! What the CLI's parts do with real nodes, registries, browsers and sockets.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
+mod caller;
 mod catalog_cache;
 mod catalog_filters;
 mod catalog_watch;
@@ -8,10 +9,12 @@ mod catalogs;
 mod chromium;
 mod command_line;
 mod connecting;
+mod failover;
 mod profile_nodes;
 mod profile_sealing;
 mod promises;
 mod refusals;
+mod seats;
 mod site;
 mod travelling;
 mod user;

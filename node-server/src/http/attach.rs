@@ -50,7 +50,6 @@ const WRITE_BUFFER: usize = 64 * 1024;
 /// A session that was begun for a client which then never said a word is kept this long. Shorter: a client on a bad link does
 /// not find it again; longer: a client that asked two nodes at once and went on with the other keeps a seat here.
 const UNCLAIMED: Duration = Duration::from_secs(10);
-const NOBODY_CAME: &str = "the client that began it never came";
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
@@ -80,7 +79,7 @@ pub async fn attach(
             let socket = WebSocketStream::from_raw_socket(io, SocketRole::Server, Some(config)).await;
             serve(&app, &session, role, begins, socket).await;
         } else if begins {
-            session.close(false, NOBODY_CAME).await;
+            session.close(false, sessions::NOBODY_CAME).await;
         }
     });
     let headers = [
@@ -171,7 +170,7 @@ async fn serve(app: &App, session: &Session, role: Role, begins: bool, mut socke
     if !claimed {
         let _over_or_late = tokio::time::timeout(UNCLAIMED, session.ended()).await;
         if session.view().attached == 0 {
-            session.close(false, NOBODY_CAME).await;
+            session.close(false, sessions::NOBODY_CAME).await;
         }
     }
 }

@@ -128,3 +128,28 @@ pub async fn no_method() -> Refusal {
 pub fn no_session() -> Refusal {
     Refusal(Problem::new(404, "no_session", "No such session", "there is no such session on this node"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_turned_away_hears_when_to_come_again() {
+        let wait = Duration::from_secs(7);
+        let waits = |refusal: Refusal| {
+            let response = refusal.into_response();
+            let told = response
+                .headers()
+                .get(header::RETRY_AFTER)
+                .map(|value| value.to_str().unwrap_or("?").to_owned());
+            (response.status().as_u16(), told)
+        };
+        let after = |seconds: &str| Some(seconds.to_owned());
+        assert_eq!(waits(CreateError::Full { capacity: 1, wait }.into()), (503, after("7")));
+        assert_eq!(waits(CreateError::Draining.into()), (503, after("30")));
+        assert_eq!(waits(CreateError::Lost.into()), (503, after("5")));
+        assert_eq!(waits(CreateError::KeyUsed.into()), (409, None));
+        assert_eq!(waits(Problem::new(429, "x", "x", "x").into()), (429, after("5")));
+        assert_eq!(waits(Problem::new(429, "x", "x", "x").after(wait).into()), (429, after("7")));
+    }
+}

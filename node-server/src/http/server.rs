@@ -28,7 +28,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    limiter::Crowd,
+    limiter::{Crowd, Place},
     peer::{Connection, Prefix},
 };
 
@@ -97,9 +97,10 @@ pub async fn serve(
         // Over the limit a connection is dropped at once: a probe then sees a node that is too busy.
         let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
         let Some(place) = desk.connected.enter(Prefix::of(peer)) else { continue };
+        let Some(shaking) = desk.shaking.enter(Prefix::of(peer)) else { continue };
         let desk = desk.clone();
         connections.spawn(async move {
-            desk.serve(socket, peer).await;
+            desk.serve(socket, peer, shaking).await;
             drop((permit, place));
         });
     }
@@ -121,9 +122,8 @@ struct Desk {
 }
 
 impl Desk {
-    async fn serve(self, socket: TcpStream, peer: SocketAddr) {
+    async fn serve(self, socket: TcpStream, peer: SocketAddr, shaking: Place) {
         let _ = socket.set_nodelay(true);
-        let Some(shaking) = self.shaking.enter(Prefix::of(peer)) else { return };
         let handshake = tokio::time::timeout(HANDSHAKE_DEADLINE, self.acceptor.accept(socket)).await;
         drop(shaking);
         let Ok(Ok(stream)) = handshake else { return };

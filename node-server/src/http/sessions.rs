@@ -15,13 +15,16 @@ use cbrowse_protocol::{
 };
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use crate::{
     address,
     http::{App, Authenticated, problem, problem::Refusal, seats},
-    session::relay::Session,
+    session::{relay::Session, table::CreateError},
 };
 
+/// Why a session ends that its client never saw.
+pub(super) const NOBODY_CAME: &str = "the client that began it never came";
 /// Tabs that a session may begin with.
 const MAX_FIRST_TABS: usize = 32;
 
@@ -35,7 +38,7 @@ pub async fn whoami(caller: Authenticated) -> impl IntoResponse {
 
 /// Checks a request's fields and its profile's owner, then starts the session.
 pub async fn start(
-    app: &App,
+    app: &Arc<App>,
     caller: &Authenticated,
     headers: &HeaderMap,
     request: SessionRequest,
@@ -49,9 +52,28 @@ pub async fn start(
         let (objects, profile, subject) = (app.objects.clone(), grant.profile.clone(), owner.to_owned());
         super::profiles::blocking(move || objects.claim(&profile, &subject)).await?;
     }
-    let session = app.table.create(owner, request, seat.as_deref()).await;
+    let session = begin(app.clone(), owner.to_owned(), request, seat).await;
     app.metrics.created(session.is_ok());
     Ok(session?)
+}
+
+/// Begins a session to its end, even when the request ends meanwhile: half begun, it would hold its seat until it idles out.
+/// Nobody could find one whose request is gone, so it ends at once.
+async fn begin(
+    app: Arc<App>,
+    owner: String,
+    request: SessionRequest,
+    seat: Option<String>,
+) -> Result<Arc<Session>, CreateError> {
+    let (sender, receiver) = oneshot::channel();
+    let tracker = app.sockets.clone();
+    tracker.spawn(async move {
+        let session = app.table.create(&owner, request, seat.as_deref()).await;
+        if let Err(Ok(session)) = sender.send(session) {
+            session.close(false, NOBODY_CAME).await;
+        }
+    });
+    receiver.await.unwrap_or(Err(CreateError::Lost))
 }
 
 fn check(request: &SessionRequest) -> Result<(), Problem> {
