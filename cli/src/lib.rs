@@ -1,6 +1,7 @@
 //! `cbrowse`: discovers browser nodes, probes them from the user's own network, picks one, attaches to it and shows it.
 
 pub mod attach;
+pub mod breaker;
 pub mod command;
 pub mod context;
 pub mod credentials;

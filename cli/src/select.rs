@@ -10,7 +10,10 @@ pub mod reason;
 pub mod steady;
 pub mod strategy;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use cbrowse_protocol::{
     id::NodeId,
@@ -20,7 +23,10 @@ use cbrowse_registry::VersionRange;
 
 use self::strategy::{Field, maglev::Table};
 pub use self::{draw::Dice, fallback::RegionFallback, memory::Memory, reason::Reason, strategy::Strategy};
-use crate::probe::{Probed, Reach, plan::band_top};
+use crate::{
+    breaker::KeptOut,
+    probe::{Probed, Reach, plan::band_top},
+};
 
 /// What the user asks of a node. Empty means anything goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,6 +55,8 @@ pub struct Constraints {
     pub region_fallback: RegionFallback,
     /// Chosen when it is eligible and no other is better by as much as [`steady::stays`] asks for.
     pub prefer: Option<NodeId>,
+    /// Nodes that failed this user lately, or asked to be left alone; taken only where no other is eligible.
+    pub kept_out: BTreeMap<NodeId, KeptOut>,
 }
 
 /// What a choice depends on besides the nodes and the wishes.

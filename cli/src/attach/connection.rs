@@ -26,7 +26,7 @@ use cbrowse_protocol::{
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+        AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
         SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
     },
 };
@@ -202,7 +202,7 @@ impl NodeConnection {
         if head.status.is_success() {
             return Ok(Response { status: head.status, headers: head.headers, body });
         }
-        Err(self.refused(head.status, &body))
+        Err(self.refused(head.status, &head.headers, &body))
     }
 
     async fn send(
@@ -280,7 +280,7 @@ impl NodeConnection {
     }
 
     /// The node's problem document, cleaned; its bare status where it sent none.
-    fn refused(&self, status: StatusCode, body: &[u8]) -> ConnectionError {
+    fn refused(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ConnectionError {
         let bare = || {
             let reason = status.canonical_reason().unwrap_or("no reason given");
             Problem::new(status.as_u16(), "http", reason, format!("HTTP status {status}"))
@@ -293,6 +293,11 @@ impl NodeConnection {
             title: printable(&told.title, MAX_FIELD_LENGTH),
             // Long enough for an explanation, short enough for a terminal.
             detail: printable(&told.detail, 1000),
+            // A front in place of the node says it in the header alone. A date there is passed over.
+            retry_after: headers
+                .get(RETRY_AFTER)
+                .and_then(|seconds| seconds.to_str().ok()?.parse().ok())
+                .or(told.retry_after),
             field: told.field.map(|field| printable(&field, MAX_FIELD_LENGTH).into()),
         };
         ConnectionError::Refused { endpoint: self.endpoint.clone(), problem: Box::new(problem) }
@@ -349,9 +354,9 @@ impl TrustedConnection {
         let until = Instant::now() + deadline;
         let answer = connection.send(ask, Some(credentials), until, deadline).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let status = answer.status();
-            let body = connection.collect(answer.into_body(), MAX_STATUS_LENGTH, until, deadline).await?;
-            return Err(connection.refused(status, &body));
+            let (head, body) = answer.into_parts();
+            let body = connection.collect(body, MAX_STATUS_LENGTH, until, deadline).await?;
+            return Err(connection.refused(head.status, &head.headers, &body));
         }
         check_upgrade(answer.headers(), &key, protocol).map_err(|reason| ConnectionError::Protocol {
             endpoint: connection.endpoint.clone(),
@@ -423,7 +428,8 @@ fn check_status(mut status: Status) -> Result<Status, &'static str> {
     if status.tags.len() > MAX_TAGS || status.tags.iter().any(|tag| garbage(tag)) {
         return Err("tags");
     }
-    for share in [&mut status.load, &mut status.cpu, &mut status.memory] {
+    let shares = [&mut status.load, &mut status.cpu, &mut status.memory];
+    for share in shares.into_iter().chain(&mut status.bandwidth) {
         *share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 1.0 };
     }
     Ok(status)

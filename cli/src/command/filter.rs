@@ -1,6 +1,6 @@
 //! Which nodes are wanted: the flags that `nodes probe` and `connect` share, and what is said when there are none.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use cbrowse_protocol::{id::NodeId, node::NodeRecord};
 use clap_complete::ArgValueCompleter;
@@ -68,6 +68,7 @@ impl Filter {
                 RegionFallback::Refuse
             },
             prefer: self.prefer_node.clone(),
+            kept_out: BTreeMap::new(),
         }
     }
 

@@ -10,7 +10,11 @@ use cbrowse_registry::VersionRange;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 
 use super::Constraints;
-use crate::probe::{Live, Probed, Reach};
+use crate::{
+    breaker::KeptOut,
+    probe::{Live, Probed, Reach},
+    words::count,
+};
 
 /// One thing that speaks against a node.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +85,8 @@ pub enum Reason {
         /// Sessions it admits.
         capacity: u32,
     },
+    /// It failed this user lately, or asked to be left alone.
+    KeptOut(KeptOut),
     /// It will end soon.
     Draining,
     /// Farther away than asked for.
@@ -114,6 +120,7 @@ impl Reason {
             Self::BrowserTooOld { .. } => "browser_too_old",
             Self::NoWeight => "weight",
             Self::Full { .. } => "full",
+            Self::KeptOut(_) => "kept_out",
             Self::Draining => "draining",
             Self::TooFar { .. } => "max_latency",
             Self::Unreachable(_) => "unreachable",
@@ -145,6 +152,13 @@ impl fmt::Display for Reason {
             }
             Self::NoWeight => f.write_str("weight 0: takes no new sessions"),
             Self::Full { sessions, capacity } => write!(f, "full ({sessions} of {capacity} seats)"),
+            Self::KeptOut(KeptOut { failures: 0, wait }) => {
+                write!(f, "kept out as it asked for, tried again in {} s", wait.as_secs() + 1)
+            }
+            Self::KeptOut(KeptOut { failures, wait }) => {
+                let times = count(u64::from(*failures), "failure");
+                write!(f, "kept out after {times}, tried again in {} s", wait.as_secs() + 1)
+            }
             Self::Draining => f.write_str("draining"),
             Self::TooFar { rtt, limit } => write!(f, "{:.1} ms away, over {:.1} ms", ms(rtt), ms(limit)),
             Self::Unreachable(reach) => f.write_str(match reach {
@@ -313,6 +327,9 @@ pub(super) fn of_probe(node: &Probed, constraints: &Constraints) -> Vec<Reason> 
     {
         reasons.push(Reason::TooFar { rtt: rtt.p50, limit });
     }
+    if let Some(kept_out) = constraints.kept_out.get(&node.record.id) {
+        reasons.push(Reason::KeptOut(*kept_out));
+    }
     match &node.live {
         Live::Unasked => {}
         Live::Untrusted(why) => reasons.push(Reason::NotTrusted(why.clone())),
@@ -321,8 +338,9 @@ pub(super) fn of_probe(node: &Probed, constraints: &Constraints) -> Vec<Reason> 
             if status.draining {
                 reasons.push(Reason::Draining);
             }
-            if status.sessions >= status.capacity {
-                reasons.push(Reason::Full { sessions: status.sessions, capacity: status.capacity });
+            let sessions = status.sessions.saturating_add(status.reserved);
+            if sessions >= status.capacity {
+                reasons.push(Reason::Full { sessions, capacity: status.capacity });
             }
         }
     }

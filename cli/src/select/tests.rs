@@ -40,6 +40,9 @@ pub(super) fn status() -> Status {
         cpu: 0.2,
         memory: 0.1,
         draining: false,
+        bandwidth: None,
+        bytes_per_second: None,
+        reserved: 0,
         age_ms: 0,
         session_key: None,
     }

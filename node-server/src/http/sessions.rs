@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, Query, State, rejection::JsonRejection},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::IntoResponse,
 };
 use cbrowse_protocol::{
@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::{
     address,
-    http::{App, Authenticated, problem, problem::Refusal},
+    http::{App, Authenticated, problem, problem::Refusal, seats},
     session::relay::Session,
 };
 
@@ -37,16 +37,19 @@ pub async fn whoami(caller: Authenticated) -> impl IntoResponse {
 pub async fn start(
     app: &App,
     caller: &Authenticated,
+    headers: &HeaderMap,
     request: SessionRequest,
 ) -> Result<Arc<Session>, Refusal> {
     let owner = caller.allowed(Scope::Create)?;
     check(&request)?;
+    let seat = seats::brought(app, caller, headers)?;
+    seats::admit(app, owner, seat.as_deref())?;
     if let Some(grant) = &request.profile {
         caller.allowed(Scope::Profile)?;
         let (objects, profile, subject) = (app.objects.clone(), grant.profile.clone(), owner.to_owned());
         super::profiles::blocking(move || objects.claim(&profile, &subject)).await?;
     }
-    let session = app.table.create(owner, request).await;
+    let session = app.table.create(owner, request, seat.as_deref()).await;
     app.metrics.created(session.is_ok());
     Ok(session?)
 }
@@ -69,10 +72,11 @@ fn check(request: &SessionRequest) -> Result<(), Problem> {
 pub async fn create(
     State(app): State<Arc<App>>,
     caller: Authenticated,
+    headers: HeaderMap,
     body: Result<Json<SessionRequest>, JsonRejection>,
 ) -> Result<impl IntoResponse, Refusal> {
     let Json(request) = body.map_err(|rejection| bad_body(&rejection))?;
-    let session = start(&app, &caller, request).await?;
+    let session = start(&app, &caller, &headers, request).await?;
     Ok((StatusCode::CREATED, Json(session.view())))
 }
 

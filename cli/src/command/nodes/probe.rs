@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::table::{Align, Table};
 use crate::{
     attach::finalist::{Judge, Patience, interview_all},
+    breaker::Breakers,
     command::filter::{self, Filter},
     context::Globals,
     discover,
@@ -47,12 +48,13 @@ pub struct Args {
 
 /// Probes.
 pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
-    let constraints = args.filter.constraints(&globals.settings);
+    let mut constraints = args.filter.constraints(&globals.settings);
     let strategy = args.filter.strategy(&globals.settings);
     let judge = Judge::of(globals)?;
     let listing = discover::discover(globals).await?;
     discover::remark(&globals.output, &listing);
     filter::check_known(&listing.nodes, &constraints)?;
+    constraints.kept_out = Breakers::of(&globals.paths).kept_out(&listing.nodes);
     let start = Instant::now();
     // Which region is the nearest other one shows only once all are measured.
     let measured = select::fallback::anywhere(&constraints).unwrap_or_else(|| constraints.clone());
