@@ -5,7 +5,10 @@ use std::{io, time::Duration};
 use cbrowse_protocol::{api::Problem, identity::IdentityKey};
 
 use super::super::verifier::IdentityError;
-use crate::failure::{Exit, Failure};
+use crate::{
+    failure::{Exit, Failure},
+    probe::Failing,
+};
 
 /// Why a connection or a request on it came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +89,14 @@ pub enum ConnectionError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It says of itself what cannot be.
+    #[error("{endpoint} cannot be believed: {claim}")]
+    Implausible {
+        /// Host and port.
+        endpoint: String,
+        /// What it says, and why that cannot be.
+        claim: String,
+    },
     /// The node said no, and why. Its words are cleaned for the terminal.
     #[error("{endpoint} refused: {}", .problem.detail)]
     Refused {
@@ -96,7 +107,24 @@ pub enum ConnectionError {
     },
 }
 
+/// What [`ConnectionError::Timeout`] names where an answer has begun and does not end.
+pub(super) const ANSWER_IN_FULL: &str = "answer in full";
+
 impl ConnectionError {
+    /// In which way the node failed.
+    pub fn failing(&self) -> Failing {
+        match self {
+            Self::Resolve { .. } | Self::Connect { .. } | Self::Http { .. } => Failing::Disconnected,
+            Self::Timeout { stage, .. } if *stage == ANSWER_IN_FULL => Failing::Slow,
+            Self::Timeout { .. } => Failing::Silent,
+            Self::Tls { .. } | Self::Identity { .. } | Self::OtherIdentity { .. } => Failing::NoTls,
+            Self::TooLong { .. } => Failing::TooLong,
+            Self::Protocol { .. } => Failing::Garbage,
+            Self::Implausible { .. } => Failing::Implausible,
+            Self::Refused { .. } => Failing::Refused,
+        }
+    }
+
     /// Whether the same may work in a moment, or on another node. A refusal for who one is stays one everywhere.
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -105,7 +133,8 @@ impl ConnectionError {
             | Self::Identity { .. }
             | Self::OtherIdentity { .. }
             | Self::TooLong { .. }
-            | Self::Protocol { .. } => false,
+            | Self::Protocol { .. }
+            | Self::Implausible { .. } => false,
             Self::Refused { problem, .. } => matches!(problem.status, 408 | 409 | 429 | 500..=599),
         }
     }
@@ -130,6 +159,7 @@ impl From<ConnectionError> for Failure {
             ConnectionError::Refused { problem, .. } => of_problem(problem, message),
             ConnectionError::TooLong { .. }
             | ConnectionError::Protocol { .. }
+            | ConnectionError::Implausible { .. }
             | ConnectionError::Tls { .. } => Self::new(Exit::NoEligibleNode, "node_protocol", message)
                 .hint("check that a cbrowse node of a matching version answers there"),
             _ => Self::new(Exit::NoEligibleNode, "node_unreachable", message).hint("cbrowse nodes probe"),
