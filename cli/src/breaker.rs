@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::store::{Breakers, Event, Key};
+pub use self::store::{Breakers, Event, Key, chance};
 
 /// Failures in a row after which a node is left alone. Fewer: one packet lost on a bad link costs a good node; more: each
 /// connect in the meantime pays for finding out again.

@@ -53,7 +53,7 @@ use tokio_tungstenite::{
 
 pub use self::{
     ask::{Ask, Body, REQUEST_TIMEOUT},
-    error::ConnectionError,
+    error::{ConnectionError, Fault},
 };
 use self::{
     claims::Wrong,

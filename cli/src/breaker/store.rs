@@ -167,7 +167,8 @@ fn bound(content: &mut Content, now: Duration) {
     }
 }
 
-fn chance() -> f64 {
+/// A number from 0 to 1, drawn by the system.
+pub fn chance() -> f64 {
     const SIDES: usize = 1 << 16;
     SystemDice.below(SIDES) as f64 / SIDES as f64
 }
