@@ -8,6 +8,8 @@ mod catalogs;
 mod chromium;
 mod command_line;
 mod connecting;
+mod doctor;
+mod hostile;
 mod profile_nodes;
 mod profile_sealing;
 mod promises;
