@@ -27,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::user::User;
 
+const PAGE: &str = "http://cbrowse.internal/colours";
 /// Between two bytes of an answer that does not come to an end.
 const DRIP: Duration = Duration::from_secs(1);
 
@@ -196,11 +197,13 @@ async fn every_way_to_fail_has_its_own_reason_and_none_takes_the_good_node_away(
         assert!(!message.contains('\u{1b}'), "{id}: {message:?}");
     }
 
-    // Connecting goes to the good one, past whoever is nearer and says nothing; what was found about the others is told.
-    let picture =
-        ["connect", "about:blank", "--view", "none", "--screenshot", "page.png", "--explain", "--json"];
+    // Connecting goes to the good one, past whoever is as near and says nothing.
+    let picture = ["connect", PAGE, "--view", "none", "--screenshot", "page.png", "--explain", "--json"];
     let connected = user.run(&picture).await.document();
-    assert_eq!(connected["node"], "good");
+    assert_eq!((&connected["node"], &connected["choice"]["chosen"]), (&json!("good"), &json!("good")));
+    // One after the other, the three that keep silent would have taken their four seconds each.
+    let elapsed = connected["choice"]["elapsed_ms"].as_f64().unwrap();
+    assert!(elapsed < 12_000.0, "{elapsed} ms");
 }
 
 #[tokio::test]
@@ -343,7 +346,7 @@ async fn connecting_to_what_cannot_be_met_fails_with_what_there_is() {
     let fleet = Fleet::new().unwrap();
     let node = Node::start(Options::of(&fleet, "good", "eu-central")).await.unwrap();
     let user = User::of(&fleet).await.knowing(&[&node]);
-    let connect = ["connect", "about:blank", "--view", "none", "--screenshot", "page.png", "--json"];
+    let connect = ["connect", PAGE, "--view", "none", "--screenshot", "page.png", "--json"];
     let refused = async |more: &[&str]| user.run(&[&connect[..], more].concat()).await.error();
     let (exit, code, error) = refused(&["--zone", "nowhere", "--region", "eu-central"]).await;
     assert_eq!((exit, code.as_str()), (5, "no_eligible_node"), "{error}");

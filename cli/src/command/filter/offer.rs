@@ -68,10 +68,15 @@ impl Kind {
     /// What a node has to offer instead; texts that passed the catalog's screen.
     fn values(self, node: &Probed, reasons: &[Reason]) -> Vec<String> {
         let record = &node.record;
+        // By its own word where it is known, as it was judged.
+        let (zone, tags, version) = node.live.status().map_or_else(
+            || (&record.zone, &record.tags, &record.version),
+            |status| (&status.zone, &status.tags, &status.version),
+        );
         match self {
             Self::Region => vec![node.region().to_owned()],
-            Self::Zone => vec![record.zone.clone()],
-            Self::Tag => record.tags.clone(),
+            Self::Zone => vec![zone.clone()],
+            Self::Tag => tags.clone(),
             Self::Meta => reasons
                 .iter()
                 .filter_map(|reason| match reason {
@@ -79,7 +84,7 @@ impl Kind {
                     _ => None,
                 })
                 .collect(),
-            Self::Version => vec![record.version.clone()],
+            Self::Version => vec![version.clone()],
             Self::Health => vec![record.health.to_string()],
             Self::Node => vec![record.id.to_string()],
             Self::Latency => node.rtt.map(|rtt| milliseconds(rtt.p50)).into_iter().collect(),
