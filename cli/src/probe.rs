@@ -4,6 +4,7 @@
 //! What a node says about itself ([`Live`]) is added for the finalists by whoever may speak TLS to them.
 
 pub mod drive;
+pub mod failing;
 pub mod icmp;
 pub mod limits;
 pub mod plan;
@@ -26,6 +27,7 @@ use cbrowse_protocol::{api::Status, id::NodeId, node::NodeRecord};
 use self::resolve::Addresses;
 pub use self::{
     drive::{Heard, Road, Target},
+    failing::{Failed, Failing},
     race::{Goal, Oddities},
     search::{Prior, Search},
     sockets::Sockets,
@@ -64,8 +66,8 @@ pub enum Live {
     FirstUse(Box<Status>),
     /// It answered, and is not who it should be. In words for a person.
     Untrusted(String),
-    /// It did not answer the question, or not in time. In words for a person.
-    Failed(String),
+    /// It did not answer the question, or not in time, or with what cannot be.
+    Failed(Failed),
 }
 
 impl Live {

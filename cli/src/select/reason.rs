@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     breaker::KeptOut,
-    probe::{Live, Probed, Reach},
+    probe::{Failed, Live, Probed, Reach},
     words::count,
 };
 
@@ -116,7 +116,7 @@ pub enum Reason {
     /// It cannot be reached, or does not serve.
     Unreachable(Reach),
     /// It answers, and its status cannot be had.
-    NotServing(String),
+    NotServing(Failed),
     /// It is not who it should be.
     NotTrusted(String),
 }
@@ -145,6 +145,28 @@ impl Reason {
             Self::Unreachable(_) => "unreachable",
             Self::NotServing(_) => "not_serving",
             Self::NotTrusted(_) => "not_trusted",
+        }
+    }
+}
+
+impl Reason {
+    /// Which of several things it is that the code sums up; a stable name for programs.
+    pub fn cause(&self) -> Option<&'static str> {
+        match self {
+            Self::Unreachable(reach) => Some(match reach {
+                Reach::Refused => "refused",
+                Reach::NoRoute => "no_route",
+                Reach::PortSilent => "port_silent",
+                Reach::Forbidden => "forbidden",
+                Reach::Unresolved => "unresolved",
+                Reach::Silent
+                | Reach::NotAwaited
+                | Reach::NotProbed
+                | Reach::Serving
+                | Reach::Unconfirmed => "silent",
+            }),
+            Self::NotServing(failed) => Some(failed.failing.name()),
+            _ => None,
         }
     }
 }
@@ -213,8 +235,12 @@ fn or_unknown(text: &str) -> &str {
 
 impl Serialize for Reason {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_struct("Reason", 2)?;
+        let cause = self.cause();
+        let mut object = serializer.serialize_struct("Reason", 2 + usize::from(cause.is_some()))?;
         object.serialize_field("code", self.code())?;
+        if let Some(cause) = cause {
+            object.serialize_field("cause", cause)?;
+        }
         object.serialize_field("message", &self.to_string())?;
         object.end()
     }

@@ -243,7 +243,12 @@ fn conclude(output: &Output, document: &Document, why: Option<&str>) {
         format!("{} in {:.2} s", count(document.nodes.len() as u64, "node"), document.elapsed_ms / 1e3);
     match why {
         Some(sentence) => output.note(format_args!("\n* {sentence}. {took}.")),
-        None => output.note(format_args!("\nNo node is eligible. {took}.")),
+        None => {
+            output.note(format_args!("\nNo node is eligible. {took}."));
+            if let Some(offer) = filter::what_there_is(&report.nodes, choice) {
+                output.note(offer);
+            }
+        }
     }
     if !document.icmp {
         output.note(
