@@ -151,6 +151,6 @@ fn counted(
     let counts = network.counters().read().since(&before);
     let dropped: Vec<u32> = counts.nodes.iter().map(|node| node.dropped).collect();
     Ok(json!({ "elapsed_ms": outcome.elapsed.as_secs_f64() * 1e3, "probes": counts.probes(),
-        "asked": outcome.asked, "nearest_off_ms": outcome.nearest().and_then(|node| truth.off(node)),
+        "silent": outcome.silent.len(), "nearest_off_ms": outcome.nearest().and_then(|node| truth.off(node)),
         "false_loss": outcome.false_loss(&dropped) }))
 }
