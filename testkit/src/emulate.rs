@@ -13,6 +13,7 @@
 
 pub mod counters;
 pub mod far;
+pub mod fault;
 mod line;
 mod packet;
 mod path;
@@ -29,8 +30,9 @@ use tokio::sync::oneshot;
 pub use self::{
     counters::{Counters, Counts, Lateness},
     far::{Far, Identity},
+    fault::{Fault, Scenario},
     stage::{Ping, Unavailable},
-    world::{Family, Fault, Scenario, World},
+    world::{Family, World},
 };
 use self::{line::Ends, path::Paths, stage::cannot};
 
