@@ -80,9 +80,11 @@ fn run(options: &Options) -> anyhow::Result<ExitCode> {
     }
     let status = command.status().with_context(|| format!("start {}", program.display()))?;
     let counters = network.counters();
-    let counts = json!({ "counts": counters.read().document(), "late": counters.lateness().document() });
-    std::fs::write(directory.join("counters.json"), counts.to_string()).context("write the counters")?;
-    say(format_args!("emulated network: {counts}"));
+    let counts = counters.read();
+    let mut all = json!({ "counts": counts.document(), "late": counters.lateness().document() });
+    say(format_args!("emulated network: {all}"));
+    all["nodes"] = counts.node_documents().into();
+    std::fs::write(directory.join("counters.json"), all.to_string()).context("write the counters")?;
     Ok(code(status.code().unwrap_or(1)))
 }
 

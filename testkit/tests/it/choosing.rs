@@ -14,6 +14,10 @@ fn survey(stage: Stage) -> Option<Outcome> {
     stage.with("--node").run(&["nodes", "probe"])
 }
 
+/// How much sooner than its distance permits an echo may seem to come back: the prober's clock starts once the request is
+/// sent, and a busy machine may do other things between the two.
+const SOONER_MS: f64 = 30.0;
+
 /// What holds however busy this machine is: nothing answers sooner than its distance permits, whoever answers is
 /// measured, and the choice is among the near.
 fn check(outcome: &Outcome) {
@@ -21,7 +25,8 @@ fn check(outcome: &Outcome) {
         let truth = &outcome.world.nodes[number(&node["id"])];
         let base = truth.base.as_secs_f64() * 1e3;
         if let Some(min) = node["rtt_ms"]["min"].as_f64() {
-            assert!(min >= base, "{node} is {base} ms away");
+            let sooner = if node["method"] == "tcp" { 0.0 } else { SOONER_MS };
+            assert!(min >= base - sooner, "{node} is {base} ms away");
         } else {
             // Only what is dead, or lost each of its five packets, has no figure.
             assert!(!truth.fault.serves(), "{node}");
