@@ -13,10 +13,12 @@
 
 pub mod counters;
 pub mod far;
+pub mod fault;
 mod line;
 mod packet;
 mod path;
 pub mod stage;
+mod urgency;
 pub mod world;
 
 use std::{path::Path, process::Command, sync::Arc, thread::JoinHandle};
@@ -28,8 +30,9 @@ use tokio::sync::oneshot;
 pub use self::{
     counters::{Counters, Counts, Lateness},
     far::{Far, Identity},
+    fault::{Fault, Scenario},
     stage::{Ping, Unavailable},
-    world::{Family, Fault, Scenario, World},
+    world::{Family, World},
 };
 use self::{line::Ends, path::Paths, stage::cannot};
 
@@ -53,7 +56,24 @@ impl Network {
     /// Moves this process to the near side of a new network. It must have a single thread, and stays there. An
     /// [`Unavailable`] inside the error means that this machine does not permit it.
     pub fn start(world: World, ping: Ping, far: Far) -> anyhow::Result<Self> {
-        stage::enter()?;
+        // Only before this process enters its namespaces may root ask for it.
+        let is_urgent = urgency::become_urgent();
+        let entered = stage::enter();
+        let counters = Arc::new(Counters::new(world.nodes.len()));
+        let (paths, counted) = (Paths::new(&world), Arc::clone(&counters));
+        let (start_line, ends) = std::sync::mpsc::sync_channel(1);
+        let line = std::thread::Builder::new().name("line".into()).spawn(move || {
+            if !is_urgent {
+                urgency::ask_for_short_slices();
+            }
+            // Without ends, the network did not come to be.
+            if let Ok(ends) = ends.recv() {
+                line::run(ends, paths, counted);
+            }
+        });
+        urgency::become_ordinary();
+        entered?;
+        let line = line.context("start a thread")?;
         let near = stage::near(world.family, ping)?;
         let (end, told_end) = pipe2(OFlag::O_CLOEXEC).map_err(cannot("make a pipe"))?;
         let (far_end, far_ended) = oneshot::channel();
@@ -70,11 +90,7 @@ impl Network {
         });
         let far_side = far_side.context("start a thread")?;
         let far_device = far_device.recv().context("the far side ended early")??;
-        let counters = Arc::new(Counters::new(world.nodes.len()));
-        let (paths, ends) = (Paths::new(&world), Ends { near, far: far_device, end });
-        let counted = Arc::clone(&counters);
-        let line = std::thread::Builder::new().name("line".into());
-        let line = line.spawn(move || line::run(ends, paths, counted)).context("start a thread")?;
+        start_line.send(Ends { near, far: far_device, end }).context("the delay line ended early")?;
         let mut network = Self {
             world,
             identity: None,

@@ -4,7 +4,7 @@
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
-use cbrowse_testkit::emulate::{self, Family, Far, Network, Ping, Scenario, Unavailable, World};
+use cbrowse_testkit::emulate::{self, Family, Far, Fault, Network, Ping, Scenario, Unavailable, World};
 use clap::Parser as _;
 use serde_json::json;
 
@@ -25,6 +25,9 @@ struct Options {
     /// plain, icmp-filtered, dead or lossy
     #[arg(long, value_name = "NAME", default_value = "plain")]
     scenario: Scenario,
+    /// What is the matter with one node: icmp, tcp or dead (left unanswered), mute, closed, no-route, no-name
+    #[arg(long = "fault", value_name = "NUMBER=KIND", value_parser = fault)]
+    faults: Vec<(usize, Fault)>,
     /// Ordinary users may not send echo requests
     #[arg(long)]
     no_ping: bool,
@@ -58,6 +61,7 @@ fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let ping = if options.no_ping { Ping::Closed } else { Ping::Open };
     let far = if options.node { Far::Node } else { Far::Listener };
     let world = World::new(usize::try_from(options.nodes)?, options.scenario, family, options.seed);
+    let world = world.with_faults(options.faults.iter().copied());
     let network = Network::start(world, ping, far)?;
     let Some((program, arguments)) = options.command.split_first() else {
         say(format_args!("an emulated network is permitted here"));
@@ -76,10 +80,18 @@ fn run(options: &Options) -> anyhow::Result<ExitCode> {
     }
     let status = command.status().with_context(|| format!("start {}", program.display()))?;
     let counters = network.counters();
-    let counts = json!({ "counts": counters.read().document(), "late": counters.lateness().document() });
-    std::fs::write(directory.join("counters.json"), counts.to_string()).context("write the counters")?;
-    say(format_args!("emulated network: {counts}"));
+    let counts = counters.read();
+    let mut all = json!({ "counts": counts.document(), "late": counters.lateness().document() });
+    say(format_args!("emulated network: {all}"));
+    all["nodes"] = counts.node_documents().into();
+    std::fs::write(directory.join("counters.json"), all.to_string()).context("write the counters")?;
     Ok(code(status.code().unwrap_or(1)))
+}
+
+fn fault(text: &str) -> Result<(usize, Fault), String> {
+    let (number, kind) = text.split_once('=').ok_or_else(|| format!("{text:?} is nothing such as 7=dead"))?;
+    let number = number.parse().map_err(|error| format!("{number:?} is no number of a node: {error}"))?;
+    Ok((number, kind.parse()?))
 }
 
 fn code(code: i32) -> ExitCode {

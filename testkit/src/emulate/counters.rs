@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::packet::{Kind, Seen};
+use super::{
+    packet::{Kind, Seen},
+    world::World,
+};
 
 /// Width of a bucket of lateness. Wider hides what the emulator adds to a round trip.
 const BUCKET: Duration = Duration::from_micros(20);
@@ -160,7 +163,16 @@ impl Counts {
         self.nodes.iter().map(|node| u64::from(node.echoes) + u64::from(node.connects)).sum()
     }
 
-    /// For programs.
+    /// Of each node, for programs.
+    pub fn node_documents(&self) -> Vec<Value> {
+        let of = |(number, node): (usize, &NodeCounts)| {
+            json!({ "id": World::id(number), "echoes": node.echoes, "connects": node.connects,
+                "dropped": node.dropped })
+        };
+        self.nodes.iter().enumerate().map(of).collect()
+    }
+
+    /// Of all nodes together, for programs.
     pub fn document(&self) -> Value {
         let sum = |of: fn(&NodeCounts) -> u32| self.nodes.iter().map(|node| u64::from(of(node))).sum::<u64>();
         json!({ "packets": self.packets, "probes": self.probes(), "echoes": sum(|node| node.echoes),

@@ -7,8 +7,9 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{
+    fault::Fault,
     packet::{Kind, Seen, Way},
-    world::{Fault, Node, World},
+    world::{Node, World},
 };
 use crate::seeded::Seeded;
 
@@ -76,11 +77,11 @@ impl Paths {
 
 impl Path {
     fn out(&mut self, kind: Kind, now: Duration) -> Fate {
-        let (chance, fault) = match kind {
+        let (chance, barred) = match kind {
             Kind::Icmp => (&mut self.echoes, Fault::Icmp),
             Kind::Connect | Kind::Segment { .. } => (&mut self.connections, Fault::Tcp),
         };
-        if self.node.fault == fault || self.node.fault == Fault::Dead {
+        if self.node.fault == barred || self.node.fault == Fault::Dead {
             return Fate::Unanswered;
         }
         if chance.unit() < self.node.loss {
@@ -143,6 +144,7 @@ mod tests {
     fn a_fault_leaves_unanswered_what_it_says_and_nothing_else() {
         for (fault, echo, connect) in [
             (Fault::None, true, true),
+            (Fault::Closed, true, true),
             (Fault::Icmp, false, true),
             (Fault::Tcp, true, false),
             (Fault::Dead, false, false),

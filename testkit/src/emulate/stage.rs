@@ -91,8 +91,8 @@ pub(super) fn far(family: Family) -> Result<OwnedFd, Unavailable> {
     ))?;
     set("net/core/somaxconn", BACKLOG)?;
     set("net/ipv4/tcp_max_syn_backlog", BACKLOG)?;
-    // A burst of connections is no attack here.
-    set("net/ipv4/tcp_syncookies", "0")?;
+    // One real node answers for all of them, and its own queue of connections is a short one.
+    set("net/ipv4/tcp_syncookies", "1")?;
     set("net/ipv4/icmp_ratelimit", "0")?;
     if family == Family::V6 {
         set("net/ipv6/icmp/ratelimit", "0")?;

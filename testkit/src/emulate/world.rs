@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::fault::{Fault, Scenario};
 use crate::seeded::Seeded;
 
 /// Most nodes of one emulated network: as many as an IPv4 /16 and its numbering hold, and more than any test asks for.
@@ -23,77 +24,19 @@ const NETWORK_V6: [u16; 7] = [0xfd00, 0xcb, 0, 0, 0, 0, 0];
 /// Nodes in one /24, so that no address ends in 0 or 255.
 const NODES_PER_24: usize = 250;
 
+/// The near side knows no way to it, since it has no default route.
+const STRANGER: &str = "10.129.0.1";
+/// A name that exists nowhere (RFC 6761).
+const NO_NAME: &str = "node.invalid";
+/// Nodes are spread over so many regions.
+const REGIONS: usize = 10;
+
 /// The port on which the far side serves.
 pub const NODE_PORT: u16 = 7443;
 /// The port on which the far side accepts connections and never says a word.
 pub const MUTE_PORT: u16 = 7444;
 /// A port on which the far side refuses connections, since nothing listens there.
 pub const CLOSED_PORT: u16 = 7445;
-
-/// What is the matter with the whole network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scenario {
-    /// Nothing but 0.5 % loss.
-    Plain,
-    /// No node answers echo requests.
-    IcmpFiltered,
-    /// Every tenth node, by chance, answers nothing at all.
-    Dead,
-    /// 5 % loss.
-    Lossy,
-}
-
-impl Scenario {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Plain, Self::IcmpFiltered, Self::Dead, Self::Lossy];
-
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::IcmpFiltered => "icmp-filtered",
-            Self::Dead => "dead",
-            Self::Lossy => "lossy",
-        }
-    }
-
-    fn loss(self) -> f64 {
-        if self == Self::Lossy { 0.05 } else { 0.005 }
-    }
-}
-
-impl std::str::FromStr for Scenario {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|scenario| scenario.name() == text);
-        found.ok_or_else(|| format!("{text:?} is none of {}", Self::ALL.map(Self::name).join(", ")))
-    }
-}
-
-/// What a node leaves unanswered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing.
-    None,
-    /// Echo requests.
-    Icmp,
-    /// Connections.
-    Tcp,
-    /// Everything.
-    Dead,
-}
-
-impl Fault {
-    fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Icmp => "icmp",
-            Self::Tcp => "tcp",
-            Self::Dead => "dead",
-        }
-    }
-}
 
 /// Which protocol nodes are reached by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +56,7 @@ pub struct Node {
     pub jitter: Duration,
     /// Chance of a packet towards it to be lost, 0 to 1.
     pub loss: f64,
-    /// What it leaves unanswered.
+    /// What is the matter with it.
     pub fault: Fault,
 }
 
@@ -160,6 +103,24 @@ impl World {
         }
     }
 
+    /// The same nodes, with what is the matter with some of them; a number that no node has changes nothing.
+    #[must_use]
+    pub fn with_faults(mut self, faults: impl IntoIterator<Item = (usize, Fault)>) -> Self {
+        for (number, fault) in faults {
+            if let Some(node) = self.nodes.get_mut(number) {
+                node.fault = fault;
+            }
+        }
+        self
+    }
+
+    /// Numbers of the nodes, nearest first by their true medians.
+    pub fn nearest(&self) -> Vec<usize> {
+        let mut numbers: Vec<usize> = (0..self.nodes.len()).collect();
+        numbers.sort_by_key(|number| self.nodes[*number].median());
+        numbers
+    }
+
     /// A node's name in the catalog.
     pub fn id(node: usize) -> String {
         format!("node-{node:05}")
@@ -167,15 +128,24 @@ impl World {
 
     /// The catalog of all nodes; `identity` is what every one of them proves, when a real node answers for all.
     pub fn catalog(&self, identity: Option<&str>) -> Vec<Value> {
-        let record = |node: usize| {
-            let mut record = json!({ "id": Self::id(node), "address": self.address(node), "port": NODE_PORT,
-                "region": format!("region-{}", node % 10) });
+        let record = |(number, node): (usize, &Node)| {
+            let (address, port) = match node.fault {
+                Fault::NoRoute => (STRANGER.to_owned(), NODE_PORT),
+                Fault::NoName => (NO_NAME.to_owned(), NODE_PORT),
+                Fault::Mute => (self.address(number).to_string(), MUTE_PORT),
+                Fault::Closed => (self.address(number).to_string(), CLOSED_PORT),
+                Fault::None | Fault::Icmp | Fault::Tcp | Fault::Dead => {
+                    (self.address(number).to_string(), NODE_PORT)
+                }
+            };
+            let mut record = json!({ "id": Self::id(number), "address": address, "port": port,
+                "region": format!("region-{}", number % REGIONS) });
             if let Some(identity) = identity {
                 record["identity"] = identity.into();
             }
             record
         };
-        (0..self.nodes.len()).map(record).collect()
+        self.nodes.iter().enumerate().map(record).collect()
     }
 
     /// What only the emulator knows, in the order of the catalog.
@@ -184,7 +154,7 @@ impl World {
         let truth = |(number, node): (usize, &Node)| {
             json!({ "id": Self::id(number), "address": self.address(number), "base_ms": ms(node.base),
                 "jitter_ms": ms(node.jitter), "median_ms": ms(node.median()), "loss": node.loss,
-                "unanswered": node.fault.name() })
+                "fault": node.fault.name() })
         };
         self.nodes.iter().enumerate().map(truth).collect()
     }
@@ -209,11 +179,7 @@ fn node(scenario: Scenario, chance: &mut Seeded) -> Node {
     let (base, jitter) = (between(ROUND_TRIP_MS), between(JITTER_MS));
     // Drawn in every scenario, so that one seed places the same nodes in all of them.
     let is_dead = chance.unit() < 0.1;
-    let fault = match scenario {
-        Scenario::IcmpFiltered => Fault::Icmp,
-        Scenario::Dead if is_dead => Fault::Dead,
-        Scenario::Plain | Scenario::Dead | Scenario::Lossy => Fault::None,
-    };
+    let fault = scenario.fault(is_dead);
     Node { base, jitter, loss: scenario.loss(), fault }
 }
 

@@ -12,7 +12,7 @@ use cbrowse::probe::plan::band_top;
 use serde_json::{Value, json};
 
 use super::others::{self, Outcome};
-use crate::emulate::{Counts, Family, Far, Fault, Network, Ping, Scenario, World, near_command};
+use crate::emulate::{Counts, Family, Far, Network, Ping, Scenario, World, near_command};
 
 /// Which network.
 #[derive(Debug, Clone, clap::Args)]
@@ -64,9 +64,8 @@ struct Truth {
 
 impl Truth {
     fn of(world: &World) -> Option<Self> {
-        let serves = |fault| matches!(fault, Fault::None | Fault::Icmp);
         let medians: Vec<Option<f64>> =
-            world.nodes.iter().map(|node| serves(node.fault).then(|| node.median().as_secs_f64())).collect();
+            world.nodes.iter().map(|node| node.fault.serves().then(|| node.median().as_secs_f64())).collect();
         let best = medians.iter().flatten().copied().min_by(f64::total_cmp)?;
         Some(Self { medians, best })
     }
@@ -151,6 +150,6 @@ fn counted(
     let counts = network.counters().read().since(&before);
     let dropped: Vec<u32> = counts.nodes.iter().map(|node| node.dropped).collect();
     Ok(json!({ "elapsed_ms": outcome.elapsed.as_secs_f64() * 1e3, "probes": counts.probes(),
-        "asked": outcome.asked, "nearest_off_ms": outcome.nearest().and_then(|node| truth.off(node)),
+        "silent": outcome.silent.len(), "nearest_off_ms": outcome.nearest().and_then(|node| truth.off(node)),
         "false_loss": outcome.false_loss(&dropped) }))
 }

@@ -26,8 +26,8 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// Round trips, by number of the node.
     pub answered: BTreeMap<usize, Duration>,
-    /// Nodes that it was asked about.
-    pub asked: usize,
+    /// Nodes that it tried and that did not answer in time.
+    pub silent: Vec<usize>,
 }
 
 impl Outcome {
@@ -38,9 +38,7 @@ impl Outcome {
 
     /// Nodes that it takes for lost and that lost nothing: `dropped` counts what was dropped of each.
     pub fn false_loss(&self, dropped: &[u32]) -> usize {
-        (0..self.asked)
-            .filter(|node| !self.answered.contains_key(node) && dropped.get(*node) == Some(&0))
-            .count()
+        self.silent.iter().filter(|node| dropped.get(**node) == Some(&0)).count()
     }
 }
 
@@ -64,7 +62,7 @@ pub fn fping(world: &World, list: &Path) -> anyhow::Result<Option<Outcome>> {
         (0..world.nodes.len()).map(|node| (world.address(node).to_string(), node)).collect();
     let words = String::from_utf8_lossy(&output.stderr);
     let answered = read_fping(&words, &numbers);
-    Ok(Some(Outcome { elapsed, answered, asked: world.nodes.len() }))
+    Ok(Some(Outcome { elapsed, silent: silent(world, &answered), answered }))
 }
 
 /// Lines such as `10.128.0.2 : 137.73`, with `-` in the place of what did not come.
@@ -80,17 +78,19 @@ fn read_fping(words: &str, numbers: &BTreeMap<String, usize>) -> BTreeMap<usize,
 /// One connection after the other, to a sample that is spread over all nodes; `elapsed` is what all would have taken.
 pub fn one_after_another(world: &World) -> Outcome {
     let asked = world.nodes.len().min(SAMPLE);
-    let mut answered = BTreeMap::new();
+    let (mut answered, mut silent) = (BTreeMap::new(), Vec::new());
     let started = Instant::now();
     for index in 0..asked {
         let node = index * world.nodes.len() / asked;
         let begun = Instant::now();
         if TcpStream::connect_timeout(&endpoint(world, node), PATIENCE).is_ok() {
             answered.insert(node, begun.elapsed());
+        } else {
+            silent.push(node);
         }
     }
     let each = started.elapsed().as_secs_f64() / asked.max(1) as f64;
-    Outcome { elapsed: Duration::from_secs_f64(each * world.nodes.len() as f64), answered, asked }
+    Outcome { elapsed: Duration::from_secs_f64(each * world.nodes.len() as f64), answered, silent }
 }
 
 /// A connection to each at once, and the wait for all of them.
@@ -108,8 +108,12 @@ pub fn all_at_once(world: &World) -> anyhow::Result<Outcome> {
             });
         }
         let answered = connecting.join_all().await.into_iter().flatten().collect();
-        Outcome { elapsed: started.elapsed(), answered, asked: world.nodes.len() }
+        Outcome { elapsed: started.elapsed(), silent: silent(world, &answered), answered }
     }))
+}
+
+fn silent(world: &World, answered: &BTreeMap<usize, Duration>) -> Vec<usize> {
+    (0..world.nodes.len()).filter(|node| !answered.contains_key(node)).collect()
 }
 
 fn endpoint(world: &World, node: usize) -> SocketAddr {
@@ -126,7 +130,7 @@ mod tests {
         let words = "ICMP Host Unreachable\n10.128.0.1 : 12.5\n10.128.0.2 : -\n10.9.9.9 : 1.0\n";
         let answered = read_fping(words, &numbers);
         assert_eq!(answered, BTreeMap::from([(0, Duration::from_micros(12_500))]));
-        let outcome = Outcome { answered, asked: 2, ..Outcome::default() };
+        let outcome = Outcome { answered, silent: vec![1], ..Outcome::default() };
         assert_eq!(outcome.nearest(), Some(0));
         assert_eq!((outcome.false_loss(&[0, 1]), outcome.false_loss(&[0, 0])), (0, 1));
     }
