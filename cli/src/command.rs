@@ -11,6 +11,7 @@ pub mod login;
 pub mod logout;
 pub mod man;
 pub mod nodes;
+pub mod probing;
 pub mod profile;
 pub mod traits;
 pub mod trust;

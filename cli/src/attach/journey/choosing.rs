@@ -16,6 +16,7 @@ use crate::{
     },
     discover::start::{Refresh, news},
     failure::{Exit, Failure},
+    history::Recalled,
     probe::Probed,
     remembered,
     survey::{Preference, Survey, survey},
@@ -41,6 +42,9 @@ impl Journey<'_> {
 
     async fn try_known(&mut self) -> Result<Attachment, Failure> {
         let survey = self.survey().await;
+        if let Some(history) = &self.plan.history {
+            history.note(&survey.recalled, &survey.report);
+        }
         if survey.choice.order.is_empty() {
             return Err(survey.nobody());
         }
@@ -73,12 +77,22 @@ impl Journey<'_> {
             strategy: self.plan.strategy,
             key: Some(profile.unwrap_or_else(|| self.plan.credentials.public_key().to_string())),
             memory: remembered::load(self.paths, self.plan.strategy),
+            probing: self.plan.probing,
+            recalled: self
+                .plan
+                .history
+                .as_ref()
+                .map(|history| history.recall_for(self.plan.probing))
+                .unwrap_or_default(),
         }
     }
 
     /// Tells where the session went, if that is not where it was wanted, and remembers it for the next choice.
-    fn took(&self, surveyed: &Surveyed) {
+    fn took(&self, surveyed: &Surveyed, recalled: &Recalled) {
         let Surveyed { report, choice } = surveyed;
+        if let Some((history, index)) = self.plan.history.as_ref().zip(choice.chosen()) {
+            history.note_home(recalled, &report.nodes[index]);
+        }
         let wanted = &self.plan.constraints.regions;
         let region = choice.chosen().map(|index| report.nodes[index].region()).unwrap_or_default();
         if !wanted.is_empty() && !region.is_empty() && !wanted.iter().any(|wanted| wanted == region) {
@@ -107,11 +121,11 @@ impl Journey<'_> {
                 };
             match self.attach_to(finalist, &survey.report.nodes[index]).await {
                 Ok(attachment) => {
-                    let Survey { report, mut choice, .. } = survey;
+                    let Survey { report, mut choice, recalled, .. } = survey;
                     choice.order.retain(|other| *other != index);
                     choice.order.insert(0, index);
                     let surveyed = Surveyed { report, choice };
-                    self.took(&surveyed);
+                    self.took(&surveyed, &recalled);
                     self.surveyed = Some(surveyed);
                     return Ok(attachment);
                 }

@@ -26,6 +26,7 @@ use crate::{
     context::Globals,
     select::RegionFallback,
     settings::{Flags, Settings},
+    survey::Probing,
 };
 
 /// Drops every link right after its welcome, and takes the session back each time.
@@ -126,6 +127,8 @@ fn plan(globals: &Globals, record: NodeRecord) -> Plan {
         judge: Judge::of(globals).expect("judge").of_own_record(),
         constraints: Constraints::default(),
         strategy: Strategy::default(),
+        probing: Probing::default(),
+        history: None,
         request: SessionRequest::default(),
         profile: None,
         credentials: Arc::new(Credentials::new(&credential, None, now).expect("credentials")),

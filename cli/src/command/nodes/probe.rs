@@ -2,21 +2,26 @@
 
 use std::time::{Duration, Instant};
 
+use cbrowse_registry::Listing;
 use serde_json::{Value, json};
 
 use super::table::{Align, Table};
 use crate::{
     attach::finalist::{Judge, Patience, interview_all},
-    command::filter::{self, Filter},
+    command::{
+        filter::{self, Filter},
+        probing::ProbingArgs,
+    },
     context::Globals,
-    discover,
+    discover::{self, cache::age_in_words},
     failure::Failure,
+    history::History,
     output::{Output, Style},
     probe::{self, Goal, Live, Probed, Reach, Report, Search, Sockets},
     remembered,
-    select::{self, Choice, Constraints, Strategy},
+    select::{self, Choice, Constraints, Strategy, draw::SystemDice},
     settings::duration::parse_duration,
-    survey::{self, Preference},
+    survey::{self, Preference, Probing, ground},
     words::count,
 };
 
@@ -29,6 +34,7 @@ Examples:
   cbrowse nodes probe
   cbrowse nodes probe --region eu-central --max-latency 80ms
   cbrowse nodes probe --json | jq .chosen
+  cbrowse nodes probe --cached             # what earlier probings found, and how long ago
 ";
 
 /// Arguments of `cbrowse nodes probe`.
@@ -37,6 +43,9 @@ pub struct Args {
     /// Which nodes.
     #[command(flatten)]
     pub filter: Filter,
+    /// Whom to probe.
+    #[command(flatten)]
+    pub probing: ProbingArgs,
     /// Samples of each node.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub count: u32,
@@ -50,15 +59,31 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let constraints = args.filter.constraints(&globals.settings);
     let strategy = args.filter.strategy(&globals.settings);
     let judge = Judge::of(globals)?;
-    let listing = discover::discover(globals).await?;
+    let probing = args.probing.probing(&globals.settings);
+    let listing = match probing {
+        Probing::Cached => discover::start::remembered(globals).await?,
+        Probing::All | Probing::Fresh | Probing::Quiet(_) => discover::discover(globals).await?,
+    };
     discover::remark(&globals.output, &listing);
     filter::check_known(&listing.nodes, &constraints)?;
     let start = Instant::now();
     // Which region is the nearest other one shows only once all are measured.
     let measured = select::fallback::anywhere(&constraints).unwrap_or_else(|| constraints.clone());
-    let report = measure(args, globals, listing, &measured, &judge).await;
-    let preference = Preference { strategy, key: None, memory: remembered::load(&globals.paths, strategy) };
+    let history = History::of(&globals.paths, &globals.output);
+    let preference = Preference {
+        strategy,
+        key: None,
+        memory: remembered::load(&globals.paths, strategy),
+        probing,
+        recalled: history.recall_for(probing),
+    };
+    let report = match probing {
+        Probing::Cached => recall(listing, &measured, &preference).await,
+        _ => measure(args, globals, listing, &measured, &judge, &preference).await,
+    };
+    history.note(&preference.recalled, &report);
     let choice = preference.choose(&report.nodes, &constraints);
+    history.settle().await;
     if globals.output.is_json() {
         return globals.output.document(&document(&report, &choice, start.elapsed()));
     }
@@ -69,25 +94,42 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What is remembered; nobody is asked.
+async fn recall(listing: Listing, constraints: &Constraints, preference: &Preference) -> Report {
+    let (wanted, others) = select::split(listing.nodes.clone(), constraints);
+    let ranks = preference.strategy.ranks_by_measurement();
+    let mut report = ground::remembered(wanted, listing.gate(), &preference.recalled, ranks).await;
+    report.nodes.extend(others.into_iter().map(Probed::unprobed));
+    report
+}
+
 async fn measure(
     args: &Args,
     globals: &Globals,
-    listing: cbrowse_registry::Listing,
+    listing: Listing,
     constraints: &Constraints,
     judge: &Judge,
+    preference: &Preference,
 ) -> Report {
     let (wanted, others) = select::split(listing.nodes.clone(), constraints);
+    let recalled = &preference.recalled;
+    let (mut wanted, most) = ground::in_turn(wanted, preference.probing, recalled, &mut SystemDice);
+    let left_out = wanted.split_off(most.min(wanted.len()));
     let progress = globals.output.progress(wanted.len(), "probing");
-    let search = Search::new(Goal::Survey(args.count)).within(args.timeout);
+    let search =
+        Search { priors: ground::priors(&wanted, recalled), ..Search::new(Goal::Survey(args.count)) };
     let permits = listing.gate();
     let heard = |answered| progress.at(answered);
-    let mut report = probe::probe(wanted, permits, &Sockets::open(), search, heard).await;
+    let mut report =
+        probe::probe(wanted, permits, &Sockets::open(), search.within(args.timeout), heard).await;
+    ground::forget_the_moved(&mut report.nodes, recalled);
     progress.message("asking the nearest");
     let nearest = survey::nearest(&report.nodes, MOST_ASKED);
     let asked: Vec<&Probed> = nearest.iter().map(|index| &report.nodes[*index]).collect();
     for (index, interview) in nearest.iter().zip(interview_all(&asked, judge, Patience::All).await) {
         report.nodes[*index].live = interview.live();
     }
+    report.nodes.extend(left_out.into_iter().map(ground::not_drawn));
     report.nodes.extend(others.into_iter().map(Probed::unprobed));
     report
 }
@@ -127,6 +169,8 @@ fn node_document(report: &Report, choice: &Choice, index: usize) -> Value {
         "rtt_ms": node.rtt.map(|rtt| json!({"min": milliseconds(rtt.min), "p50": milliseconds(rtt.p50)})),
         "jitter_ms": node.rtt.map(|rtt| milliseconds(rtt.jitter)),
         "loss": node.rtt.map(|rtt| (rtt.loss() * 1e4).round() / 1e4),
+        "from": node.rtt.map(|_| if is_remembered(node) { "history" } else { "probe" }),
+        "age_s": age(node).map(|age| age.as_secs()),
         "samples": node.rtt.map(|rtt| rtt.answered + rtt.lost),
         "method": Some(node.method).filter(|method| !method.is_empty()),
         "load": status.map(|status| status.load),
@@ -137,6 +181,16 @@ fn node_document(report: &Report, choice: &Choice, index: usize) -> Value {
         "verdict": if verdict.is_eligible() { "eligible" } else { "rejected" },
         "reasons": verdict.reasons(),
     })
+}
+
+fn is_remembered(node: &Probed) -> bool {
+    node.reach == Reach::Remembered
+}
+
+/// How old its figures are; none where there are none.
+fn age(node: &Probed) -> Option<Duration> {
+    let remembered = node.prior.filter(|_| is_remembered(node)).map(|prior| prior.age);
+    remembered.or(node.rtt.map(|_| Duration::ZERO))
 }
 
 /// Rounded to a microsecond: more digits would claim a precision that nothing here has.
@@ -155,6 +209,7 @@ pub fn table(report: &Report, choice: &Choice) -> Table {
         ("JITTER", Align::Right),
         ("LOSS", Align::Right),
         ("BY", Align::Left),
+        ("AGE", Align::Right),
         ("LOAD", Align::Right),
         ("SEATS", Align::Right),
         ("VERDICT", Align::Left),
@@ -186,6 +241,8 @@ fn cells(node: &Probed, choice: &Choice, index: usize, is_chosen: bool) -> Vec<S
         of_rtt(|rtt| rtt.jitter),
         node.rtt.map(|rtt| format!("{:.0} %", rtt.loss() * 100.0)).unwrap_or_default(),
         node.method.to_owned(),
+        // The column shows where anything in it is not of now.
+        age(node).filter(|_| is_remembered(node)).map(age_in_words).unwrap_or_default(),
         status.map(|status| format!("{:.0} %", status.load * 100.0)).unwrap_or_default(),
         status.map(|status| format!("{}/{}", status.sessions, status.capacity)).unwrap_or_default(),
         verdict(node, choice, index),
