@@ -161,7 +161,7 @@ impl Command {
 pub async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
     match command {
         Command::Nodes(args) => nodes::run(&args, globals).await,
-        Command::Connect(args) => connect::run(&args, globals).await,
+        Command::Connect(args) => Box::pin(connect::run(&args, globals)).await,
         Command::Profile(args) => profile::run(&args, globals).await,
         Command::Demo(args) => demo::run(&args, globals).await,
         Command::Config(args) => config::run(&args, globals).await,

@@ -60,8 +60,8 @@ fn the_file_is_as_its_documentation_says_and_comes_back_as_it_was() {
     let bytes = content.encode(&key(1));
     let expected = format!(
         concat!(
-            r#"{{"version":1,"network":"{}","home":{{"id":"a","endpoint":"192.0.2.1:7443","at":1799999995}},"#,
-            r#""nodes":[{{"id":"a","endpoint":"192.0.2.1:7443","ip":"192.0.2.1","min":19000,"p50":20000,"jitter":2000,"#,
+            r#"{{"version":1,"network":"{}","home":{{"node":{{"id":"a","endpoint":"192.0.2.1:7443"}},"at":1799999995}},"#,
+            r#""nodes":[{{"node":{{"id":"a","endpoint":"192.0.2.1:7443"}},"ip":"192.0.2.1","min":19000,"p50":20000,"jitter":2000,"#,
             r#""answered":5.0,"lost":1.0,"method":"icmp","served":true,"at":1800000000,"counted":1800000000}}]}}"#
         ),
         key(1)
@@ -74,7 +74,8 @@ fn the_file_is_as_its_documentation_says_and_comes_back_as_it_was() {
 fn what_is_not_ours_tells_nothing_and_never_panics() {
     let content = knowing(vec![found("a", 20, 5, 1), found("b", 30, 5, 0)], NOW);
     let bytes = content.encode(&key(1));
-    let decode = |bytes: &[u8]| Content::decode(bytes, &key(1), NOW);
+    let ours = key(1);
+    let decode = |bytes: &[u8]| Content::decode(bytes, &ours, NOW);
     assert_eq!(Content::decode(&bytes, &key(2), NOW), Err(Unusable::Corrupt), "another network's");
     let text = String::from_utf8(bytes.clone()).expect("text");
     assert_eq!(decode(text.replace("\"version\":1", "\"version\":2").as_bytes()), Err(Unusable::Foreign));

@@ -8,6 +8,7 @@ mod catalogs;
 mod chromium;
 mod command_line;
 mod connecting;
+mod history;
 mod profile_nodes;
 mod profile_sealing;
 mod promises;
