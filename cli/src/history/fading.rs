@@ -154,5 +154,6 @@ fn between(old: u32, old_weight: f64, new: u32, new_weight: f64) -> u32 {
 }
 
 fn micros(time: Duration) -> u32 {
-    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+    // Rounded, as figures are shown.
+    u32::try_from((time.as_nanos() + 500) / 1000).unwrap_or(u32::MAX)
 }

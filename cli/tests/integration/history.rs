@@ -4,6 +4,10 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use cbrowse_testkit::{
@@ -11,7 +15,7 @@ use cbrowse_testkit::{
     node::{Node, Options},
 };
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::user::User;
 
@@ -75,16 +79,35 @@ async fn what_a_probing_found_is_chosen_from_later_without_probing() {
     assert!(said.stderr.contains("Nothing is remembered"), "{}", said.stderr);
 }
 
-/// A catalog of ports that accept connections and say nothing.
-async fn mute(count: usize) -> (Vec<TcpListener>, Vec<Value>) {
-    let (mut held, mut records) = (Vec::new(), Vec::new());
-    for index in 0..count {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        records.push(json!({"id": format!("mute-{index}"), "address": "127.0.0.1", "port": port}));
-        held.push(listener);
+/// Ports that accept connections and close them, and count them.
+struct Doors {
+    counts: Vec<Arc<AtomicUsize>>,
+    records: Vec<Value>,
+    accepting: JoinSet<()>,
+}
+
+impl Doors {
+    async fn open(count: usize) -> Self {
+        let mut doors = Self { counts: Vec::new(), records: Vec::new(), accepting: JoinSet::new() };
+        for index in 0..count {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            doors.records.push(json!({"id": format!("door-{index}"), "address": "127.0.0.1", "port": port}));
+            let counter = Arc::new(AtomicUsize::new(0));
+            doors.counts.push(counter.clone());
+            doors.accepting.spawn(async move {
+                while listener.accept().await.is_ok() {
+                    counter.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        doors
     }
-    (held, records)
+
+    fn asked(&self) -> usize {
+        assert_eq!(self.accepting.len(), self.counts.len(), "all are open");
+        self.counts.iter().filter(|count| count.load(Ordering::SeqCst) > 0).count()
+    }
 }
 
 fn codes(document: &Value, code: &str) -> usize {
@@ -98,19 +121,13 @@ fn codes(document: &Value, code: &str) -> usize {
 
 #[tokio::test]
 async fn quiet_probing_leaves_all_but_a_few_alone() {
-    let (held, records) = mute(8).await;
+    let doors = Doors::open(8).await;
     let user = User::new().with_catalog("file:nodes.json");
-    user.write_catalog(&records);
+    user.write_catalog(&doors.records);
     let quiet = ["nodes", "probe", "--quiet-probing=2", "--timeout", "1s", "--count", "1", "--json"];
     let document = user.run(&quiet).await.document();
     assert_eq!(codes(&document, "not_drawn"), 6, "{document}");
-    // What the others' sockets say: connections that were made stand in their queues.
-    let mut asked = 0;
-    for listener in &held {
-        let accepted = tokio::time::timeout(std::time::Duration::from_millis(1), listener.accept()).await;
-        asked += usize::from(accepted.is_ok());
-    }
-    assert_eq!(asked, 2);
+    assert_eq!(doors.asked(), 2);
     let user = user.with("CBROWSE_PROBING", "quiet=3");
     let by_variable =
         user.run(&["nodes", "probe", "--timeout", "1s", "--count", "1", "--json"]).await.document();
@@ -137,9 +154,9 @@ async fn quiet_probing_leaves_all_but_a_few_alone() {
 
 #[tokio::test]
 async fn a_history_that_cannot_be_used_costs_a_warning_and_nothing_else() {
-    let (_held, records) = mute(1).await;
+    let doors = Doors::open(1).await;
     let user = User::new().with_catalog("file:nodes.json");
-    user.write_catalog(&records);
+    user.write_catalog(&doors.records);
     let probe = ["nodes", "probe", "--timeout", "1s", "--count", "1"];
     user.run(&probe).await.succeeded();
     let file = history_files(&user).remove(0);
@@ -160,9 +177,9 @@ async fn a_history_that_cannot_be_used_costs_a_warning_and_nothing_else() {
 
 #[tokio::test]
 async fn two_commands_at_once_both_leave_what_they_found() {
-    let (_held, records) = mute(2).await;
+    let doors = Doors::open(2).await;
     let user = User::new();
-    for (index, record) in records.iter().enumerate() {
+    for (index, record) in doors.records.iter().enumerate() {
         let text = serde_json::to_vec(&[record]).unwrap();
         fs::write(user.file(&format!("{index}.json")), text).unwrap();
     }
