@@ -6,6 +6,7 @@ pub mod completions;
 pub mod config;
 pub mod connect;
 pub mod demo;
+pub mod explain;
 pub mod filter;
 pub mod login;
 pub mod logout;
@@ -118,6 +119,8 @@ pub enum Command {
     Connect(connect::Args),
     /// List the nodes, or measure them from here.
     Nodes(nodes::Args),
+    /// Explain where the time of the last connect went, and why it came to that node.
+    Explain(explain::Args),
     /// Make, list, seal and send profiles.
     #[command(after_help = profile::EXAMPLES)]
     Profile(profile::Args),
@@ -147,6 +150,7 @@ impl Command {
         !matches!(
             self,
             Self::Completions(_)
+                | Self::Explain(_)
                 | Self::Man(_)
                 | Self::Login(_)
                 | Self::Logout(_)
@@ -161,6 +165,7 @@ pub async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
     match command {
         Command::Nodes(args) => nodes::run(&args, globals).await,
         Command::Connect(args) => connect::run(&args, globals).await,
+        Command::Explain(args) => explain::run(&args, globals).await,
         Command::Profile(args) => profile::run(&args, globals).await,
         Command::Demo(args) => demo::run(&args, globals).await,
         Command::Config(args) => config::run(&args, globals).await,

@@ -8,6 +8,7 @@ use crate::{
     failure::Failure,
     probe::{self, Goal, Live, Probed, Reach, Report, Search, Sockets, plan},
     select::{self, Choice, Circumstances, Constraints, Memory, Strategy, draw::SystemDice, fallback},
+    timeline::{self, Stage},
 };
 use cbrowse_registry::Listing;
 
@@ -87,6 +88,7 @@ async fn survey_once(
     preference: &Preference,
     judge: &Judge,
 ) -> Survey {
+    timeline::enter(Stage::Probe);
     let started = tokio::time::Instant::now();
     let names = Listing { nodes: Vec::new(), ..listing.clone() };
     let permits = names.gate();
@@ -99,6 +101,7 @@ async fn survey_once(
     report.nodes.extend(others.into_iter().map(Probed::unprobed));
     let mut interviews = BTreeMap::new();
     loop {
+        timeline::enter(Stage::Pick);
         let choice = preference.choose(&report.nodes, constraints);
         let asked: Vec<usize> = choice
             .order
@@ -110,14 +113,18 @@ async fn survey_once(
             .collect();
         let good = choice.order.iter().any(|index| interviews.get(index).is_some_and(Interview::is_usable));
         // Nobody near can be asked: the race goes on among those that it did not wait for.
-        if !good && asked.is_empty() && probe::probe_rest(&mut report, &road, plan::DEADLINE).await {
-            continue;
+        if !good && asked.is_empty() {
+            timeline::enter(Stage::Probe);
+            if probe::probe_rest(&mut report, &road, plan::DEADLINE).await {
+                continue;
+            }
         }
         if good || asked.is_empty() {
             let choice = interviewed_first(choice, &interviews);
             report.elapsed = started.elapsed();
             return Survey { report, choice, interviews };
         }
+        timeline::enter(Stage::Tls);
         let finalists: Vec<_> = asked.iter().map(|index| &report.nodes[*index]).collect();
         let outcomes = interview_all(&finalists, judge, Patience::First).await;
         for (index, interview) in asked.into_iter().zip(outcomes) {

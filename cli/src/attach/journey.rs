@@ -37,6 +37,7 @@ use crate::{
     probe::{Probed, Report},
     profile::{CarryError, OpenProfile, Settled, Uploaded, chain, settle},
     select::{Choice, Constraints, Strategy},
+    timeline::{self, Stage},
     view::{Event, Hub, Inputs},
 };
 
@@ -161,6 +162,7 @@ impl<'a> Journey<'a> {
         let identity = *connection.identity();
         let mut request = self.plan.request.clone();
         if let Some(profile) = self.plan.profile.clone() {
+            timeline::enter_with(Stage::Profile, &node.record.id);
             self.uploaded = Some(self.upload(&profile, &mut connection).await?);
             // Uploading took its time; the worker behind the old key may be taken by now.
             if self.uploaded.is_some_and(|uploaded| uploaded.objects > 0) {
@@ -168,6 +170,7 @@ impl<'a> Journey<'a> {
             }
             request.profile = Some(profile.grant(&status, &identity)?);
         }
+        timeline::enter_with(Stage::Seat, &node.record.id);
         let attachment = attach(connection, &self.plan.credentials, Target::New(Box::new(request))).await?;
         check_welcome(&attachment, &status)?;
         let mut record = node.record.clone();

@@ -2,6 +2,7 @@
 
 mod own;
 mod report;
+mod times;
 
 use std::{
     path::{Path, PathBuf},
@@ -22,6 +23,7 @@ pub(super) use self::own::{credentials_for, own_credentials, start_private_node}
 use self::{
     own::start_own_node,
     report::{Outcome, finish, picture_failure, show_choice, tell_settled},
+    times::{found, remember, remember_failure},
 };
 use super::{
     address, complete,
@@ -44,6 +46,7 @@ use crate::{
     pending,
     profile::{OpenProfile, chain},
     select::Constraints,
+    timeline::{self, Stage, Timeline},
     view::{
         Event, Hub,
         none::{self, Shot},
@@ -124,8 +127,15 @@ fn parse_size(text: &str) -> Result<Viewport, String> {
     Ok(Viewport { width, height, scale: 1.0 })
 }
 
-/// Connects, and stays until the session ends.
+/// Connects, and stays until the session ends. How the time passed is kept for `cbrowse explain last`.
 pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
+    let timeline = Timeline::begin();
+    let outcome = timeline.time(connect_and_stay(args, globals, &timeline)).await;
+    remember_failure(args, globals, &timeline, &outcome);
+    outcome
+}
+
+async fn connect_and_stay(args: &Args, globals: &Globals, timeline: &Timeline) -> Result<(), Failure> {
     let started = Instant::now();
     let stop = globals.interrupt.watch();
     check_place(args)?;
@@ -138,7 +148,7 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let outcome = match connected {
         Ok((mut journey, attachment)) => {
             show_choice(args, globals, &journey, &attachment);
-            stay(args, globals, &mut journey, attachment, started, &stop).await
+            stay(args, globals, &mut journey, attachment, Clock { started, timeline }, &stop).await
         }
         Err(failure) => Err(failure),
     };
@@ -182,6 +192,7 @@ async fn connect<'a>(
         settle_pending(globals, &judge, profile, &credentials, own_node).await;
         constraints.profile_browser = profile.browser_version()?;
     }
+    timeline::enter(Stage::Catalog);
     let Start { listing, refresh } = known_nodes(globals, own_node, &constraints).await?;
     let viewport = args.size.unwrap_or_default();
     let request = SessionRequest { url: args.url.clone(), viewport, ..SessionRequest::default() };
@@ -247,15 +258,23 @@ async fn settle_pending(
     }
 }
 
+/// Since when, and what was waited for.
+#[derive(Clone, Copy)]
+struct Clock<'a> {
+    started: Instant,
+    timeline: &'a Timeline,
+}
+
 /// From the attached session to its end.
 async fn stay(
     args: &Args,
     globals: &Globals,
     journey: &mut Journey<'_>,
     attachment: Attachment,
-    started: Instant,
+    Clock { started, timeline }: Clock<'_>,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
+    let found = found(args, globals, journey);
     let (hub, mut inputs) = Hub::new();
     let is_web = args.view == View::Web || (args.view == View::Auto && args.screenshot.is_none());
     let mut seen = Seen { greeting: is_web.then(|| args.size.unwrap_or_default()), ..Seen::default() };
@@ -283,7 +302,13 @@ async fn stay(
         end.cancel();
         viewed
     };
-    let (arrival, viewed, announced) = tokio::join!(relayed, viewed, announced);
+    let timed = async {
+        tokio::select! {
+            is_here = timeline::until_first_picture(&hub) => remember(globals, timeline, found, is_here).await,
+            () = over.cancelled() => {}
+        }
+    };
+    let (arrival, viewed, announced, ()) = tokio::join!(relayed, viewed, announced, timed);
     let mut arrival = arrival?;
     if !stop.is_cancelled() && arrival.saving {
         arrival.saving = !take_save_home(globals, journey).await;

@@ -19,6 +19,7 @@ use crate::{
     probe::Probed,
     remembered,
     survey::{Preference, Survey, survey},
+    timeline::{self, Stage},
 };
 
 impl Journey<'_> {
@@ -42,6 +43,7 @@ impl Journey<'_> {
     async fn try_known(&mut self) -> Result<Attachment, Failure> {
         let survey = self.survey().await;
         if survey.choice.order.is_empty() {
+            timeline::in_vain(&survey.report, &survey.choice);
             return Err(survey.nobody());
         }
         self.take_seat(survey).await
@@ -101,6 +103,7 @@ impl Journey<'_> {
                 match self.finalist(&survey.report.nodes[index], survey.interviews.remove(&index)).await {
                     Ok(finalist) => finalist,
                     Err(failure) => {
+                        timeline::failed_over(&record.id, &failure);
                         refusals.push((record.id, failure));
                         continue;
                     }
@@ -115,10 +118,17 @@ impl Journey<'_> {
                     self.surveyed = Some(surveyed);
                     return Ok(attachment);
                 }
-                Err(failure) if ends_the_search(&failure, refusals.len()) => return Err(failure),
-                Err(failure) => refusals.push((record.id, failure)),
+                Err(failure) => {
+                    timeline::failed_over(&record.id, &failure);
+                    if ends_the_search(&failure, refusals.len()) {
+                        timeline::in_vain(&survey.report, &survey.choice);
+                        return Err(failure);
+                    }
+                    refusals.push((record.id, failure));
+                }
             }
         }
+        timeline::in_vain(&survey.report, &survey.choice);
         Err(all_refused(refusals))
     }
 
@@ -129,7 +139,10 @@ impl Journey<'_> {
     ) -> Result<Finalist, Failure> {
         let outcome = match interviewed {
             Some(outcome) => outcome,
-            None => interview(node, &self.plan.judge).await,
+            None => {
+                timeline::enter_with(Stage::Tls, &node.record.id);
+                interview(node, &self.plan.judge).await
+            }
         };
         match outcome {
             Interview::Trusted(finalist) => Ok(*finalist),

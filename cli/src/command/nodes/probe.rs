@@ -3,7 +3,6 @@
 mod change;
 mod live;
 mod rounds;
-pub mod rows;
 pub mod table;
 mod watch;
 
@@ -18,7 +17,6 @@ use clap::ValueHint;
 
 use self::{
     live::Overheard,
-    rows::Document,
     table::{Look, SHOWN},
 };
 use crate::{
@@ -27,6 +25,7 @@ use crate::{
     context::Globals,
     discover,
     failure::Failure,
+    outcome::Document,
     output::{Output, Progress},
     plot::{self, file::PlotFile},
     probe::{self, Goal, Probed, Report, Search, Sockets},

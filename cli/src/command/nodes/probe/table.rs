@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::rows::{Document, Row};
 use crate::{
     command::nodes::{
         bar::Bars,
         table::{Align, Cell, Narrow, Table},
     },
+    outcome::{Document, Row},
     output::{Output, Style},
     words::count,
 };
@@ -247,7 +247,7 @@ fn by_reason(rows: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::nodes::probe::rows::tests::row;
+    use crate::outcome::{Objection, tests::row};
 
     fn look(columns: usize) -> Look {
         Look { columns: Some(columns), unicode: true, explains: false }
@@ -260,10 +260,8 @@ mod tests {
 
     fn rejected(id: &str, p50: f64) -> Row {
         let reasons = [("region", "in us-east, not eu-central"), ("full", "full (8 of 8 seats)")];
-        let objection = |(code, message): (&str, &str)| super::super::rows::Objection {
-            code: code.into(),
-            message: message.into(),
-        };
+        let objection =
+            |(code, message): (&str, &str)| Objection { code: code.into(), message: message.into() };
         Row {
             verdict: "rejected".into(),
             in_band: false,

@@ -17,7 +17,6 @@ use super::{
     Args, MOST_ASKED, Probing,
     change::{Change, changes},
     rounds::Known,
-    rows::{Document, Row},
     table::{self, Look},
 };
 use crate::{
@@ -26,6 +25,7 @@ use crate::{
     date::clock,
     discover,
     failure::{Exit, Failure},
+    outcome::{Document, Row},
     output::{Output, Style, line::Line},
     probe::{Probed, Report},
     select::{self, Constraints},

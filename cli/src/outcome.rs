@@ -291,7 +291,7 @@ pub(crate) mod tests {
             value.as_object().expect("an object").keys().cloned().collect()
         };
         assert_eq!(names(&value), ["chosen", "elapsed_ms", "icmp", "nodes"]);
-        let documented = include_str!("../../../../../docs/json.md");
+        let documented = include_str!("../../docs/json.md");
         for name in names(&value).iter().chain(&names(&value["nodes"][0])) {
             assert!(documented.contains(&format!("`{name}`")), "{name} is not documented");
         }
