@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
 };
 
 use cbrowse_protocol::node::is_unprintable;
@@ -116,8 +116,9 @@ pub fn profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
 
 fn offer(typed: &OsStr, values: impl Iterator<Item = (String, Option<String>)>) -> Vec<CompletionCandidate> {
     let typed = typed.to_string_lossy();
-    let fitting: BTreeSet<_> =
-        values.filter(|(value, help)| value.starts_with(&*typed) && is_offered(value, help)).collect();
+    let fitting: BTreeSet<_> = values
+        .filter(|(value, help)| value.starts_with(&*typed) && is_offered(value, help.as_deref()))
+        .collect();
     let candidate = |(value, help): (String, Option<String>)| {
         CompletionCandidate::new(value).help(help.filter(|help| !help.is_empty()).map(Into::into))
     };
@@ -125,9 +126,9 @@ fn offer(typed: &OsStr, values: impl Iterator<Item = (String, Option<String>)>) 
 }
 
 /// What a file on disk holds is shown by the shell as it is.
-fn is_offered(value: &str, help: &Option<String>) -> bool {
+fn is_offered(value: &str, help: Option<&str>) -> bool {
     let is_safe = |text: &str| !text.chars().any(is_unprintable);
-    !value.is_empty() && is_safe(value) && help.as_deref().is_none_or(is_safe)
+    !value.is_empty() && is_safe(value) && help.is_none_or(is_safe)
 }
 
 /// Whatever goes wrong here, a shell has nothing to offer, and nobody reads errors in the middle of a command line.
@@ -153,7 +154,9 @@ fn copies() -> Option<(Cache, Sources)> {
 
 /// Values of a flag among the words typed so far, which the shell hands over as arguments.
 fn given(flag: &str) -> Vec<String> {
-    let words: Vec<String> = std::env::args().collect();
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let words = super::completions::whole_words(&words);
+    let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     values_of(flag, &words)
 }
 
@@ -187,7 +190,7 @@ mod tests {
         let help = |text: &str| Some(text.to_owned());
         let values = [("a\u{1b}[2J", None), ("b", help("x\u{7}")), ("c", help("fine"))];
         let offered = offer(OsStr::new(""), values.into_iter().map(|(value, help)| (value.to_owned(), help)));
-        assert_eq!(offered.iter().map(|candidate| candidate.get_value()).collect::<Vec<_>>(), ["c"]);
+        assert_eq!(offered.iter().map(CompletionCandidate::get_value).collect::<Vec<_>>(), ["c"]);
     }
 
     #[test]

@@ -130,7 +130,7 @@ fn parse_size(text: &str) -> Result<Viewport, String> {
 /// Connects, and stays until the session ends. How the time passed is kept for `cbrowse explain last`.
 pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let timeline = Timeline::begin();
-    let outcome = timeline.time(connect_and_stay(args, globals, &timeline)).await;
+    let outcome = timeline.time(Box::pin(connect_and_stay(args, globals, &timeline))).await;
     remember_failure(args, globals, &timeline, &outcome);
     outcome
 }

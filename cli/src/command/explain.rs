@@ -2,6 +2,8 @@
 
 mod waterfall;
 
+use std::fmt::Write as _;
+
 use clap::Subcommand;
 
 use self::waterfall::waterfall;
@@ -75,14 +77,15 @@ fn text(last: &LastConnect, args: &Last, output: &Output) -> String {
     let mut text = format!("{}\n\n{}", headline(last, output), waterfall(last, look).render(output));
     if let Some(failure) = &last.failure {
         let stage = output.styled(Style::Bad, format!("ended in {}", failure.stage));
-        text += &format!("\n{stage}: {} (exit code {})\n", failure.message, failure.exit);
+        let _ = write!(text, "\n{stage}: {} (exit code {})\n", failure.message, failure.exit);
     }
     if let Some(why) = &last.why {
-        text += &format!("\n* {why}. Strategy: {}.\n", last.strategy);
+        let _ = write!(text, "\n* {why}. Strategy: {}.\n", last.strategy);
     }
     for refusal in &last.failed_over {
-        text += &format!(
-            "{} {}: {}\n",
+        let _ = writeln!(
+            text,
+            "{} {}: {}",
             output.styled(Style::Warning, "failed over from"),
             refusal.node,
             refusal.message
@@ -123,13 +126,14 @@ fn choice(last: &LastConnect, args: &Last, look: Look, output: &Output) -> Strin
         table::table(&rows, document.chosen.as_deref(), look).render(output)
     );
     if let Some(scores) = table::score_table(&document.nodes, look) {
-        text += &format!("\nHow the scores of the leading nodes were made up:\n{}", scores.render(output));
+        let _ =
+            write!(text, "\nHow the scores of the leading nodes were made up:\n{}", scores.render(output));
     }
     for remark in table::remarks(document, rows.len()) {
-        text += &format!("{}\n", output.styled(Style::Faint, remark));
+        let _ = writeln!(text, "{}", output.styled(Style::Faint, remark));
     }
     if last.nodes_left_out > 0 {
-        text += &format!("{} farther nodes are not on record\n", last.nodes_left_out);
+        let _ = writeln!(text, "{} farther nodes are not on record", last.nodes_left_out);
     }
     text
 }

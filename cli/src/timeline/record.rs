@@ -11,7 +11,7 @@ use crate::{
     context::Paths,
     credentials::seconds,
     failure::{Exit, Failure},
-    outcome::{Document, milliseconds},
+    outcome::{Document, Row, milliseconds},
     private_file::{self, FileError},
 };
 
@@ -131,7 +131,7 @@ impl LastConnect {
         let mut choice = choice.or_else(|| log.choice.clone());
         let chosen = choice.as_ref().and_then(|choice| choice.nodes.first()).filter(|_| attached);
         let (node, region) = (chosen.map(|row| row.id.clone()), chosen.map(|row| row.region.clone()));
-        let rtt_ms = chosen.and_then(|row| row.p50()).filter(|rtt| *rtt > 0.0);
+        let rtt_ms = chosen.and_then(Row::p50).filter(|rtt| *rtt > 0.0);
         let rtts = |ms: f64| rtt_ms.map(|rtt| (ms / rtt * 100.0).round() / 100.0);
         let total = log.steps.last().map(|step| step.start + step.took).unwrap_or_default();
         let stage = |step: &Step| StageTime {

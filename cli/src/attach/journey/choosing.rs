@@ -137,12 +137,11 @@ impl Journey<'_> {
         node: &Probed,
         interviewed: Option<Interview>,
     ) -> Result<Finalist, Failure> {
-        let outcome = match interviewed {
-            Some(outcome) => outcome,
-            None => {
-                timeline::enter_with(Stage::Tls, &node.record.id);
-                interview(node, &self.plan.judge).await
-            }
+        let outcome = if let Some(outcome) = interviewed {
+            outcome
+        } else {
+            timeline::enter_with(Stage::Tls, &node.record.id);
+            interview(node, &self.plan.judge).await
         };
         match outcome {
             Interview::Trusted(finalist) => Ok(*finalist),

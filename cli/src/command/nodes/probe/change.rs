@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn arrows_have_a_sign_where_blocks_are_not_known() {
-        assert_eq!(Change::Farther(3.14).cell(true), Cell::new(Some(Style::Warning), "▲ 3.1"));
-        assert_eq!(Change::Nearer(3.14).cell(false), Cell::new(Some(Style::Good), "-3.1"));
+        assert_eq!(Change::Farther(2.34).cell(true), Cell::new(Some(Style::Warning), "▲ 2.3"));
+        assert_eq!(Change::Nearer(2.34).cell(false), Cell::new(Some(Style::Good), "-2.3"));
     }
 }
