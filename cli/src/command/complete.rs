@@ -155,8 +155,8 @@ fn copies() -> Option<(Cache, Sources)> {
 /// Values of a flag among the words typed so far, which the shell hands over as arguments.
 fn given(flag: &str) -> Vec<String> {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let words = super::completions::whole_words(&words);
-    let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let words = super::completions::typed(&words).iter();
+    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
     values_of(flag, &words)
 }
 

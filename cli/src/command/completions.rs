@@ -1,6 +1,9 @@
 //! `cbrowse completions SHELL`: the script that makes a shell ask `cbrowse` itself what could come next.
 
-use std::ffi::{OsStr, OsString};
+use std::{
+    ffi::{OsStr, OsString},
+    sync::OnceLock,
+};
 
 use clap::CommandFactory as _;
 use clap_complete::{CompleteEnv, env::Shells};
@@ -31,12 +34,18 @@ pub fn answer_shell(arguments: &[OsString]) -> bool {
     let directory = std::env::current_dir().ok();
     let completion = CompleteEnv::with_factory(Root::command).var(VARIABLE);
     // An error leaves the shell without candidates; there is nobody to read it.
-    completion.try_complete(whole_words(arguments), directory.as_deref()).unwrap_or(true)
+    completion.try_complete(typed(arguments), directory.as_deref()).unwrap_or(true)
 }
 
-/// The words typed so far as a person sees them: bash hands `consul://h:8500` over in five pieces. What it is to be told
-/// is not asked for where another program, or another shell, called.
-pub(super) fn whole_words(arguments: &[OsString]) -> Vec<OsString> {
+/// The words typed so far as a person sees them. Worked out once: what tells the shell is gone from the environment when
+/// candidates are looked for.
+pub(super) fn typed(arguments: &[OsString]) -> &'static [OsString] {
+    static TYPED: OnceLock<Vec<OsString>> = OnceLock::new();
+    TYPED.get_or_init(|| whole_words(arguments))
+}
+
+/// Bash hands `consul://h:8500` over in five pieces; other shells, and people who run cbrowse, say what they mean.
+fn whole_words(arguments: &[OsString]) -> Vec<OsString> {
     let index = || std::env::var(INDEX).ok()?.parse().ok();
     let is_bash = std::env::var_os(VARIABLE).is_some_and(|shell| shell == "bash");
     match arguments.iter().position(|argument| argument == "--").zip(index()) {

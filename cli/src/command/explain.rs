@@ -13,7 +13,7 @@ use crate::{
     credentials::seconds,
     date::{relative, utc},
     failure::{Exit, Failure},
-    output::{Output, Style},
+    output::{Output, Style, line::wrapped},
     timeline::record::{LastConnect, Outcome},
 };
 
@@ -80,7 +80,8 @@ fn text(last: &LastConnect, args: &Last, output: &Output) -> String {
         let _ = write!(text, "\n{stage}: {} (exit code {})\n", failure.message, failure.exit);
     }
     if let Some(why) = &last.why {
-        let _ = write!(text, "\n* {why}. Strategy: {}.\n", last.strategy);
+        let why = format!("* {why}. Strategy: {}.", last.strategy);
+        let _ = write!(text, "\n{}\n", wrapped(&why, look.columns));
     }
     for refusal in &last.failed_over {
         let _ = writeln!(
@@ -125,15 +126,15 @@ fn choice(last: &LastConnect, args: &Last, look: Look, output: &Output) -> Strin
         "\nThe choice as it was:\n{}",
         table::table(&rows, document.chosen.as_deref(), look).render(output)
     );
-    if let Some(scores) = table::score_table(&document.nodes, look) {
-        let _ =
-            write!(text, "\nHow the scores of the leading nodes were made up:\n{}", scores.render(output));
-    }
     for remark in table::remarks(document, rows.len()) {
         let _ = writeln!(text, "{}", output.styled(Style::Faint, remark));
     }
     if last.nodes_left_out > 0 {
         let _ = writeln!(text, "{} farther nodes are not on record", last.nodes_left_out);
+    }
+    if let Some(scores) = table::score_table(&document.nodes, look) {
+        let _ =
+            write!(text, "\nHow the scores of the leading nodes were made up:\n{}", scores.render(output));
     }
     text
 }

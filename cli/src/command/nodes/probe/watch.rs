@@ -26,7 +26,10 @@ use crate::{
     discover,
     failure::{Exit, Failure},
     outcome::{Document, Row},
-    output::{Output, Style, line::Line},
+    output::{
+        Output, Style,
+        line::{Line, broken},
+    },
     probe::{Probed, Report},
     select::{self, Constraints},
     words::count,
@@ -36,8 +39,8 @@ use crate::{
 const LIST_AGAIN: Duration = Duration::from_secs(30);
 /// Nodes asked over TLS after the first round: those that may be chosen next.
 const ASKED_AGAIN: usize = 4;
-/// The head of the table, what is left out, and what is said below it.
-const LINES_BESIDE: usize = 7;
+/// The head of the table, what is said below it in sentences of two lines, and the cursor.
+const LINES_BESIDE: usize = 9;
 
 /// One round. With `--json`, a line.
 #[derive(Serialize)]
@@ -219,9 +222,17 @@ impl<'a> Telling<'a> {
             Look { columns: Some(size.columns.saturating_sub(1)), ..Look::of_stdout(self.output, false) };
         let mut lines = self.table(round, look, Some(limit));
         lines.push(Line::default());
-        lines.extend(self.moved.as_ref().map(|moved| Line::new(Some(Style::Warning), moved)));
-        lines.extend(round.why.as_ref().map(|why| Line::new(None, format!("* {why}"))));
-        lines.push(Line::new(Some(Style::Faint), Self::count(round, limit)));
+        let mut say = |style, text: &str| {
+            let broken = broken(text, size.columns.saturating_sub(1));
+            lines.extend(broken.into_iter().map(|part| Line::new(style, part)));
+        };
+        if let Some(moved) = &self.moved {
+            say(Some(Style::Warning), moved);
+        }
+        if let Some(why) = &round.why {
+            say(None, &format!("* {why}"));
+        }
+        say(Some(Style::Faint), &Self::count(round, limit));
         lines.truncate(size.rows.saturating_sub(1).max(1));
         lines
     }
