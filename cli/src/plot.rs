@@ -29,7 +29,7 @@ const BOTTOM: f64 = 84.0;
 /// Regions with a strip of their own, the nearest first; the others share one.
 const MOST_REGIONS: usize = 24;
 /// Letters of a name that comes from a stranger.
-const MOST_LETTERS: usize = 22;
+const MOST_LETTERS: usize = 18;
 
 const STYLE: &str = "\
 <style>
