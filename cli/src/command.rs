@@ -7,6 +7,7 @@ pub mod config;
 pub mod connect;
 pub mod demo;
 pub mod doctor;
+pub mod explain;
 pub mod filter;
 pub mod login;
 pub mod logout;
@@ -120,6 +121,8 @@ pub enum Command {
     Connect(connect::Args),
     /// List the nodes, or measure them from here.
     Nodes(nodes::Args),
+    /// Explain where the time of the last connect went, and why it came to that node.
+    Explain(explain::Args),
     /// Make, list, seal and send profiles.
     #[command(after_help = profile::EXAMPLES)]
     Profile(profile::Args),
@@ -152,6 +155,7 @@ impl Command {
         !matches!(
             self,
             Self::Completions(_)
+                | Self::Explain(_)
                 | Self::Man(_)
                 | Self::Login(_)
                 | Self::Logout(_)
@@ -166,6 +170,7 @@ pub async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
     match command {
         Command::Nodes(args) => nodes::run(&args, globals).await,
         Command::Connect(args) => Box::pin(connect::run(&args, globals)).await,
+        Command::Explain(args) => explain::run(&args, globals).await,
         Command::Profile(args) => profile::run(&args, globals).await,
         Command::Demo(args) => demo::run(&args, globals).await,
         Command::Doctor(args) => doctor::run(&args, globals).await,

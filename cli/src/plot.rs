@@ -14,7 +14,7 @@ use self::{
     strip::{Dot, Strip},
 };
 use crate::{
-    command::nodes::probe::rows::{Document, Row},
+    outcome::{Document, Row},
     words::count,
 };
 
@@ -29,7 +29,7 @@ const BOTTOM: f64 = 84.0;
 /// Regions with a strip of their own, the nearest first; the others share one.
 const MOST_REGIONS: usize = 24;
 /// Letters of a name that comes from a stranger.
-const MOST_LETTERS: usize = 22;
+const MOST_LETTERS: usize = 18;
 
 const STYLE: &str = "\
 <style>
@@ -174,7 +174,7 @@ fn escaped(words: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::nodes::probe::rows::tests::row;
+    use crate::outcome::tests::row;
 
     fn document(nodes: Vec<Row>) -> Document {
         Document { chosen: nodes.first().map(|row| row.id.clone()), nodes, icmp: true, elapsed_ms: 480.0 }

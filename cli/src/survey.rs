@@ -21,6 +21,7 @@ use crate::{
     history::Recalled,
     probe::{Live, Probed, Reach, Report, Road, Sockets},
     select::{self, Choice, Constraints, draw::SystemDice, fallback},
+    timeline::{self, Stage},
 };
 
 /// Nodes interviewed side by side: enough that a full or untrusted favourite costs no further round, few enough to spare
@@ -70,6 +71,7 @@ async fn survey_once(
     preference: &Preference,
     judge: &Judge,
 ) -> Survey {
+    timeline::enter(Stage::Probe);
     let started = Instant::now();
     let names = Listing { nodes: Vec::new(), ..listing.clone() };
     let permits = names.gate();
@@ -107,6 +109,7 @@ async fn settle(
 ) -> Survey {
     let mut interviews = BTreeMap::new();
     loop {
+        timeline::enter(Stage::Pick);
         let nodes = &ground.report.nodes;
         let choice = asker.preference.choose(nodes, asker.constraints);
         let asked: Vec<usize> = choice
@@ -119,14 +122,18 @@ async fn settle(
             .collect();
         let good = choice.order.iter().any(|index| interviews.get(index).is_some_and(Interview::is_usable));
         // Nobody near can be asked: the race goes on among those that it did not wait for, or draw.
-        if !good && asked.is_empty() && ground.explore(&permits).await {
-            continue;
+        if !good && asked.is_empty() {
+            timeline::enter(Stage::Probe);
+            if ground.explore(&permits).await {
+                continue;
+            }
         }
         if good || asked.is_empty() {
             let choice = interviewed_first(choice, &interviews);
             let report = Report { elapsed: asker.started.elapsed(), ..ground.report };
             return Survey { report, choice, interviews, recalled: asker.preference.recalled.clone() };
         }
+        timeline::enter(Stage::Tls);
         let finalists: Vec<_> = asked.iter().map(|index| &ground.report.nodes[*index]).collect();
         let outcomes = interview_all(&finalists, asker.judge, Patience::First).await;
         for (index, interview) in asked.into_iter().zip(outcomes) {

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{ConnectionError, NodeSocket, TrustedConnection};
 use crate::{
     credentials::Credentials,
+    timeline::{self, Stage},
     view::{Event, Hub, Inputs},
 };
 
@@ -75,6 +76,7 @@ pub async fn attach(
     };
     let endpoint = connection.identity().to_string();
     let mut socket = connection.upgrade(&path, Some(SUBPROTOCOL), headers, credentials).await?;
+    timeline::enter(Stage::Browser);
     let first = tokio::time::timeout(WELCOME_DEADLINE, next_control(&mut socket)).await;
     match first {
         Ok(Some(welcome @ NodeMessage::Welcome { .. })) => Ok(Attachment::new(socket, welcome)),

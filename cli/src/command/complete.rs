@@ -1,10 +1,13 @@
 //! What a shell offers for regions, zones, nodes, tags, versions, metadata, contexts and profiles: from the copies of catalogs on disk, never the network.
 
-use std::{collections::BTreeSet, ffi::OsStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::{OsStr, OsString},
+};
 
-use cbrowse_protocol::node::NodeRecord;
-use cbrowse_registry::Query;
+use cbrowse_protocol::node::is_unprintable;
 use clap_complete::CompletionCandidate;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     context::Paths,
@@ -16,42 +19,88 @@ use crate::{
     settings::{CACHE_REFRESH, CACHE_SIZE, CACHE_TTL, Flags, Settings, file::SettingsFile},
 };
 
+/// What is read of each node: a person waits at a prompt, so no more than is offered.
+#[derive(Deserialize)]
+struct InRegion {
+    #[serde(default)]
+    region: String,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    id: String,
+    #[serde(default)]
+    region: String,
+}
+
+#[derive(Deserialize)]
+struct InZone {
+    #[serde(default)]
+    zone: String,
+    #[serde(default)]
+    region: String,
+}
+
+#[derive(Deserialize)]
+struct Tagged {
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    #[serde(default)]
+    version: String,
+}
+
+#[derive(Deserialize)]
+struct Described {
+    #[serde(default)]
+    meta: BTreeMap<String, String>,
+}
+
 /// Regions of the nodes known by the last answers.
 pub fn regions(typed: &OsStr) -> Vec<CompletionCandidate> {
-    offer(typed, known_nodes().into_iter().map(|node| (node.region, None)))
+    offer(typed, known().map(|node: InRegion| (node.region, None)))
 }
 
 /// Countries of the nodes known by the last answers.
 pub fn countries(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let countries = known_nodes().into_iter().filter_map(|mut node| node.meta.remove(COUNTRY_KEY));
+    let countries = known().filter_map(|mut node: Described| node.meta.remove(COUNTRY_KEY));
     offer(typed, countries.map(|country| (country, None)))
 }
 
 /// Ids of the nodes, with their regions as help.
 pub fn nodes(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let nodes = known_nodes();
-    offer(typed, nodes.into_iter().map(|node| (node.id.to_string(), Some(node.region))))
+    offer(typed, known().map(|node: Named| (node.id, Some(node.region))))
 }
 
 /// Tags of the nodes.
 pub fn tags(typed: &OsStr) -> Vec<CompletionCandidate> {
-    offer(typed, known_nodes().into_iter().flat_map(|node| node.tags).map(|tag| (tag, None)))
+    offer(typed, known().flat_map(|node: Tagged| node.tags).map(|tag| (tag, None)))
 }
 
 /// Zones of the nodes, with their regions as help.
 pub fn zones(typed: &OsStr) -> Vec<CompletionCandidate> {
-    offer(typed, known_nodes().into_iter().map(|node| (node.zone, Some(node.region))))
+    offer(typed, known().map(|node: InZone| (node.zone, Some(node.region))))
 }
 
 /// Ranges that hold the nodes' versions.
 pub fn versions(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let versions = known_nodes().into_iter().map(|node| node.version).filter(|version| !version.is_empty());
-    offer(typed, versions.flat_map(|version| [(format!("={version}"), None), (format!(">={version}"), None)]))
+    let versions = known().map(|node: Versioned| node.version).filter(|version| !version.is_empty());
+    let versions: BTreeSet<String> = versions.collect();
+    let ranges = |version| [(format!("={version}"), None), (format!(">={version}"), None)];
+    offer(typed, versions.into_iter().flat_map(ranges))
+}
+
+/// Versions that could be the least.
+pub fn least_versions(typed: &OsStr) -> Vec<CompletionCandidate> {
+    offer(typed, known().map(|node: Versioned| (node.version, None)))
 }
 
 /// Pairs of metadata.
 pub fn meta(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let pairs = known_nodes().into_iter().flat_map(|node| node.meta);
+    let pairs = known().flat_map(|node: Described| node.meta);
     offer(typed, pairs.map(|(key, value)| (format!("{key}={value}"), None)))
 }
 
@@ -74,36 +123,47 @@ pub fn profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
 
 fn offer(typed: &OsStr, values: impl Iterator<Item = (String, Option<String>)>) -> Vec<CompletionCandidate> {
     let typed = typed.to_string_lossy();
-    let fitting: BTreeSet<_> =
-        values.filter(|(value, _)| !value.is_empty() && value.starts_with(&*typed)).collect();
+    let fitting: BTreeSet<_> = values
+        .filter(|(value, help)| value.starts_with(&*typed) && is_offered(value, help.as_deref()))
+        .collect();
     let candidate = |(value, help): (String, Option<String>)| {
         CompletionCandidate::new(value).help(help.filter(|help| !help.is_empty()).map(Into::into))
     };
     fitting.into_iter().map(candidate).collect()
 }
 
+/// What a file on disk holds is shown by the shell as it is.
+fn is_offered(value: &str, help: Option<&str>) -> bool {
+    let is_safe = |text: &str| !text.chars().any(is_unprintable);
+    !value.is_empty() && is_safe(value) && help.is_none_or(is_safe)
+}
+
 /// Whatever goes wrong here, a shell has nothing to offer, and nobody reads errors in the middle of a command line.
-fn known_nodes() -> Vec<NodeRecord> {
-    let Ok(paths) = Paths::of_user() else { return Vec::new() };
+fn known<T: DeserializeOwned>() -> impl Iterator<Item = T> {
+    copies().into_iter().flat_map(|(cache, sources)| {
+        sources.catalogs.into_iter().flat_map(move |uri| cache.glance(&uri)).collect::<Vec<T>>()
+    })
+}
+
+/// The copies of the catalogs in force.
+fn copies() -> Option<(Cache, Sources)> {
+    let paths = Paths::of_user().ok()?;
     let flags = Flags {
         config: given("--config").pop().map(Into::into),
         context: given("--context").pop(),
         catalogs: given("--catalog"),
         ..Flags::default()
     };
-    let settings = Settings::resolve(&flags, &|name| std::env::var(name).ok(), &paths.settings());
-    let Ok(sources) = settings.and_then(|settings| Sources::of_settings(&settings)) else {
-        return Vec::new();
-    };
+    let settings = Settings::resolve(&flags, &|name| std::env::var(name).ok(), &paths.settings()).ok()?;
     let rules = Rules { ttl: CACHE_TTL, refresh: CACHE_REFRESH, size: CACHE_SIZE };
-    let cache = Cache::new(paths.catalogs(), rules);
-    let cached = sources.catalogs.iter().filter_map(|uri| cache.load(uri, &Query::default()).ok());
-    cached.flat_map(|cached| cached.listing.nodes).collect()
+    Some((Cache::new(paths.catalogs(), rules), Sources::of_settings(&settings).ok()?))
 }
 
 /// Values of a flag among the words typed so far, which the shell hands over as arguments.
 fn given(flag: &str) -> Vec<String> {
-    let words: Vec<String> = std::env::args().collect();
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let words = super::completions::typed(&words).iter();
+    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
     values_of(flag, &words)
 }
 
@@ -130,6 +190,14 @@ mod tests {
                 .map(Into::into)
                 .into();
         assert_eq!(values_of("--catalog", &words), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_could_drive_a_terminal_is_not_offered() {
+        let help = |text: &str| Some(text.to_owned());
+        let values = [("a\u{1b}[2J", None), ("b", help("x\u{7}")), ("c", help("fine"))];
+        let offered = offer(OsStr::new(""), values.into_iter().map(|(value, help)| (value.to_owned(), help)));
+        assert_eq!(offered.iter().map(CompletionCandidate::get_value).collect::<Vec<_>>(), ["c"]);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! `cbrowse completions SHELL`: the script that makes a shell ask `cbrowse` itself what could come next.
 
-use std::ffi::OsString;
+use std::{
+    ffi::{OsStr, OsString},
+    sync::OnceLock,
+};
 
 use clap::CommandFactory as _;
 use clap_complete::{CompleteEnv, env::Shells};
@@ -13,6 +16,10 @@ use crate::{
 
 /// The variable by which a shell's script tells the shell's name and asks for candidates.
 const VARIABLE: &str = "COMPLETE";
+/// The variable in which bash's script tells which word is being typed.
+const INDEX: &str = "_CLAP_COMPLETE_INDEX";
+/// A flag that changes nothing about what can follow.
+const FILLER: &str = "--no-color";
 
 /// Shown below the help.
 pub const EXAMPLES: &str = "\
@@ -27,7 +34,48 @@ pub fn answer_shell(arguments: &[OsString]) -> bool {
     let directory = std::env::current_dir().ok();
     let completion = CompleteEnv::with_factory(Root::command).var(VARIABLE);
     // An error leaves the shell without candidates; there is nobody to read it.
-    completion.try_complete(arguments, directory.as_deref()).unwrap_or(true)
+    completion.try_complete(typed(arguments), directory.as_deref()).unwrap_or(true)
+}
+
+/// The words typed so far as a person sees them. Worked out once: what tells the shell is gone from the environment when
+/// candidates are looked for.
+pub(super) fn typed(arguments: &[OsString]) -> &'static [OsString] {
+    static TYPED: OnceLock<Vec<OsString>> = OnceLock::new();
+    TYPED.get_or_init(|| whole_words(arguments))
+}
+
+/// Bash hands `consul://h:8500` over in five pieces; other shells, and people who run cbrowse, say what they mean.
+fn whole_words(arguments: &[OsString]) -> Vec<OsString> {
+    let index = || std::env::var(INDEX).ok()?.parse().ok();
+    let is_bash = std::env::var_os(VARIABLE).is_some_and(|shell| shell == "bash");
+    match arguments.iter().position(|argument| argument == "--").zip(index()) {
+        Some((end, current)) if is_bash => {
+            let (head, words) = arguments.split_at(end + 1);
+            [head, &joined(words, current)].concat()
+        }
+        _ => arguments.to_vec(),
+    }
+}
+
+/// Joins what bash took apart at `:` and `=`, in front of the word that is being typed. There are as many words as before:
+/// bash counts them.
+fn joined(words: &[OsString], current: usize) -> Vec<OsString> {
+    let Some((program, words)) = words.split_first() else { return Vec::new() };
+    let mut whole: Vec<OsString> = Vec::new();
+    let mut continues = false;
+    for (index, word) in words.iter().enumerate().map(|(index, word)| (index + 1, word)) {
+        let is_break = word == ":" || word == "=";
+        let is_flag = |word: &OsString| word.as_encoded_bytes().starts_with(b"--");
+        match whole.last_mut().filter(|_| index < current) {
+            // The value of a flag is a word of its own.
+            Some(last) if word == "=" && is_flag(last) => {}
+            Some(last) if is_break || continues => last.push(word),
+            _ => whole.push(word.clone()),
+        }
+        continues = is_break && !(word == "=" && whole.last().is_some_and(is_flag));
+    }
+    let fillers = vec![OsStr::new(FILLER).to_owned(); words.len() - whole.len()];
+    [vec![program.clone()], fillers, whole].concat()
 }
 
 /// Arguments of `cbrowse completions`.
@@ -75,6 +123,26 @@ mod tests {
         for (shell, bytes) in committed {
             assert!(script(shell).unwrap() == bytes, "completions/ is out of date for {shell}");
         }
+    }
+
+    #[test]
+    fn what_bash_took_apart_is_one_word_again() {
+        let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let joined = |text: &str, current| {
+            let joined = joined(&words(text), current);
+            assert_eq!(joined.len(), words(text).len(), "bash counts them");
+            joined.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            joined("cbrowse connect --catalog consul : //h : 8500 --region e", 8),
+            "cbrowse --no-color --no-color --no-color --no-color connect --catalog consul://h:8500 --region e"
+        );
+        assert_eq!(
+            joined("cbrowse list --catalog = file : n.toml --region = e", 9),
+            "cbrowse --no-color --no-color --no-color --no-color list --catalog file:n.toml --region e"
+        );
+        assert_eq!(joined("cbrowse connect --region", 2), "cbrowse connect --region");
+        assert_eq!(joined("cbrowse a : b", 3), "cbrowse --no-color a: b", "what is being typed stays");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod own;
 mod report;
+mod times;
 
 use std::{
     path::{Path, PathBuf},
@@ -23,6 +24,7 @@ pub(super) use self::own::{credentials_for, own_credentials, start_private_node}
 use self::{
     own::start_own_node,
     report::{Outcome, finish, picture_failure, show_choice, tell_settled},
+    times::{found, remember, remember_failure},
 };
 use super::{
     address, complete,
@@ -50,6 +52,7 @@ use crate::{
     select::Constraints,
     settings::duration::parse_age,
     survey::Probing,
+    timeline::{self, Stage, Timeline},
     view::{
         Event, Hub,
         none::{self, Shot},
@@ -144,8 +147,15 @@ fn parse_size(text: &str) -> Result<Viewport, String> {
     Ok(Viewport { width, height, scale: 1.0 })
 }
 
-/// Connects, and stays until the session ends.
+/// Connects, and stays until the session ends. How the time passed is kept for `cbrowse explain last`.
 pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
+    let timeline = Timeline::begin();
+    let outcome = timeline.time(Box::pin(connect_and_stay(args, globals, &timeline))).await;
+    remember_failure(args, globals, &timeline, &outcome);
+    outcome
+}
+
+async fn connect_and_stay(args: &Args, globals: &Globals, timeline: &Timeline) -> Result<(), Failure> {
     let started = Instant::now();
     let stop = globals.interrupt.watch();
     check_place(args)?;
@@ -158,7 +168,8 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let outcome = match connected {
         Ok((mut journey, attachment)) => {
             show_choice(args, globals, &journey, &attachment);
-            let stayed = stay(args, globals, &mut journey, attachment, started, &stop).await;
+            let clock = Clock { started, timeline };
+            let stayed = stay(args, globals, &mut journey, attachment, clock, &stop).await;
             journey.settle_history().await;
             stayed
         }
@@ -204,6 +215,7 @@ async fn connect<'a>(
         settle_pending(globals, &judge, profile, &credentials, own_node).await;
         constraints.profile_browser = profile.browser_version()?;
     }
+    timeline::enter(Stage::Catalog);
     let probing = args.probing.probing(&globals.settings);
     let Start { listing, refresh } = known_nodes(globals, own_node, &constraints, probing).await?;
     let viewport = args.size.unwrap_or_default();
@@ -296,15 +308,23 @@ async fn settle_pending(
     }
 }
 
+/// Since when, and what was waited for.
+#[derive(Clone, Copy)]
+struct Clock<'a> {
+    started: Instant,
+    timeline: &'a Timeline,
+}
+
 /// From the attached session to its end.
 async fn stay(
     args: &Args,
     globals: &Globals,
     journey: &mut Journey<'_>,
     attachment: Attachment,
-    started: Instant,
+    Clock { started, timeline }: Clock<'_>,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
+    let found = found(args, globals, journey);
     let (hub, mut inputs) = Hub::new();
     let is_web = args.view == View::Web || (args.view == View::Auto && args.screenshot.is_none());
     let mut seen = Seen { greeting: is_web.then(|| args.size.unwrap_or_default()), ..Seen::default() };
@@ -332,7 +352,13 @@ async fn stay(
         end.cancel();
         viewed
     };
-    let (arrival, viewed, announced) = tokio::join!(relayed, viewed, announced);
+    let timed = async {
+        tokio::select! {
+            is_here = timeline::until_first_picture(&hub) => remember(globals, timeline, found, is_here).await,
+            () = over.cancelled() => {}
+        }
+    };
+    let (arrival, viewed, announced, ()) = tokio::join!(relayed, viewed, announced, timed);
     let mut arrival = arrival?;
     if !stop.is_cancelled() && arrival.saving {
         arrival.saving = !take_save_home(globals, journey).await;

@@ -19,10 +19,7 @@ use cbrowse_protocol::{
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::nodes::probe::{
-    rows::{Document, Row},
-    table::{self, Look},
-};
+use super::nodes::probe::table::{self, Look};
 use crate::{
     attach::{
         finalist::Judge,
@@ -34,6 +31,7 @@ use crate::{
     discover,
     failure::{Exit, Failure},
     local::{self, OwnNode},
+    outcome::{Document, Row},
     output::Style,
     profile::{OpenProfile, chain},
     select::{self, Constraints, Strategy},

@@ -47,7 +47,7 @@ pub struct Filter {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub max_latency: Option<Duration>,
     /// Only nodes of this version of cbrowse-node, or newer.
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", add = ArgValueCompleter::new(complete::least_versions))]
     pub min_version: Option<String>,
     /// When no node of the region is eligible, take the nearest other region instead of none.
     #[arg(long)]

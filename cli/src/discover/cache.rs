@@ -9,6 +9,7 @@
 //! its own and renames it, and the last one wins.
 
 mod catalog;
+mod glance;
 mod room;
 #[cfg(test)]
 mod tests;

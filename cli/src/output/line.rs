@@ -113,6 +113,27 @@ pub fn shortened(text: &str, columns: usize) -> String {
     Line::new(None, text).cut(columns).text()
 }
 
+/// Text in lines of at most so many columns; a word that is longer stands alone and is cut.
+pub fn broken(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let word = shortened(word, columns);
+        match lines.last_mut().filter(|line| line.width() + 1 + word.width() <= columns) {
+            Some(line) => {
+                line.push(' ');
+                line.push_str(&word);
+            }
+            None => lines.push(word),
+        }
+    }
+    lines
+}
+
+/// The same as one text, of a sentence; as it is where there is no terminal.
+pub fn wrapped(text: &str, columns: Option<usize>) -> String {
+    columns.map_or_else(|| text.to_owned(), |columns| broken(text, columns).join("\n"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +149,13 @@ mod tests {
         assert_eq!(cut_to("日本語日本", 8), "日本語…", "of two columns each");
         assert_eq!(cut_to("a\u{1b}[2Jb", 20), "a\u{fffd}[2Jb");
         assert_eq!((cut_to("abc", 0), cut_to("abc", 1)), (String::new(), "…".into()));
+    }
+
+    #[test]
+    fn sentences_are_broken_between_words() {
+        assert_eq!(broken("abcdefghijkl m no", 5), ["abcd…", "m no"]);
+        assert_eq!(wrapped("one two  three", Some(7)), "one two\nthree");
+        assert_eq!(wrapped("one two  three", None), "one two  three");
     }
 
     #[test]

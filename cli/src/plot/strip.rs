@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{axis::Axis, escaped, text};
-use crate::command::nodes::probe::rows::Row;
+use crate::outcome::Row;
 
 /// Of a dot.
 const RADIUS: f64 = 4.0;
@@ -131,7 +131,7 @@ fn stack(dots: &mut [Dot]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::nodes::probe::rows::tests::row;
+    use crate::outcome::tests::row;
 
     #[test]
     fn dots_at_one_place_are_stacked_around_the_middle() {

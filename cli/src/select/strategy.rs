@@ -122,13 +122,17 @@ impl Strategy {
     pub fn score(self, node: &Probed) -> Option<Duration> {
         let rtt = node.rtt.as_ref()?;
         Some(match self {
-            Self::Responsive => {
-                let rtt = responsive::with_history(rtt, node.method, earlier(node));
-                responsive::response(&rtt, node.live.status())
-            }
+            Self::Responsive => self.parts(node)?.total(),
             Self::Weighted(weights) => weights.cost(rtt, node),
             _ => rtt.p50,
         })
+    }
+
+    /// What the score is the sum of, where it is one.
+    pub fn parts(self, node: &Probed) -> Option<responsive::Parts> {
+        let rtt = node.rtt.as_ref().filter(|_| self == Self::Responsive)?;
+        let rtt = responsive::with_history(rtt, node.method, earlier(node));
+        Some(responsive::parts(&rtt, node.live.status()))
     }
 
     /// The first places. `field` holds the eligible nodes by score.

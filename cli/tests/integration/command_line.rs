@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers are tests")]
 
 use std::{
-    io::Read as _,
+    io::{BufRead as _, BufReader, Read as _},
     net::TcpListener,
     path::Path,
     process::{Command, Output, Stdio},
@@ -58,6 +58,10 @@ fn failures_have_their_exit_codes_and_one_json_line() {
         (vec!["nodes", "list", "--catalog", "nodes.toml"], 2, "invalid_catalog"),
         (vec!["nodes", "list"], 3, "no_catalog"),
         (vec!["nodes", "list", "--catalog", "local:"], 3, "no_catalog"),
+        (vec!["nodes", "probe", catalog[0], catalog[1], "--plot", "probe.png"], 2, "plot_format"),
+        (vec!["nodes", "probe", catalog[0], catalog[1], "--plot", "none/probe.svg"], 3, "plot_file"),
+        (vec!["nodes", "probe", catalog[0], catalog[1], "--interval", "1s"], 2, "usage"),
+        (vec!["explain", "last"], 3, "no_last_connect"),
         (vec!["config", "show", "--context", "x"], 3, "unknown_context"),
         (vec!["config", "show", "--config", "missing.toml"], 3, "settings_unreadable"),
         (vec!["nodes", "list", "--catalog", "consul://127.0.0.1:1"], 4, "catalog_unavailable"),
@@ -110,6 +114,96 @@ fn a_probe_names_every_node_with_verdict_and_reasons() {
     assert_eq!(reasons("eu-1"), ["not_serving"]);
     assert_eq!(reasons("gone"), ["unreachable"]);
     drop(listener);
+}
+
+#[test]
+fn a_probe_is_explained_cut_short_and_drawn() {
+    let home = tempfile::tempdir().unwrap();
+    write_catalog(home.path(), 2);
+    let probe = ["nodes", "probe", "--catalog", "file:nodes.toml", "--count", "1", "--region", "eu-central"];
+    let output = run(home.path(), &[&probe[..], &["--explain", "--plot", "probe.svg"]].concat());
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("\n      in us-east, not eu-central\n"), "{text}");
+    assert!(!text.contains('\u{1b}'), "a pipe gets no colour: {text}");
+    let plot = std::fs::read_to_string(home.path().join("probe.svg")).unwrap();
+    assert!(plot.starts_with("<svg") && plot.contains("us-east"), "{plot}");
+    let output = run(home.path(), &[&probe[..], &["--limit", "1"]].concat());
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 2);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("and 1 more"), "{output:?}");
+}
+
+#[test]
+fn a_watched_probe_writes_a_line_a_round_until_it_is_interrupted() {
+    let home = tempfile::tempdir().unwrap();
+    write_catalog(home.path(), 2);
+    let watch =
+        ["nodes", "probe", "--catalog", "file:nodes.toml", "--count", "1", "--watch", "--interval", "10ms"];
+    let mut child = cbrowse(home.path()).args(watch).arg("--json").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for round in 1..=3 {
+        let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert_eq!((line["round"].as_u64(), line["nodes"].as_array().unwrap().len()), (Some(round), 2));
+        assert!(line["time"].as_f64().is_some() && line["measured"] == 2, "{line}");
+    }
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
+    // Whatever it was writing is read, so that it does not wait for us.
+    for line in lines {
+        serde_json::from_str::<Value>(&line.unwrap()).unwrap();
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_connect_that_failed_is_explained_without_its_address() {
+    let home = tempfile::tempdir().unwrap();
+    write_catalog(home.path(), 2);
+    let connect = ["connect", "https://secret.example/?token=hush", "--catalog", "file:nodes.toml", "--json"];
+    let (exit, value) = error(&run(home.path(), &connect));
+    let output = run(home.path(), &["explain", "last", "--json"]);
+    let last: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&last["outcome"], last["failure"]["exit"].as_i64()), (&"failed".into(), Some(exit.into())));
+    assert_eq!(last["failure"]["code"], value["code"]);
+    assert_eq!(last["failure"]["stage"], last["stages"].as_array().unwrap().last().unwrap()["stage"]);
+    let kept = std::fs::read_to_string(home.path().join(".local/share/cbrowse/last-connect.json")).unwrap();
+    assert!(!kept.contains("secret.example") && !kept.contains("hush"), "{kept}");
+    let text = String::from_utf8(run(home.path(), &["explain", "last"]).stdout).unwrap();
+    assert!(text.starts_with("failed after") && text.contains("exit code"), "{text}");
+}
+
+/// As bash calls it when TAB is pressed: with the words as it takes them apart, at colons too.
+#[test]
+fn bash_completes_regions_nodes_and_strategies() {
+    let home = tempfile::tempdir().unwrap();
+    write_catalog(home.path(), 2);
+    assert!(run(home.path(), &["nodes", "list", "--catalog", "file:nodes.toml"]).status.success());
+    let programs = Path::new(env!("CARGO_BIN_EXE_cbrowse")).parent().unwrap().display();
+    let ask = |words: &[&str]| {
+        let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let script = format!(
+            "eval \"$(cbrowse completions bash)\"; COMP_TYPE=9; COMP_WORDS=({}); COMP_CWORD={}\n\
+             _clap_complete_cbrowse cbrowse \"${{COMP_WORDS[COMP_CWORD]}}\" ''; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            quoted.join(" "),
+            words.len() - 1
+        );
+        let output = Command::new("bash")
+            .args(["--norc", "--noprofile", "-i", "-c", &script])
+            .env_clear()
+            .env("HOME", home.path())
+            .env("PATH", format!("{programs}:/usr/bin:/bin"))
+            .current_dir(home.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let catalog = ["--catalog", "file", ":", "nodes.toml"];
+    let of = |before: &[&str], after: &[&str]| ask(&[&["cbrowse"], before, &catalog, after].concat());
+    assert_eq!(of(&["connect"], &["--region", ""]), ["eu-central", "us-east"]);
+    assert_eq!(of(&["connect"], &["--region", "=", "us"]), ["us-east"]);
+    assert_eq!(of(&["nodes", "probe"], &["--prefer-node", ""]), ["eu-1", "gone"]);
+    assert_eq!(of(&["connect"], &["--strategy", "round"]), ["round-robin"]);
+    assert_eq!(ask(&["cbrowse", "explain", "l"]), ["last"]);
 }
 
 #[test]

@@ -76,6 +76,41 @@ async fn a_screenshot_shows_the_page_pixel_for_pixel() {
     }
 }
 
+/// The last connect is kept: where its time went, and why that node.
+#[tokio::test]
+async fn a_connect_is_explained_afterwards() {
+    let (_fleet, _node, user) = fleet_of_one().await;
+    let connect = ["connect", COLOURS, "--view", "none", "--screenshot", "page.png", "--json"];
+    let document = user.run(&connect).await.document();
+    let last = user.run(&["explain", "last", "--json"]).await.document();
+    assert_eq!((&last["outcome"], &last["node"]), (&"connected".into(), &"fra-1".into()));
+    assert_eq!(last["choice"]["chosen"], "fra-1");
+    let stages = last["stages"].as_array().expect("stages");
+    let names: Vec<&str> = stages.iter().filter_map(|stage| stage["stage"].as_str()).collect();
+    for stage in ["prepare", "catalog", "probe", "pick", "tls", "seat", "browser"] {
+        assert!(names.contains(&stage), "{stage} is missing: {names:?}");
+    }
+    let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+    let sum: f64 = stages.iter().map(|stage| number(&stage["duration_ms"])).sum();
+    assert!((sum - number(&last["total_ms"])).abs() < 0.1, "{last}");
+    // Both were told when the picture came; a loaded machine gets to one a little after the other.
+    assert!(number(&last["total_ms"]) > number(&document["first_picture_ms"]) / 2.0, "{last} {document}");
+    let ended = user.run(&["explain", "last"]).await;
+    assert!(ended.stdout.contains("connected to fra-1 in eu-central"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("\nseat"), "{}", ended.stdout);
+}
+
+/// Nothing of a blank page loads or changes; it is there once its tab is.
+#[tokio::test]
+async fn a_blank_page_is_pictured_without_waiting_for_what_never_comes() {
+    let (_fleet, _node, user) = fleet_of_one().await;
+    let connect = ["connect", "about:blank", "--view", "none", "--screenshot", "page.png", "--json"];
+    let document = user.run(&connect).await.document();
+    // A page that never says it has loaded is pictured after 30 s.
+    assert!(document["first_picture_ms"].as_f64().is_some_and(|ms| ms < 29_000.0), "{document}");
+    assert_eq!(Picture::read(&user.file("page.png")).pixel(5, 5), [255, 255, 255]);
+}
+
 /// Every path below a directory.
 fn paths(directory: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();

@@ -6,6 +6,7 @@
 
 pub mod cached;
 pub mod client;
+pub mod completion;
 pub mod dns;
 pub mod figure;
 pub mod listing;
@@ -47,6 +48,8 @@ pub enum Part {
     Listing,
     /// The client's own copy of a list of 1,000 nodes
     Cached,
+    /// A shell completes a region of 1,000 and 10,000 nodes, next to cbrowse --version
+    Completion,
     /// A file lists 1,000 nodes, next to reading it
     File,
     /// DNS lists 1,000 nodes, next to kdig
@@ -66,6 +69,7 @@ pub async fn run(options: &Options) -> Results {
             Part::EtcdWatch => reaction::etcd(&mut results, options.changes).await,
             Part::Listing => listing::measure(&mut results, options.runs).await,
             Part::Cached => cached::measure(&mut results, options.runs).await,
+            Part::Completion => completion::measure(&mut results, options.runs),
             Part::File => other::file(&mut results, options.runs).await,
             Part::Dns => other::dns(&mut results, options.runs).await,
         };

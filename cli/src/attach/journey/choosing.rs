@@ -28,6 +28,7 @@ use crate::{
     probe::Report,
     remembered,
     survey::{Preference, Survey, survey},
+    timeline,
 };
 
 /// Code of the failure of a survey in which every node that fits is full.
@@ -81,6 +82,7 @@ impl Journey<'_> {
             history.note(&survey.recalled, &survey.report);
         }
         if survey.choice.order.is_empty() {
+            timeline::in_vain(&survey.report, &survey.choice);
             let failure = survey.nobody();
             self.busy = (failure.code == FULL).then_some(Duration::ZERO);
             return Err(failure);
@@ -156,6 +158,9 @@ impl Journey<'_> {
         let Heard { failures, faults, silent, busy } = candidates.heard();
         self.suspects.extend(silent);
         self.busy = busy;
+        for (node, failure) in &failures {
+            timeline::failed_over(node, failure);
+        }
         match outcome {
             Ok((index, seated)) => {
                 self.remember(faults, Some(Key::of(&report.nodes[index].record)));
@@ -165,6 +170,7 @@ impl Journey<'_> {
                 Ok(self.seated(seated, listed, Surveyed { report, choice }, &recalled))
             }
             Err(failure) => {
+                timeline::in_vain(&report, &choice);
                 self.remember(faults, None);
                 Err(failure.unwrap_or_else(|| all_refused(failures)))
             }

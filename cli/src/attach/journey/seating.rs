@@ -17,6 +17,7 @@ use crate::{
     output::Output,
     probe::Probed,
     profile::{CarryError, OpenProfile, Uploaded},
+    timeline::{self, Stage},
 };
 
 /// A grant is sealed to the one worker that waits. It may be taken meanwhile, and the next one needs a moment.
@@ -103,9 +104,11 @@ impl Asker<'_> {
         pulse: &Pulse,
     ) -> Result<Finalist, Refusal> {
         pulse.asked();
-        let outcome = match interviewed {
-            Some(outcome) => outcome,
-            None => interview(node, &self.plan.judge).await,
+        let outcome = if let Some(outcome) = interviewed {
+            outcome
+        } else {
+            timeline::enter_with(Stage::Tls, &node.record.id);
+            interview(node, &self.plan.judge).await
         };
         match outcome {
             Interview::Trusted(finalist) => Ok(*finalist),
@@ -124,6 +127,7 @@ impl Asker<'_> {
         let mut request = self.plan.request.clone();
         let (mut seat, mut uploaded) = (None, None);
         if let Some(profile) = &self.plan.profile {
+            timeline::enter_with(Stage::Profile, &node.record.id);
             pulse.asked();
             let missing = profile.missing(&mut connection, &self.plan.credentials).await?;
             let objects = missing.len();
@@ -141,6 +145,7 @@ impl Asker<'_> {
             }
             request.profile = Some(profile.grant(&status, &identity)?);
         }
+        timeline::enter_with(Stage::Seat, &node.record.id);
         pulse.asked();
         let attachment = self.upgrade(connection, request, seat).await?;
         check_welcome(&attachment, &status)?;

@@ -2,7 +2,6 @@
 
 mod change;
 mod rounds;
-pub mod rows;
 mod surveyor;
 pub mod table;
 mod watch;
@@ -15,7 +14,6 @@ use std::{
 use clap::ValueHint;
 
 use self::{
-    rows::Document,
     surveyor::Surveyor,
     table::{Look, SHOWN},
 };
@@ -26,7 +24,8 @@ use crate::{
     },
     context::Globals,
     failure::Failure,
-    output::Output,
+    outcome::Document,
+    output::{Output, line::wrapped},
     plot::{self, file::PlotFile},
     select,
     settings::duration::parse_duration,
@@ -129,6 +128,9 @@ fn show(args: &Args, output: &Output, document: &Document) -> Result<(), Failure
     let look = Look::of_stdout(output, args.explain);
     let rows = table::shown(&document.nodes, args.limit(output));
     output.print(&table::table(&rows, document.chosen.as_deref(), look).render(output))?;
+    for remark in table::remarks(document, rows.len()) {
+        output.note(remark);
+    }
     if args.explain
         && let Some(scores) = table::score_table(&document.nodes, look)
     {
@@ -136,9 +138,6 @@ fn show(args: &Args, output: &Output, document: &Document) -> Result<(), Failure
             "\nHow the scores of the leading nodes are made up, in ms:\n{}",
             scores.render(output)
         ))?;
-    }
-    for remark in table::remarks(document, rows.len()) {
-        output.note(remark);
     }
     Ok(())
 }
@@ -162,14 +161,15 @@ pub fn explanation(output: &Output, document: &Document) -> String {
 fn conclude(output: &Output, document: &Document, why: Option<&str>) {
     let took =
         format!("{} in {:.2} s", count(document.nodes.len() as u64, "node"), document.elapsed_ms / 1e3);
+    let say = |sentence: &str| wrapped(sentence, output.columns_of_error());
     match why {
-        Some(sentence) => output.note(format_args!("\n* {sentence}. {took}.")),
-        None => output.note(format_args!("\nNo node is eligible. {took}.")),
+        Some(sentence) => output.note(format_args!("\n{}", say(&format!("* {sentence}. {took}.")))),
+        None => output.note(format_args!("\n{}", say(&format!("No node is eligible. {took}.")))),
     }
     if !document.icmp {
-        output.note(
+        output.note(say(
             "Echo requests (ICMP) are not permitted here, so connections alone were measured; to permit them: \
              sysctl -w net.ipv4.ping_group_range='0 2147483647'",
-        );
+        ));
     }
 }

@@ -4,7 +4,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::output::{
     Output, Style,
-    line::{Line, shortened},
+    line::{Line, broken, shortened},
 };
 
 /// Where a column's text stands.
@@ -195,22 +195,6 @@ impl Table {
     }
 }
 
-/// Text in lines of at most so many columns; a word that is longer stands alone and is cut.
-fn broken(text: &str, columns: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        let word = shortened(word, columns);
-        match lines.last_mut().filter(|line| line.width() + 1 + word.width() <= columns) {
-            Some(line) => {
-                line.push(' ');
-                line.push_str(&word);
-            }
-            None => lines.push(word),
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,7 +250,6 @@ mod tests {
         assert_eq!(plain(&table), "A  B\nx  y\n      in us-east, not eu-central\n");
         let narrow = table.within(Some(18), &[]);
         assert_eq!(plain(&narrow), "A  B\nx  y\n      in us-east,\n      not\n      eu-central\n");
-        assert_eq!(broken("abcdefghijkl m", 5), ["abcd…", "m"]);
     }
 
     #[test]

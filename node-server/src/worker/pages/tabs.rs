@@ -18,6 +18,8 @@ use crate::{launch::chromium::NEW_TAB, worker::link::Report};
 
 /// Tabs of one session; a page that opens more is refused them.
 const MAX_TABS: usize = 64;
+/// The page that holds nothing.
+const BLANK: &str = "about:blank";
 /// Restored tabs appear within half a second of the blank one; without them the start page is shown after this.
 pub(super) const RESTORE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -90,10 +92,12 @@ impl Pages {
         };
         let is_restored = page.url.starts_with("http");
         let is_waiting = self.blank.as_deref() == Some(target);
-        let mut front = None;
+        let (mut front, mut is_blank) = (None, false);
         let others = match &self.opening {
             Opening::Asked(urls) if is_waiting || self.front.as_deref() == Some(target) => {
-                front = urls.first().filter(|_| is_waiting).cloned();
+                is_blank = urls.first().is_some_and(|url| url == BLANK);
+                // Chromium tells nothing of going from a blank page to a blank page.
+                front = urls.first().filter(|_| is_waiting && !is_blank).cloned();
                 urls.iter().skip(1).cloned().collect()
             }
             // It may have loaded before anybody looked.
@@ -104,6 +108,9 @@ impl Pages {
             }
             _ => return,
         };
+        if is_blank {
+            self.show_blank(target);
+        }
         (self.opening, self.restoring) = (Opening::Over, None);
         for page in self.tabs.iter().filter(|page| is_new_tab(&page.url)) {
             self.tools.post("", "Target.closeTarget", &json!({ "targetId": page.target }));
@@ -118,6 +125,15 @@ impl Pages {
             self.tools.post("", "Target.createTarget", &json!({ "url": url, "background": true }));
         }
         self.outbox.send(&Report::State(SessionState::Running, "Chromium is up".into()), &[]).await;
+    }
+
+    /// A blank page is there once its tab is; there is nothing to load, and nothing to hide before it.
+    fn show_blank(&mut self, target: &str) {
+        self.revealed = true;
+        self.unpictured = Some(Instant::now() + PICTURE_PATIENCE);
+        if let Some(page) = self.tabs.iter_mut().find(|page| page.target == target) {
+            page.loading = false;
+        }
     }
 
     /// Nothing was restored after all.

@@ -65,6 +65,26 @@ impl Client {
         Ok(Self { program, home: tempfile::Builder::new().prefix("cbrowse-bench-").tempdir()? })
     }
 
+    /// `cbrowse --version`.
+    pub fn version(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--version").env_clear().env("HOME", self.home.path());
+        command
+    }
+
+    /// What a shell runs when TAB is pressed after `cbrowse connect --catalog CATALOG FLAG `.
+    pub fn complete(&self, catalog: &str, flag: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["--", "cbrowse", "connect", "--catalog", catalog, flag, ""])
+            .env_clear()
+            .env("COMPLETE", "bash")
+            .env("_CLAP_COMPLETE_INDEX", "5")
+            .env("_CLAP_IFS", "\n")
+            .env("HOME", self.home.path());
+        command
+    }
+
     /// `cbrowse nodes list --catalog CATALOG` with further arguments.
     pub fn list(&self, catalog: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);

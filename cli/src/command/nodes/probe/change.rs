@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::rows::{Document, Row};
-use crate::{command::nodes::table::Cell, output::Style};
+use crate::{
+    command::nodes::table::Cell,
+    outcome::{Document, Row},
+    output::Style,
+};
 
 /// A round trip that differs by less, in milliseconds or as a share, is the same to a person.
 const FELT_MS: f64 = 1.0;
@@ -83,7 +86,7 @@ fn of_round_trips(before: Option<f64>, now: Option<f64>) -> Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::nodes::probe::rows::tests::row;
+    use crate::outcome::tests::row;
 
     fn document(chosen: &str, nodes: Vec<Row>) -> Document {
         Document { nodes, chosen: Some(chosen.into()), icmp: true, elapsed_ms: 1.0 }
@@ -113,7 +116,7 @@ mod tests {
 
     #[test]
     fn arrows_have_a_sign_where_blocks_are_not_known() {
-        assert_eq!(Change::Farther(3.14).cell(true), Cell::new(Some(Style::Warning), "▲ 3.1"));
-        assert_eq!(Change::Nearer(3.14).cell(false), Cell::new(Some(Style::Good), "-3.1"));
+        assert_eq!(Change::Farther(2.34).cell(true), Cell::new(Some(Style::Warning), "▲ 2.3"));
+        assert_eq!(Change::Nearer(2.34).cell(false), Cell::new(Some(Style::Good), "-2.3"));
     }
 }

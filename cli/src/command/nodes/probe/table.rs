@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::rows::{Document, Row};
 use crate::{
     command::nodes::{
         bar::Bars,
         table::{Align, Cell, Narrow, Table},
     },
+    discover::cache::age_in_words,
+    outcome::{Document, Row},
     output::{Output, Style},
     words::count,
 };
@@ -65,7 +66,7 @@ const STEPS: [Narrow; 14] = [
     Narrow::Shorten("NODE", 6),
 ];
 
-const HEAD: [(&str, Align); 14] = [
+const HEAD: [(&str, Align); 15] = [
     ("", Align::Left),
     ("NODE", Align::Left),
     ("REGION", Align::Left),
@@ -76,6 +77,7 @@ const HEAD: [(&str, Align); 14] = [
     ("JITTER", Align::Right),
     ("LOSS", Align::Right),
     ("BY", Align::Left),
+    ("AGE", Align::Right),
     ("LOAD", Align::Right),
     ("SEATS", Align::Right),
     ("SCORE", Align::Right),
@@ -147,6 +149,8 @@ fn cells(row: &Row, is_chosen: bool, bars: &Bars, look: Look, change: Cell) -> V
         plain(figure(row.jitter_ms)),
         plain(percent(row.loss)),
         plain(row.method.clone().unwrap_or_default()),
+        // The column shows where anything in it is not of now.
+        plain(row.age().map(age_in_words).unwrap_or_default()),
         plain(percent(row.load)),
         plain(sessions.map(|(sessions, capacity)| format!("{sessions}/{capacity}")).unwrap_or_default()),
         plain(figure(row.score_ms)),
@@ -247,7 +251,7 @@ fn by_reason(rows: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::nodes::probe::rows::tests::row;
+    use crate::outcome::{Objection, tests::row};
 
     fn look(columns: usize) -> Look {
         Look { columns: Some(columns), unicode: true, explains: false }
@@ -260,8 +264,9 @@ mod tests {
 
     fn rejected(id: &str, p50: f64) -> Row {
         let reasons = [("region", "in us-east, not eu-central"), ("full", "full (8 of 8 seats)")];
-        let objection = |(code, message): (&str, &str)| super::super::rows::Objection {
+        let objection = |(code, message): (&str, &str)| Objection {
             code: code.into(),
+            cause: None,
             message: message.into(),
         };
         Row {

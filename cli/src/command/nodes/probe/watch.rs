@@ -17,7 +17,6 @@ use super::{
     Args,
     change::{Change, changes},
     rounds::Known,
-    rows::{Document, Row},
     surveyor::{MOST_ASKED, Surveyor},
     table::{self, Look},
 };
@@ -27,7 +26,11 @@ use crate::{
     date::clock,
     discover,
     failure::{Exit, Failure},
-    output::{Output, Style, line::Line},
+    outcome::{Document, Row},
+    output::{
+        Output, Style,
+        line::{Line, broken},
+    },
     probe::{Probed, Report},
     select::{self, Constraints},
     words::count,
@@ -37,14 +40,15 @@ use crate::{
 const LIST_AGAIN: Duration = Duration::from_secs(30);
 /// Nodes asked over TLS after the first round: those that may be chosen next.
 const ASKED_AGAIN: usize = 4;
-/// The head of the table, what is left out, and what is said below it.
-const LINES_BESIDE: usize = 7;
+/// The head of the table, what is said below it in sentences of two lines, and the cursor.
+const LINES_BESIDE: usize = 9;
 
 /// One round. With `--json`, a line.
 #[derive(Serialize)]
 struct Round {
     /// From 1.
-    round: u64,
+    #[serde(rename = "round")]
+    number: u64,
     /// Seconds since 1970 when it ended.
     time: f64,
     /// Nodes that were measured in it; of the others, the figures of an earlier one stand.
@@ -136,7 +140,7 @@ impl<'a> Watch<'a> {
         (self.last, self.rounds) = (Instant::now(), self.rounds + 1);
         let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let time = (time.as_secs_f64() * 1e3).round() / 1e3;
-        Round { round: self.rounds, time, measured: measured.len(), document, why }
+        Round { number: self.rounds, time, measured: measured.len(), document, why }
     }
 
     /// Whoever is somewhere stays there, as a session would: until another node is better by enough to be felt.
@@ -219,9 +223,17 @@ impl<'a> Telling<'a> {
             Look { columns: Some(size.columns.saturating_sub(1)), ..Look::of_stdout(self.output, false) };
         let mut lines = self.table(round, look, Some(limit));
         lines.push(Line::default());
-        lines.extend(self.moved.as_ref().map(|moved| Line::new(Some(Style::Warning), moved)));
-        lines.extend(round.why.as_ref().map(|why| Line::new(None, format!("* {why}"))));
-        lines.push(Line::new(Some(Style::Faint), self.count(round, limit)));
+        let mut say = |style, text: &str| {
+            let broken = broken(text, size.columns.saturating_sub(1));
+            lines.extend(broken.into_iter().map(|part| Line::new(style, part)));
+        };
+        if let Some(moved) = &self.moved {
+            say(Some(Style::Warning), moved);
+        }
+        if let Some(why) = &round.why {
+            say(None, &format!("* {why}"));
+        }
+        say(Some(Style::Faint), &Self::count(round, limit));
         lines.truncate(size.rows.saturating_sub(1).max(1));
         lines
     }
@@ -233,13 +245,13 @@ impl<'a> Telling<'a> {
         table::table_of_changes(&rows, round.document.chosen.as_deref(), look, change).styled_lines()
     }
 
-    fn count(&self, round: &Round, limit: usize) -> String {
+    fn count(round: &Round, limit: usize) -> String {
         let nodes = &round.document.nodes;
         let hidden = nodes.len().saturating_sub(limit);
         let hidden = if hidden > 0 { format!(", {hidden} not shown") } else { String::new() };
         format!(
             "round {}, {} UTC: {}{hidden}, {} measured. Ctrl-C ends the watch",
-            round.round,
+            round.number,
             clock(seconds(round)),
             count(nodes.len() as u64, "node"),
             round.measured
@@ -251,7 +263,7 @@ impl<'a> Telling<'a> {
         let Some(round) = &self.last else { return Ok(()) };
         let lines = self.table(round, Look::of_stdout(self.output, false), self.args.limit(self.output));
         let text: String = lines.iter().map(|line| line.render(self.output) + "\n").collect();
-        self.output.print(&format!("{}\n{text}", self.count(round, usize::MAX)))
+        self.output.print(&format!("{}\n{text}", Self::count(round, usize::MAX)))
     }
 }
 

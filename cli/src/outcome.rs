@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     probe::{Live, Probed, Reach, Report, plan::band_top},
-    select::{Choice, Reason, strategy::responsive},
+    select::{Choice, Reason, Strategy},
 };
 
 /// The outcome of probing and choosing.
@@ -40,6 +40,12 @@ pub struct Row {
     pub jitter_ms: Option<f64>,
     /// Lost share of the probes, 0 to 1.
     pub loss: Option<f64>,
+    /// Where the round trips come from: `probe`, or `history` where the node was not probed now.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// How old they are.
+    #[serde(default)]
+    pub age_s: Option<u64>,
     /// Probes whose fate is known.
     pub samples: Option<u32>,
     /// `icmp`, `tcp` or `icmp+tcp`.
@@ -96,6 +102,9 @@ pub struct Parts {
 pub struct Objection {
     /// Stable name.
     pub code: String,
+    /// Which of several things that the code sums up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
     /// In words for a person.
     pub message: String,
 }
@@ -130,8 +139,11 @@ impl Row {
         let verdict = &choice.verdicts[index];
         let (status, score) = (node.live.status(), choice.scores[index]);
         let is_near = |top: Duration| node.rtt.is_some_and(|rtt| rtt.p50 <= top);
-        let objection =
-            |reason: &Reason| Objection { code: reason.code().to_owned(), message: reason.to_string() };
+        let objection = |reason: &Reason| Objection {
+            code: reason.code().to_owned(),
+            cause: reason.cause().map(str::to_owned),
+            message: reason.to_string(),
+        };
         Self {
             id: node.record.id.to_string(),
             address: node.record.address.clone(),
@@ -140,6 +152,8 @@ impl Row {
             rtt_ms: node.rtt.map(|rtt| RoundTrip { min: milliseconds(rtt.min), p50: milliseconds(rtt.p50) }),
             jitter_ms: node.rtt.map(|rtt| milliseconds(rtt.jitter)),
             loss: node.rtt.map(|rtt| (rtt.loss() * 1e4).round() / 1e4),
+            from: node.rtt.map(|_| if is_remembered(node) { "history" } else { "probe" }.to_owned()),
+            age_s: age(node).map(|age| age.as_secs()),
             samples: node.rtt.map(|rtt| rtt.answered + rtt.lost),
             method: Some(node.method.to_owned()).filter(|method| !method.is_empty()),
             load: status.map(|status| status.load),
@@ -148,7 +162,7 @@ impl Row {
             trust: node.live.trust().map(str::to_owned),
             score_ms: score.map(milliseconds),
             score_parts_ms: parts(node, score),
-            in_band: verdict.is_eligible() && node.reach == Reach::Serving && band.is_some_and(is_near),
+            in_band: verdict.is_eligible() && node.reach.serves() && band.is_some_and(is_near),
             verdict: if verdict.is_eligible() { "eligible" } else { "rejected" }.to_owned(),
             remark: remark(node).filter(|_| verdict.is_eligible()).map(str::to_owned),
             reasons: verdict.reasons().iter().map(objection).collect(),
@@ -160,10 +174,25 @@ impl Row {
         self.verdict == "eligible"
     }
 
+    /// How old its round trips are, where they are not of now.
+    pub fn age(&self) -> Option<Duration> {
+        self.age_s.filter(|_| self.from.as_deref() == Some("history")).map(Duration::from_secs)
+    }
+
     /// Median round trip.
     pub fn p50(&self) -> Option<f64> {
         self.rtt_ms.map(|rtt| rtt.p50)
     }
+}
+
+fn is_remembered(node: &Probed) -> bool {
+    node.reach == Reach::Remembered
+}
+
+/// How old its figures are; none where there are none.
+fn age(node: &Probed) -> Option<Duration> {
+    let remembered = node.prior.filter(|_| is_remembered(node)).map(|prior| prior.age);
+    remembered.or(node.rtt.map(|_| Duration::ZERO))
 }
 
 fn remark(node: &Probed) -> Option<&'static str> {
@@ -176,7 +205,7 @@ fn remark(node: &Probed) -> Option<&'static str> {
 
 /// Only where the score is their sum: other strategies order by something else.
 fn parts(node: &Probed, score: Option<Duration>) -> Option<Parts> {
-    let parts = responsive::parts(node.rtt.as_ref()?, node.live.status());
+    let parts = Strategy::Responsive.parts(node)?;
     (score == Some(parts.total())).then(|| Parts {
         rtt: milliseconds(parts.rtt),
         jitter: milliseconds(parts.jitter),
@@ -188,10 +217,8 @@ fn parts(node: &Probed, score: Option<Duration>) -> Option<Parts> {
 /// Upper end of the band above the best of the eligible nodes that serve.
 fn band(report: &Report, choice: &Choice) -> Option<Duration> {
     let serving = choice.order.iter().map(|index| &report.nodes[*index]);
-    let best = serving
-        .filter(|node| node.reach == Reach::Serving)
-        .filter_map(|node| node.rtt)
-        .min_by_key(|rtt| rtt.p50);
+    let best =
+        serving.filter(|node| node.reach.serves()).filter_map(|node| node.rtt).min_by_key(|rtt| rtt.p50);
     best.map(|rtt| band_top(rtt.p50))
 }
 
@@ -232,6 +259,8 @@ pub(crate) mod tests {
             rtt_ms: Some(RoundTrip { min: p50, p50 }),
             jitter_ms: Some(1.0),
             loss: Some(0.0),
+            from: Some("probe".into()),
+            age_s: Some(0),
             samples: Some(5),
             method: Some("icmp+tcp".into()),
             load: Some(0.2),
@@ -297,7 +326,7 @@ pub(crate) mod tests {
             value.as_object().expect("an object").keys().cloned().collect()
         };
         assert_eq!(names(&value), ["chosen", "elapsed_ms", "icmp", "nodes"]);
-        let documented = include_str!("../../../../../docs/json.md");
+        let documented = include_str!("../../docs/json.md");
         for name in names(&value).iter().chain(&names(&value["nodes"][0])) {
             assert!(documented.contains(&format!("`{name}`")), "{name} is not documented");
         }
