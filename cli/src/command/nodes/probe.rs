@@ -206,13 +206,12 @@ fn verdict(node: &Probed, choice: &Choice, index: usize) -> String {
 
 fn explain(output: &Output, report: &Report, choice: &Choice, strategy: Strategy, elapsed: Duration) {
     let took = format!("{} in {:.2} s", count(report.nodes.len() as u64, "node"), elapsed.as_secs_f64());
-    match select::explain(&report.nodes, choice, strategy) {
-        Some(sentence) => output.note(format_args!("\n* {sentence}. {took}.")),
-        None => {
-            output.note(format_args!("\nNo node is eligible. {took}."));
-            if let Some(offer) = filter::what_there_is(&report.nodes, choice) {
-                output.note(offer);
-            }
+    if let Some(sentence) = select::explain(&report.nodes, choice, strategy) {
+        output.note(format_args!("\n* {sentence}. {took}."));
+    } else {
+        output.note(format_args!("\nNo node is eligible. {took}."));
+        if let Some(offer) = filter::what_there_is(&report.nodes, choice) {
+            output.note(offer);
         }
     }
     if !report.icmp {
