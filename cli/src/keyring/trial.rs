@@ -41,9 +41,10 @@ pub fn try_out() -> Result<Trial, ServiceError> {
         let read = service.get(NAME);
         // Also when it could not be read.
         let removed = service.remove(NAME);
-        match read?.as_deref() == Some(&*text) && removed? {
-            true => Ok(Trial::Works),
-            false => Err(ServiceError::Failed("it did not give back what it was given".into())),
+        if read?.as_deref() == Some(&*text) && removed? {
+            Ok(Trial::Works)
+        } else {
+            Err(ServiceError::Failed("it did not give back what it was given".into()))
         }
     })?
 }

@@ -50,22 +50,16 @@ fn words<'a>(check: &'a Value, field: &str) -> &'a str {
     check[field].as_str().unwrap_or_default()
 }
 
-/// Runs it in namespaces of its own after `script`, which may set `without`, a command to run it under; `None` where
-/// namespaces are not permitted.
-fn in_namespaces(user: &User, script: &str, arguments: &str) -> Option<Ended> {
+/// Runs a command in namespaces of its own after `script`, which may set `without`, a command to run it under; `None`
+/// where namespaces are not permitted.
+pub(crate) fn in_namespaces(user: &User, script: &str, command: &str) -> Option<Ended> {
     let probe = std::process::Command::new("unshare").args(["-Urn", "true"]).stderr(Stdio::null()).status();
     if !probe.is_ok_and(|status| status.success()) {
         return None;
     }
     let program = env!("CARGO_BIN_EXE_cbrowse");
     let output = std::process::Command::new("unshare")
-        .args([
-            "-Urmn",
-            "--",
-            "sh",
-            "-c",
-            &format!("{script}; exec $without {program} doctor --json {arguments}"),
-        ])
+        .args(["-Urmn", "--", "sh", "-c", &format!("{script}; exec $without {program} {command} --json")])
         .env_clear()
         .env("HOME", user.home())
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -118,7 +112,7 @@ async fn closed_echo_requests_are_told_with_the_range_and_the_command() {
     let user = User::new();
     // A new network namespace permits nobody; without capabilities, there are no raw sockets, either.
     let script = "ip link set lo up; without='setpriv --bounding-set=-all --inh-caps=-all'";
-    let Some(closed) = in_namespaces(&user, script, "--only icmp-v4") else {
+    let Some(closed) = in_namespaces(&user, script, "doctor --only icmp-v4") else {
         eprintln!("skipped: this machine permits no namespaces");
         return;
     };
@@ -133,7 +127,7 @@ async fn closed_echo_requests_are_told_with_the_range_and_the_command() {
     );
 
     let script = "ip link set lo up; echo 0 0 > /proc/sys/net/ipv4/ping_group_range";
-    let open = document(&in_namespaces(&user, script, "--only icmp-v4").unwrap());
+    let open = document(&in_namespaces(&user, script, "doctor --only icmp-v4").unwrap());
     let icmp = check(&open, "icmp-v4");
     assert_eq!((&icmp["state"], &icmp["details"]["socket"]), (&json!("ok"), &json!("datagram")), "{icmp}");
     assert!(icmp["details"]["loopback_ms"].is_f64(), "{icmp}");
@@ -143,7 +137,8 @@ async fn closed_echo_requests_are_told_with_the_range_and_the_command() {
 async fn a_machine_without_a_resolver_and_without_any_network_is_told_so_in_time() {
     let user = User::new();
     let script = "ip link set lo up; mount --bind /dev/null /etc/resolv.conf";
-    let Some(none) = in_namespaces(&user, script, "--catalog dns+srv://_browser-node._tcp.fleet.test") else {
+    let Some(none) = in_namespaces(&user, script, "doctor --catalog dns+srv://_browser-node._tcp.fleet.test")
+    else {
         eprintln!("skipped: this machine permits no namespaces");
         return;
     };
@@ -156,7 +151,7 @@ async fn a_machine_without_a_resolver_and_without_any_network_is_told_so_in_time
     // A resolver that hears and never answers: every check ends by its own deadline.
     let script =
         "ip link set lo up; echo nameserver 127.0.0.1 > $HOME/r; mount --bind $HOME/r /etc/resolv.conf";
-    let closed = document(&in_namespaces(&user, script, "--only dns-udp,dns-tcp").unwrap());
+    let closed = document(&in_namespaces(&user, script, "doctor --only dns-udp,dns-tcp").unwrap());
     assert!(words(check(&closed, "dns-udp"), "found").contains("connection refused"), "{closed}");
     assert_eq!(check(&closed, "dns-udp")["state"], "warning", "nothing here needs names: {closed}");
 }
@@ -210,7 +205,7 @@ async fn directories_that_are_not_as_they_should_be_are_named_with_the_command()
     }
     // For root, too, nothing can be written to a file system that is mounted for reading.
     let script = "mount -t tmpfs -o ro none $HOME/.local/share/cbrowse";
-    if let Some(ended) = in_namespaces(&user, script, "--only storage") {
+    if let Some(ended) = in_namespaces(&user, script, "doctor --only storage") {
         let read_only = document(&ended);
         let storage = check(&read_only, "storage");
         assert!(

@@ -109,10 +109,8 @@ async fn list(uri: &CatalogUri) -> Result<Listing, String> {
 fn answered(listing: &Listing, took: Duration) -> Finding {
     let took = took.as_secs_f64() * 1e3;
     let rejected = listing.rejected.len();
-    let mut found = format!("{} in {took:.1} ms", count(listing.nodes.len() as u64, "node"));
-    if rejected > 0 {
-        found += &format!(", {rejected} more cannot be used");
-    }
+    let unusable = if rejected > 0 { format!(", {rejected} more cannot be used") } else { String::new() };
+    let found = format!("{} in {took:.1} ms{unusable}", count(listing.nodes.len() as u64, "node"));
     let details =
         json!({"nodes": listing.nodes.len(), "rejected": rejected, "ms": (took * 1e3).round() / 1e3});
     let finding = if listing.nodes.is_empty() {

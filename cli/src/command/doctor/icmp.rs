@@ -124,14 +124,12 @@ fn outcome(check: Check, seen: &Seen) -> Finding {
     let kind = socket_name(seen).unwrap_or_default();
     match loopback {
         Ok(rtt) => {
-            let mut found = format!("permitted ({kind} socket); loopback answers in {}", shown(rtt));
-            match seen.gateway {
-                Some((gateway, Ok(rtt))) => found += &format!(", the gateway {gateway} in {}", shown(rtt)),
-                Some((gateway, Err(_))) => {
-                    found += &format!("; the gateway {gateway} does not answer, as many do not");
-                }
-                None => {}
-            }
+            let gateway = match seen.gateway {
+                Some((gateway, Ok(rtt))) => format!(", the gateway {gateway} in {}", shown(rtt)),
+                Some((gateway, Err(_))) => format!("; the gateway {gateway} does not answer, as many do not"),
+                None => String::new(),
+            };
+            let found = format!("permitted ({kind} socket); loopback answers in {}{gateway}", shown(rtt));
             Finding::ok(check, found)
         }
         Err(Errno::EADDRNOTAVAIL | Errno::ENETUNREACH) => Finding::skipped(

@@ -76,7 +76,7 @@ fn keyring(places: &Places, tried: Option<&Result<Trial, ServiceError>>) -> Find
             "the desktop's keyring answers, and is locked",
             "unlock it (it asks when cbrowse next needs a secret), then: cbrowse doctor --only keyring",
         ),
-        (Ok(Trial::Absent), true) | (Err(_), true) => Finding::problem(
+        (Ok(Trial::Absent) | Err(_), true) => Finding::problem(
             Check::Keyring,
             format!("your keys are in the desktop's keyring, and it does not answer{}", because(tried)),
             "log in to the desktop that runs it, or start it: gnome-keyring-daemon --start --components=secrets",

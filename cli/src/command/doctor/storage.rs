@@ -115,9 +115,7 @@ fn disk(paths: &Paths) -> Finding {
         return Finding::skipped(Check::Disk, format!("{} does not exist", paths.data.display()));
     };
     match statvfs(&directory) {
-        Ok(found) => {
-            judge_disk(&directory, u64::from(found.fragment_size()) * u64::from(found.blocks_available()))
-        }
+        Ok(found) => judge_disk(&directory, found.fragment_size().saturating_mul(found.blocks_available())),
         Err(error) => Finding::skipped(Check::Disk, format!("{}: {}", directory.display(), error.desc())),
     }
 }
@@ -162,7 +160,7 @@ mod tests {
         let home = tempfile::tempdir().expect("a directory");
         let paths = Paths::below(home.path());
         let profile = paths.profiles().join("x");
-        fs::create_dir_all(&paths.profiles()).expect("made");
+        fs::create_dir_all(paths.profiles()).expect("made");
         fs::write(&profile, "sealed").expect("written");
         let set = |mode| fs::set_permissions(&profile, fs::Permissions::from_mode(mode)).expect("set");
         for directory in [&paths.data, &paths.profiles()] {

@@ -161,7 +161,10 @@ fn judge(fleets: usize, nodes: usize, needs_trust: bool, statements: Statements,
 
 #[cfg(test)]
 mod tests {
-    use cbrowse_protocol::{identity::SigningKey, statement::Statement};
+    use cbrowse_protocol::{
+        identity::SigningKey,
+        statement::{SignedStatement, Statement},
+    };
 
     use super::{super::finding::State, *};
 
@@ -196,7 +199,7 @@ mod tests {
         let fleet = SigningKey::generate();
         let expired = node(&fleet, 1);
         let identity =
-            expired.statement.as_ref().and_then(|signed| signed.claimed()).expect("claims").identity;
+            expired.statement.as_ref().and_then(SignedStatement::claimed).expect("claims").identity;
         let known = Known { fleets: vec![fleet.public()], nodes: BTreeMap::new() };
         let answer = Answer { listing: cbrowse_registry::Listing::default(), is_own_file: false };
         assert!(known.vouches_for(&answer, &expired, &identity));

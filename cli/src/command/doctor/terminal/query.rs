@@ -50,7 +50,7 @@ pub(super) async fn ask() -> Option<Answer> {
         match (&quiet.terminal).read(&mut buffer) {
             Ok(length) if length > 0 => heard.extend_from_slice(&buffer[..length]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => {
-                sleep(PAUSE).await
+                sleep(PAUSE).await;
             }
             Ok(_) | Err(_) => return None,
         }
