@@ -12,6 +12,7 @@ pub mod road;
 pub mod side;
 pub mod site;
 pub mod statistics;
+pub mod status;
 pub mod world;
 
 use std::time::{Duration, Instant};
@@ -55,6 +56,8 @@ pub struct Options {
 pub enum Part {
     /// Reading catalogs, next to the registries' own tools
     Catalogs(catalogs::Options),
+    /// What a node's /status costs it
+    Status(status::Options),
     /// Lists one catalog once, and tells what this process spent on it
     #[command(hide = true)]
     Once(catalogs::once::Options),

@@ -18,6 +18,7 @@ async fn main() -> anyhow::Result<()> {
             let results = catalogs::run(options).await;
             if options.json { results.to_json().to_string() } else { results.to_table() }
         }
+        Some(Part::Status(options)) => bench::status::run(options).await?.to_string(),
         Some(Part::Once(options)) => catalogs::once::run(options).await?.to_string(),
         Some(Part::Spent(options)) => catalogs::spent::run(options)?.to_string(),
     };
