@@ -6,11 +6,13 @@ pub mod completions;
 pub mod config;
 pub mod connect;
 pub mod demo;
+pub mod doctor;
 pub mod filter;
 pub mod login;
 pub mod logout;
 pub mod man;
 pub mod nodes;
+pub mod probing;
 pub mod profile;
 pub mod traits;
 pub mod trust;
@@ -131,6 +133,9 @@ pub enum Command {
     Trust(trust::Args),
     /// Show the settings in force.
     Config(config::Args),
+    /// Check what is possible on this machine, and say how to mend what is not.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Args),
     /// Show all of it on this machine: three nodes, a profile, pictures, a lost node.
     Demo(demo::Args),
     /// Print the completion script of a shell.
@@ -160,9 +165,10 @@ impl Command {
 pub async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
     match command {
         Command::Nodes(args) => nodes::run(&args, globals).await,
-        Command::Connect(args) => connect::run(&args, globals).await,
+        Command::Connect(args) => Box::pin(connect::run(&args, globals)).await,
         Command::Profile(args) => profile::run(&args, globals).await,
         Command::Demo(args) => demo::run(&args, globals).await,
+        Command::Doctor(args) => doctor::run(&args, globals).await,
         Command::Config(args) => config::run(&args, globals).await,
         Command::Man(args) => man::run(&args, globals).await,
         Command::Completions(args) => completions::run(&args, globals).await,

@@ -6,6 +6,7 @@
 pub mod draw;
 pub mod fallback;
 pub mod memory;
+pub mod place;
 pub mod reason;
 pub mod steady;
 pub mod strategy;
@@ -22,14 +23,16 @@ use cbrowse_protocol::{
 use cbrowse_registry::VersionRange;
 
 use self::strategy::{Field, maglev::Table};
-pub use self::{draw::Dice, fallback::RegionFallback, memory::Memory, reason::Reason, strategy::Strategy};
+pub use self::{
+    draw::Dice, fallback::RegionFallback, memory::Memory, place::Around, reason::Reason, strategy::Strategy,
+};
 use crate::{
     breaker::KeptOut,
-    probe::{Probed, Reach, plan::band_top},
+    probe::{Probed, plan::band_top},
 };
 
 /// What the user asks of a node. Empty means anything goes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Constraints {
     /// One of these regions.
     pub regions: Vec<String>,
@@ -47,6 +50,10 @@ pub struct Constraints {
     pub version: Option<VersionRange>,
     /// All of these pairs of metadata.
     pub meta: Vec<(String, String)>,
+    /// In one of these countries, as its metadata says; two capital letters each.
+    pub countries: Vec<String>,
+    /// Not farther than this from a point, as its metadata says.
+    pub around: Option<Around>,
     /// One of these, as the registry's health check says.
     pub healths: Option<BTreeSet<Health>>,
     /// The browser version that wrote the profile: an older one silently drops what a newer one wrote.
@@ -112,6 +119,8 @@ pub struct Choice {
     pub scores: Vec<Option<Duration>>,
     /// How many nodes were too near each other to be told apart, the chosen one among them.
     pub band: usize,
+    /// The node that was preferred, or this user's last one, where no other is better by enough to leave it for.
+    pub stayed: Option<usize>,
 }
 
 impl Choice {
@@ -175,17 +184,19 @@ pub fn choose_under(
     let field = Field { nodes, scores: &scores, eligible: &eligible, band: &in_band };
     let first = strategy.order(&field, circumstances);
     let mut order = with_the_rest(first, eligible, nodes.len());
-    if let Some(at) = preferred(nodes, &order, &scores, constraints) {
+    let kept = preferred(nodes, &order, &scores, constraints);
+    if let Some(at) = kept {
         order[..=at].rotate_right(1);
     }
-    Choice { verdicts, order, scores, band: in_band.len() }
+    let stayed = kept.map(|_| order[0]);
+    Choice { verdicts, order, scores, band: in_band.len(), stayed }
 }
 
 /// The eligible nodes: whoever accepted a connection comes before whoever was not asked for one, and the unmeasured come last.
 fn by_score(nodes: &[Probed], verdicts: &[Verdict], scores: &[Option<Duration>]) -> Vec<usize> {
     let mut ranked: Vec<(bool, bool, Option<Duration>, usize)> = (0..nodes.len())
         .filter(|index| verdicts[*index].is_eligible())
-        .map(|index| (nodes[index].reach != Reach::Serving, scores[index].is_none(), scores[index], index))
+        .map(|index| (!nodes[index].reach.serves(), scores[index].is_none(), scores[index], index))
         .collect();
     // The index at the end keeps equals in the catalog's order.
     ranked.sort_unstable();
@@ -195,7 +206,7 @@ fn by_score(nodes: &[Probed], verdicts: &[Verdict], scores: &[Option<Duration>])
 /// The eligible nodes whose round trips cannot be told from the best one's.
 fn band(nodes: &[Probed], eligible: &[usize]) -> Vec<usize> {
     // The serving ones stand in front.
-    let serving = eligible.partition_point(|index| nodes[*index].reach == Reach::Serving);
+    let serving = eligible.partition_point(|index| nodes[*index].reach.serves());
     let p50s: Vec<Option<Duration>> =
         eligible[..serving].iter().map(|index| nodes[*index].rtt.map(|rtt| rtt.p50)).collect();
     let Some(best) = p50s.iter().flatten().min() else { return Vec::new() };
@@ -264,6 +275,9 @@ pub fn explain(nodes: &[Probed], choice: &Choice, strategy: Strategy) -> Option<
     let all = format!("{eligible} eligible nodes");
     Some(match (strategy, choice.band) {
         _ if eligible == 1 => format!("{id}, {rtt}: the only eligible node"),
+        _ if choice.stayed == choice.chosen() => {
+            format!("{id}, {rtt}: stayed there, since none of {all} is better by enough")
+        }
         (Strategy::Random, _) => format!("{id}, {rtt}: drawn at random from {all}"),
         (Strategy::Latency, _) | (Strategy::Responsive, ..=1) => format!("{id}, {rtt}: the nearest of {all}"),
         (Strategy::Responsive, band) => {
@@ -291,6 +305,12 @@ pub fn explain(nodes: &[Probed], choice: &Choice, strategy: Strategy) -> Option<
             format!("{id}, {rtt}: the better of two drawn from {all}, by latency and sessions")
         }
         (Strategy::ConsistentHash, _) => format!("{id}, {rtt}: where this profile belongs among {all}"),
+        (Strategy::Srv, _) => {
+            format!(
+                "{id}, {rtt}: drawn by weight ({}) among the lowest priority of {all}",
+                chosen.record.weight
+            )
+        }
     })
 }
 

@@ -5,7 +5,9 @@
 
 pub mod bare;
 pub mod catalogs;
+pub mod network;
 pub mod picture;
+pub mod probing;
 pub mod remote;
 pub mod report;
 pub mod road;
@@ -58,6 +60,16 @@ pub enum Part {
     Catalogs(catalogs::Options),
     /// What a node's /status costs it
     Status(status::Options),
+    /// Choosing among a thousand nodes of an emulated network, next to fping and to connecting to all of them
+    Network(network::Options),
+    /// One emulated network, measured once
+    #[command(hide = true)]
+    NetworkOnce(network::once::Options),
+    /// Probes a catalog, for the emulated network
+    #[command(hide = true)]
+    Prober(network::prober::Options),
+    /// How well and how fast the best node is named, on a simulated network
+    Probing(probing::Options),
     /// Lists one catalog once, and tells what this process spent on it
     #[command(hide = true)]
     Once(catalogs::once::Options),

@@ -5,6 +5,7 @@
 //! can lead a token to a stranger (promise 12). Everything a node sends has a limit and a deadline.
 
 mod ask;
+mod claims;
 mod dial;
 mod error;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use bytes::Bytes;
 use cbrowse_protocol::{
     api::{Problem, Status},
     identity::IdentityKey,
-    node::{MAX_FIELD_LENGTH, MAX_TAGS, is_unprintable, printable},
+    node::{MAX_FIELD_LENGTH, printable},
     token::PROOF_HEADER,
     wire::MAX_MEDIA_LENGTH,
 };
@@ -50,10 +51,14 @@ use tokio_tungstenite::{
     },
 };
 
-use self::dial::{dial, shake};
 pub use self::{
     ask::{Ask, Body, REQUEST_TIMEOUT},
     error::{ConnectionError, Fault},
+};
+use self::{
+    claims::Wrong,
+    dial::{dial, shake},
+    error::ANSWER_IN_FULL,
 };
 use crate::{credentials::Credentials, trust::Trusted};
 
@@ -170,7 +175,18 @@ impl NodeConnection {
         if status.identity != self.identity {
             return Err(against("its status names another identity than its TLS certificate".into()));
         }
-        check_status(status).map_err(|field| against(format!("the field {field} of its status is garbage")))
+        claims::check(status).map_err(|wrong| match wrong {
+            Wrong::Garbage(field) => against(format!("the field {field} of its status is garbage")),
+            Wrong::Impossible(claim) => {
+                ConnectionError::Implausible { endpoint: self.endpoint.clone(), claim }
+            }
+        })
+    }
+
+    /// `GET` of what needs no login, such as `/health`. Carries no token.
+    pub async fn get(&mut self, path: &str, deadline: Duration) -> Result<Response, ConnectionError> {
+        let ask = Ask { limit: MAX_STATUS_LENGTH, ..Ask::new(Method::GET, path) };
+        self.exchange(ask, None, deadline).await
     }
 
     /// The same connection, now allowed to carry tokens, if `trust` is about who answers here.
@@ -261,7 +277,7 @@ impl NodeConnection {
     ) -> Result<Bytes, ConnectionError> {
         let endpoint = || self.endpoint.clone();
         let collected = timeout_at(until, Limited::new(body, limit).collect()).await;
-        match collected.map_err(|_| late(&self.endpoint, "answer in full", deadline))? {
+        match collected.map_err(|_| late(&self.endpoint, ANSWER_IN_FULL, deadline))? {
             Ok(body) => Ok(body.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => {
                 Err(ConnectionError::TooLong { endpoint: endpoint(), limit })
@@ -405,26 +421,4 @@ fn check_upgrade(headers: &HeaderMap, key: &str, protocol: Option<&str>) -> Resu
 
 fn late(endpoint: &str, stage: &'static str, after: Duration) -> ConnectionError {
     ConnectionError::Timeout { endpoint: endpoint.to_owned(), stage, after }
-}
-
-/// Bounds what a stranger says about itself: short printable texts, shares between 0 and 1.
-fn check_status(mut status: Status) -> Result<Status, &'static str> {
-    let garbage = |text: &str| text.len() > MAX_FIELD_LENGTH || text.chars().any(is_unprintable);
-    let texts = [
-        ("region", &status.region),
-        ("zone", &status.zone),
-        ("version", &status.version),
-        ("browser_version", &status.browser_version),
-    ];
-    if let Some((field, _)) = texts.iter().find(|(_, text)| garbage(text)) {
-        return Err(field);
-    }
-    if status.tags.len() > MAX_TAGS || status.tags.iter().any(|tag| garbage(tag)) {
-        return Err("tags");
-    }
-    let shares = [&mut status.load, &mut status.cpu, &mut status.memory];
-    for share in shares.into_iter().chain(&mut status.bandwidth) {
-        *share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 1.0 };
-    }
-    Ok(status)
 }

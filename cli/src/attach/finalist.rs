@@ -12,7 +12,7 @@ use crate::{
     credentials::seconds,
     discover::Sources,
     failure::{Exit, Failure},
-    probe::{Live, Probed},
+    probe::{Failed, Failing, Live, Probed},
     trust::{self, Decision, Listed, Seen, TrustStore, Trusted, Via},
 };
 
@@ -74,13 +74,15 @@ pub enum Interview {
 pub struct Unanswered {
     /// In words for a person.
     pub reason: String,
+    /// In which way it failed.
+    pub failing: Failing,
     /// What that says about the node.
     pub fault: Fault,
 }
 
 impl From<ConnectionError> for Unanswered {
     fn from(error: ConnectionError) -> Self {
-        Self { reason: error.to_string(), fault: error.fault() }
+        Self { reason: error.to_string(), failing: error.failing(), fault: error.fault() }
     }
 }
 
@@ -144,7 +146,13 @@ pub async fn interview_all(nodes: &[&Probed], judge: &Judge, patience: Patience)
     }
     // Being farther away than the others is no fault.
     let reason = "it did not answer while others did";
-    let late = || Interview::Failed(Unanswered { reason: reason.into(), fault: Fault::Innocent });
+    let late = || {
+        Interview::Failed(Unanswered {
+            reason: reason.into(),
+            failing: Failing::Slow,
+            fault: Fault::Innocent,
+        })
+    };
     outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(late)).collect()
 }
 
@@ -225,7 +233,9 @@ impl Interview {
             Self::Trusted(finalist) => Live::Known(Box::new(finalist.status.clone())),
             Self::FirstUse(stranger) => Live::FirstUse(Box::new(stranger.status.clone())),
             Self::Refused(failure) => Live::Untrusted(failure.message.clone()),
-            Self::Failed(unanswered) => Live::Failed(unanswered.reason.clone()),
+            Self::Failed(unanswered) => {
+                Live::Failed(Failed { failing: unanswered.failing, words: unanswered.reason.clone() })
+            }
         }
     }
 }

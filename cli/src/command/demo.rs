@@ -19,7 +19,10 @@ use cbrowse_protocol::{
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::nodes;
+use super::nodes::probe::{
+    rows::{Document, Row},
+    table::{self, Look},
+};
 use crate::{
     attach::{
         finalist::Judge,
@@ -35,6 +38,7 @@ use crate::{
     profile::{OpenProfile, chain},
     select::{self, Constraints, Strategy},
     settings::{Flags, Settings},
+    survey::Probing,
     trust::TrustStore,
     view::{
         Delivery, Hub,
@@ -183,6 +187,9 @@ impl<'a> Stage<'a> {
             judge: Judge::of(&self.globals)?,
             constraints: Constraints::default(),
             strategy: Strategy::default(),
+            probing: Probing::default(),
+            // What a demonstration finds out ends with its nodes.
+            history: None,
             request: SessionRequest { viewport: VIEWPORT, ..SessionRequest::default() },
             profile: Some(self.profile.clone()),
             credentials: self.credentials.clone(),
@@ -293,7 +300,12 @@ impl<'a> Stage<'a> {
 
     fn show_choice(&self, journey: &Journey<'_>) -> Result<(), Failure> {
         let Some(surveyed) = &journey.surveyed else { return Ok(()) };
-        let table = nodes::probe::table(&surveyed.report, &surveyed.choice).render(&self.outer.output);
+        let document = Document::new(&surveyed.report, &surveyed.choice, surveyed.report.elapsed);
+        let look = Look::of_stdout(&self.outer.output, false);
+        // Below its sentence, the table begins three columns further right.
+        let look = Look { columns: look.columns.map(|columns| columns.saturating_sub(3)), ..look };
+        let rows: Vec<&Row> = document.nodes.iter().collect();
+        let table = table::table(&rows, document.chosen.as_deref(), look).render(&self.outer.output);
         for line in table.lines() {
             self.print(format_args!("   {line}"))?;
         }

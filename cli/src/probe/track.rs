@@ -58,6 +58,19 @@ pub enum Reach {
     NotProbed,
     /// Its name leads to addresses that its catalog may not name.
     Forbidden,
+    /// An earlier probing on this network found it serving; nobody asked it this time.
+    Remembered,
+    /// No earlier probing on this network found it serving; nobody asked it this time.
+    NotRemembered,
+    /// Not among the few that were drawn.
+    NotDrawn,
+}
+
+impl Reach {
+    /// Whether its port accepts connections, or did when it was probed last.
+    pub fn serves(self) -> bool {
+        matches!(self, Self::Serving | Self::Remembered)
+    }
 }
 
 /// Connections given up before their time that make a silent port; one could have been lost on the way.
@@ -107,6 +120,23 @@ impl Track {
     /// Shortest round trip by either method.
     pub fn min(&self) -> Option<Duration> {
         self.icmp.min().into_iter().chain(self.tcp.min()).min()
+    }
+
+    /// Whether this way to a node is to be taken rather than `other`: who serves before who does not, then the shorter.
+    pub(super) fn is_better_than(&self, other: &Self) -> bool {
+        let rank = |track: &Self| {
+            let standing = match track.reach() {
+                Reach::Serving => 0,
+                Reach::Unconfirmed => 1,
+                Reach::PortSilent => 2,
+                Reach::Refused => 3,
+                Reach::NotAwaited => 4,
+                // A track knows no others.
+                _ => 5,
+            };
+            (standing, track.measure().map_or(Duration::MAX, |measured| measured.p50))
+        };
+        rank(self) < rank(other)
     }
 
     /// Whether it is out, whatever else comes.

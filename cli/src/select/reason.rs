@@ -9,10 +9,13 @@ use cbrowse_protocol::{
 use cbrowse_registry::VersionRange;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 
-use super::Constraints;
+use super::{
+    Constraints,
+    place::{Around, COUNTRY_KEY, Location},
+};
 use crate::{
     breaker::KeptOut,
-    probe::{Live, Probed, Reach},
+    probe::{Failed, Live, Probed, Reach},
     words::count,
 };
 
@@ -45,6 +48,20 @@ pub enum Reason {
         value: String,
         /// What stands there instead.
         is: Option<String>,
+    },
+    /// In another country, or in one that it does not name.
+    Country {
+        /// Where it stands; `None` when it does not say.
+        is: Option<String>,
+        /// Where it should.
+        wanted: Vec<String>,
+    },
+    /// Too far from the point asked for, or nobody knows.
+    Distance {
+        /// How far it stands, in kilometres; `None` when it does not say.
+        is: Option<f64>,
+        /// What was asked for.
+        around: Around,
     },
     /// Its registry holds it for healthier, or less healthy, than asked for.
     Health {
@@ -98,8 +115,12 @@ pub enum Reason {
     },
     /// It cannot be reached, or does not serve.
     Unreachable(Reach),
+    /// Quiet probing drew others.
+    NotDrawn,
+    /// What is remembered decides, and it is not remembered.
+    NotRemembered,
     /// It answers, and its status cannot be had.
-    NotServing(String),
+    NotServing(Failed),
     /// It is not who it should be.
     NotTrusted(String),
 }
@@ -113,6 +134,8 @@ impl Reason {
             Self::Zone { .. } => "zone",
             Self::Tag(_) => "tag",
             Self::Meta { .. } => "meta",
+            Self::Country { .. } => "country",
+            Self::Distance { .. } => "distance",
             Self::Health { .. } => "health",
             Self::VersionRange { .. } => "version_range",
             Self::NotAsked => "node",
@@ -124,8 +147,35 @@ impl Reason {
             Self::Draining => "draining",
             Self::TooFar { .. } => "max_latency",
             Self::Unreachable(_) => "unreachable",
+            Self::NotDrawn => "not_drawn",
+            Self::NotRemembered => "not_remembered",
             Self::NotServing(_) => "not_serving",
             Self::NotTrusted(_) => "not_trusted",
+        }
+    }
+}
+
+impl Reason {
+    /// Which of several things it is that the code sums up; a stable name for programs.
+    pub fn cause(&self) -> Option<&'static str> {
+        match self {
+            Self::Unreachable(reach) => Some(match reach {
+                Reach::Refused => "refused",
+                Reach::NoRoute => "no_route",
+                Reach::PortSilent => "port_silent",
+                Reach::Forbidden => "forbidden",
+                Reach::Unresolved => "unresolved",
+                Reach::Silent
+                | Reach::NotAwaited
+                | Reach::NotProbed
+                | Reach::Serving
+                | Reach::Unconfirmed
+                | Reach::Remembered
+                | Reach::NotRemembered
+                | Reach::NotDrawn => "silent",
+            }),
+            Self::NotServing(failed) => Some(failed.failing.name()),
+            _ => None,
         }
     }
 }
@@ -140,6 +190,15 @@ impl fmt::Display for Reason {
             Self::Tag(tag) => write!(f, "lacks the tag {tag}"),
             Self::Meta { key, value, is: None } => write!(f, "lacks the metadata {key}={value}"),
             Self::Meta { key, value, is: Some(is) } => write!(f, "metadata {key}={is}, not {value}"),
+            Self::Country { is, wanted } => {
+                write!(f, "country {}, not {}", is.as_deref().unwrap_or("unknown"), wanted.join(" or "))
+            }
+            Self::Distance { is: None, around } => {
+                write!(f, "does not say how far it is from {}", around.center)
+            }
+            Self::Distance { is: Some(km), around } => {
+                write!(f, "{km:.0} km from {}, over {:.0} km", around.center, around.radius_km)
+            }
             Self::Health { is, wanted } => {
                 let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
                 write!(f, "health {is}, not {}", wanted.join(" or "))
@@ -171,8 +230,13 @@ impl fmt::Display for Reason {
                 | Reach::NotAwaited
                 | Reach::NotProbed
                 | Reach::Serving
-                | Reach::Unconfirmed => "no answer",
+                | Reach::Unconfirmed
+                | Reach::Remembered
+                | Reach::NotRemembered
+                | Reach::NotDrawn => "no answer",
             }),
+            Self::NotDrawn => f.write_str("not among the few that quiet probing drew"),
+            Self::NotRemembered => f.write_str("no earlier probing on this network found it serving"),
             Self::NotServing(why) => write!(f, "does not serve: {why}"),
             Self::NotTrusted(why) => write!(f, "not trusted: {why}"),
         }
@@ -185,8 +249,12 @@ fn or_unknown(text: &str) -> &str {
 
 impl Serialize for Reason {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_struct("Reason", 2)?;
+        let cause = self.cause();
+        let mut object = serializer.serialize_struct("Reason", 2 + usize::from(cause.is_some()))?;
         object.serialize_field("code", self.code())?;
+        if let Some(cause) = cause {
+            object.serialize_field("cause", cause)?;
+        }
         object.serialize_field("message", &self.to_string())?;
         object.end()
     }
@@ -297,10 +365,27 @@ fn of_catalog_alone(record: &NodeRecord, constraints: &Constraints) -> Vec<Reaso
             reasons.push(Reason::Meta { key: key.clone(), value: value.clone(), is: is.cloned() });
         }
     }
+    reasons.extend(of_place(record, constraints));
     if let Some(healths) = &constraints.healths
         && !healths.contains(&record.health)
     {
         reasons.push(Reason::Health { is: record.health, wanted: healths.iter().copied().collect() });
+    }
+    reasons
+}
+
+fn of_place(record: &NodeRecord, constraints: &Constraints) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let country = record.meta.get(COUNTRY_KEY);
+    let is_wanted = |is: &String| constraints.countries.iter().any(|wanted| wanted.eq_ignore_ascii_case(is));
+    if !constraints.countries.is_empty() && !country.is_some_and(is_wanted) {
+        reasons.push(Reason::Country { is: country.cloned(), wanted: constraints.countries.clone() });
+    }
+    if let Some(around) = constraints.around {
+        let is = Location::of_meta(&record.meta).map(|location| location.distance_km(&around.center));
+        if is.is_none_or(|km| km > around.radius_km) {
+            reasons.push(Reason::Distance { is, around });
+        }
     }
     reasons
 }
@@ -317,11 +402,19 @@ fn of_region(facts: &Facts<'_>, wanted: &Wanted) -> Option<Reason> {
 
 pub(super) fn of_probe(node: &Probed, constraints: &Constraints) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    let open =
-        matches!(node.reach, Reach::Serving | Reach::Unconfirmed | Reach::NotAwaited | Reach::NotProbed);
-    if !open {
-        reasons.push(Reason::Unreachable(node.reach));
-    }
+    reasons.extend(match node.reach {
+        Reach::Serving | Reach::Unconfirmed | Reach::NotAwaited | Reach::NotProbed | Reach::Remembered => {
+            None
+        }
+        Reach::NotDrawn => Some(Reason::NotDrawn),
+        Reach::NotRemembered => Some(Reason::NotRemembered),
+        Reach::PortSilent
+        | Reach::Refused
+        | Reach::NoRoute
+        | Reach::Silent
+        | Reach::Unresolved
+        | Reach::Forbidden => Some(Reason::Unreachable(node.reach)),
+    });
     if let (Some(rtt), Some(limit)) = (node.rtt, constraints.max_latency)
         && rtt.p50 > limit
     {

@@ -5,7 +5,10 @@ use std::{io, time::Duration};
 use cbrowse_protocol::{api::Problem, identity::IdentityKey};
 
 use super::super::verifier::IdentityError;
-use crate::failure::{Exit, Failure};
+use crate::{
+    failure::{Exit, Failure},
+    probe::Failing,
+};
 
 /// Why a connection or a request on it came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +89,14 @@ pub enum ConnectionError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It says of itself what cannot be.
+    #[error("{endpoint} cannot be believed: {claim}")]
+    Implausible {
+        /// Host and port.
+        endpoint: String,
+        /// What it says, and why that cannot be.
+        claim: String,
+    },
     /// The node said no, and why. Its words are cleaned for the terminal.
     #[error("{endpoint} refused: {}", .problem.detail)]
     Refused {
@@ -95,6 +106,9 @@ pub enum ConnectionError {
         problem: Box<Problem>,
     },
 }
+
+/// What [`ConnectionError::Timeout`] names where an answer has begun and does not end.
+pub(super) const ANSWER_IN_FULL: &str = "answer in full";
 
 /// What a failed attempt says about the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +127,20 @@ const BUSY: Duration = Duration::from_secs(5);
 const WORKER_FAILED: &str = "worker_failed";
 
 impl ConnectionError {
+    /// In which way the node failed.
+    pub fn failing(&self) -> Failing {
+        match self {
+            Self::Resolve { .. } | Self::Connect { .. } | Self::Http { .. } => Failing::Disconnected,
+            Self::Timeout { stage, .. } if *stage == ANSWER_IN_FULL => Failing::Slow,
+            Self::Timeout { .. } => Failing::Silent,
+            Self::Tls { .. } | Self::Identity { .. } | Self::OtherIdentity { .. } => Failing::NoTls,
+            Self::TooLong { .. } => Failing::TooLong,
+            Self::Protocol { .. } => Failing::Garbage,
+            Self::Implausible { .. } => Failing::Implausible,
+            Self::Refused { .. } => Failing::Refused,
+        }
+    }
+
     /// What this says about the node. A refused login says nothing.
     pub fn fault(&self) -> Fault {
         match self {
@@ -130,7 +158,8 @@ impl ConnectionError {
             | Self::Identity { .. }
             | Self::Http { .. }
             | Self::TooLong { .. }
-            | Self::Protocol { .. } => Fault::Broken,
+            | Self::Protocol { .. }
+            | Self::Implausible { .. } => Fault::Broken,
         }
     }
 
@@ -142,7 +171,8 @@ impl ConnectionError {
             | Self::Identity { .. }
             | Self::OtherIdentity { .. }
             | Self::TooLong { .. }
-            | Self::Protocol { .. } => false,
+            | Self::Protocol { .. }
+            | Self::Implausible { .. } => false,
             Self::Refused { problem, .. } => matches!(problem.status, 408 | 409 | 429 | 500..=599),
         }
     }
@@ -167,6 +197,7 @@ impl From<ConnectionError> for Failure {
             ConnectionError::Refused { problem, .. } => of_problem(problem, message),
             ConnectionError::TooLong { .. }
             | ConnectionError::Protocol { .. }
+            | ConnectionError::Implausible { .. }
             | ConnectionError::Tls { .. } => Self::new(Exit::NoEligibleNode, "node_protocol", message)
                 .hint("check that a cbrowse node of a matching version answers there"),
             _ => Self::new(Exit::NoEligibleNode, "node_unreachable", message).hint("cbrowse nodes probe"),

@@ -65,7 +65,7 @@ impl From<CarryError> for Refusal {
 
 impl From<Unanswered> for Refusal {
     fn from(unanswered: Unanswered) -> Self {
-        let Unanswered { reason, fault } = unanswered;
+        let Unanswered { reason, fault, .. } = unanswered;
         Self { failure: Failure::new(Exit::SessionLost, "connection", reason), fault }
     }
 }

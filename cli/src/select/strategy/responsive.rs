@@ -10,7 +10,7 @@ use cbrowse_protocol::api::Status;
 
 use super::Field;
 use crate::{
-    probe::Measurement,
+    probe::{Measurement, Method, Prior},
     select::draw::{Dice, by_two_choices},
 };
 
@@ -29,12 +29,50 @@ pub const PRIOR_PROBES: f64 = 20.0;
 /// Least wait before TCP sends again (Linux `TCP_RTO_MIN`), on top of a round trip.
 pub const RETRANSMISSION: Duration = Duration::from_millis(200);
 
+/// What the predicted time is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// Median round trip.
+    pub rtt: Duration,
+    /// Jitter.
+    pub jitter: Duration,
+    /// What is spent on average on sending lost packets again.
+    pub resends: Duration,
+    /// Input to frame on the node, longer the busier it is.
+    pub service: Duration,
+}
+
+impl Parts {
+    /// Their sum.
+    pub fn total(&self) -> Duration {
+        self.rtt + self.jitter + self.resends + self.service
+    }
+}
+
+/// What was measured, with the probes that earlier probings on this network lost and got answered. Those of another method
+/// say nothing of this one: echo requests are dropped where connections are not.
+pub fn with_history(rtt: &Measurement, by: &str, prior: Option<&Prior>) -> Measurement {
+    let is_icmp = by.contains("icmp");
+    let alike = |prior: &&Prior| (prior.method == Method::Icmp) == is_icmp;
+    let Some(earlier) = prior.filter(alike).map(|prior| prior.measured) else { return *rtt };
+    Measurement {
+        answered: rtt.answered.saturating_add(earlier.answered),
+        lost: rtt.lost.saturating_add(earlier.lost),
+        ..*rtt
+    }
+}
+
 /// The predicted time from a key press to its picture.
 pub fn response(rtt: &Measurement, status: Option<&Status>) -> Duration {
-    let (p50, jitter) = (rtt.p50.as_secs_f64(), rtt.jitter.as_secs_f64());
-    let repeat = (RETRANSMISSION.as_secs_f64() + p50) * shrunk_loss(rtt);
+    parts(rtt, status).total()
+}
+
+/// The same in its parts.
+pub fn parts(rtt: &Measurement, status: Option<&Status>) -> Parts {
+    let again = (RETRANSMISSION + rtt.p50).as_secs_f64() * shrunk_loss(rtt);
     let service = SERVICE.as_secs_f64() / (1.0 - effective_load(status));
-    Duration::from_secs_f64(p50 + jitter + repeat + service)
+    let (resends, service) = (Duration::from_secs_f64(again), Duration::from_secs_f64(service));
+    Parts { rtt: rtt.p50, jitter: rtt.jitter, resends, service }
 }
 
 /// Loss rate, drawn towards [`PRIOR_LOSS`] as long as there are few samples.
@@ -83,6 +121,24 @@ mod tests {
     fn one_lost_probe_in_eleven_is_not_nine_percent() {
         assert!(near(shrunk_loss(&measured(1)), 1.1 / 31.0));
         assert!(near(shrunk_loss(&measured(0)), 0.1 / 31.0));
+    }
+
+    #[test]
+    fn one_lost_probe_is_less_on_a_path_that_lost_none_of_a_hundred_and_more_on_a_bad_one() {
+        let earlier = |answered, lost, method| Prior {
+            measured: Measurement { answered, lost, ..measured(0) },
+            method,
+            served: true,
+            age: Duration::from_secs(60),
+        };
+        let loss =
+            |prior: Option<Prior>| shrunk_loss(&with_history(&measured(1), "icmp+tcp", prior.as_ref()));
+        assert!(near(loss(None), 1.1 / 31.0));
+        assert!(near(loss(Some(earlier(100, 0, Method::Icmp))), 1.1 / 131.0));
+        assert!(near(loss(Some(earlier(90, 10, Method::Icmp))), 11.1 / 131.0));
+        assert!(near(loss(Some(earlier(100, 0, Method::Tcp))), 1.1 / 31.0), "by another method");
+        let full = with_history(&measured(1), "tcp", Some(&earlier(u32::MAX, u32::MAX, Method::Tcp)));
+        assert_eq!((full.answered, full.lost, full.p50), (u32::MAX, u32::MAX, measured(1).p50));
     }
 
     #[test]
