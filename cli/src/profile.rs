@@ -238,6 +238,18 @@ impl OpenProfile {
         ask_missing(connection, credentials, self.id(), &names).await
     }
 
+    /// Whether these objects together have more than `most` bytes. Reads no more of them than it takes to know.
+    pub fn exceed(&self, names: &[ObjectName], most: usize) -> Result<bool, CarryError> {
+        let mut bytes = 0;
+        for name in names {
+            bytes += self.authority.store().get(name)?.len();
+            if bytes > most {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Sends these objects, one after another.
     pub async fn send(
         &self,

@@ -14,6 +14,7 @@ pub mod road;
 pub mod side;
 pub mod site;
 pub mod statistics;
+pub mod status;
 pub mod world;
 
 use std::time::{Duration, Instant};
@@ -57,6 +58,8 @@ pub struct Options {
 pub enum Part {
     /// Reading catalogs, next to the registries' own tools
     Catalogs(catalogs::Options),
+    /// What a node's /status costs it
+    Status(status::Options),
     /// Choosing among a thousand nodes of an emulated network, next to fping and to connecting to all of them
     Network(network::Options),
     /// One emulated network, measured once

@@ -3,7 +3,14 @@
 //! A relay stands before each node and passes everything, until the one request that is larger than all before it: the
 //! upgrade, with its token. That moment is between the choice and the attach.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use cbrowse::{
     attach::journey::Journey,
@@ -39,6 +46,8 @@ type Held = (usize, oneshot::Sender<()>);
 /// Passes connections to one node.
 struct Relay {
     address: SocketAddr,
+    /// Connections on which the client has said something; a probe says nothing.
+    spoken: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -46,26 +55,34 @@ impl Relay {
     async fn start(index: usize, node: SocketAddr, held: mpsc::Sender<Held>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut tasks = JoinSet::new();
+        let (mut tasks, spoken) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+        let counter = spoken.clone();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(pass(index, client, node, held.clone()));
+                connections.spawn(pass(index, client, node, held.clone(), counter.clone()));
             }
         });
-        Self { address, _tasks: tasks }
+        Self { address, spoken, _tasks: tasks }
     }
 }
 
-async fn pass(index: usize, mut client: TcpStream, node: SocketAddr, held: mpsc::Sender<Held>) {
+async fn pass(
+    index: usize,
+    mut client: TcpStream,
+    node: SocketAddr,
+    held: mpsc::Sender<Held>,
+    spoken: Arc<AtomicUsize>,
+) {
     let Ok(mut node) = TcpStream::connect(node).await else { return };
     let (mut up, mut down) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
-    let (mut answered, mut since_answer) = (false, 0);
+    let (mut answered, mut since_answer, mut is_first) = (false, 0, true);
     loop {
         tokio::select! {
             read = client.read(&mut up) => {
                 let Ok(length @ 1..) = read else { return };
                 since_answer += length;
+                spoken.fetch_add(usize::from(std::mem::take(&mut is_first)), Ordering::SeqCst);
                 if answered && since_answer > UPGRADE {
                     let (go, gone_on) = oneshot::channel();
                     if held.send((index, go)).await.is_ok() {
@@ -89,7 +106,7 @@ async fn pass(index: usize, mut client: TcpStream, node: SocketAddr, held: mpsc:
 
 struct World {
     nodes: Vec<Node>,
-    _relays: Vec<Relay>,
+    relays: Vec<Relay>,
     records: Vec<NodeRecord>,
     held: mpsc::Receiver<Held>,
     ada: Caller,
@@ -110,12 +127,12 @@ impl World {
             records.push(serde_json::from_value(record).unwrap());
             relays.push(relay);
         }
-        Self { nodes, _relays: relays, records, held, ada: Caller::of(&fleet, "ada") }
+        Self { nodes, relays, records, held, ada: Caller::of(&fleet, "ada") }
     }
 
-    /// Connects, and does `harm` to the node that was chosen. Which one that was, and how long the other needed to be asked and
-    /// to have the session.
-    async fn connect(&mut self, harm: impl Fn(&mut Node)) -> (usize, Duration) {
+    /// Connects, and does `harm` to the node that was chosen. Which one that was, which one took the session, and how long that
+    /// was after the harm.
+    async fn connect(&mut self, harm: impl Fn(&mut Node)) -> (usize, usize, Duration) {
         let plan = self.ada.plan(self.records.clone());
         let mut journey = Journey::new(plan, &self.ada.globals.paths, &self.ada.globals.output);
         let first = Arc::new(Mutex::new(None));
@@ -137,9 +154,9 @@ impl World {
         };
         let (chosen, since) = first.lock().await.expect("somebody was asked");
         let took = since.elapsed();
-        assert_eq!(attachment.node.as_str(), self.nodes[1 - chosen].id(), "the other one has it");
+        let taken = self.nodes.iter().position(|node| node.id() == attachment.node.as_str());
         attachment.end(false).await;
-        (chosen, took)
+        (chosen, taken.expect("one of ours"), took)
     }
 
     async fn sessions(&self, index: usize) -> u32 {
@@ -153,16 +170,25 @@ fn send(node: &Node, signal: Signal) {
 }
 
 #[tokio::test]
+async fn the_connection_that_asked_for_the_status_is_the_one_that_attaches() {
+    let mut world = World::new().await;
+    let (_, taken, _) = world.connect(|_| {}).await;
+    assert_eq!(world.relays[taken].spoken.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn a_chosen_node_that_is_killed_costs_no_timeout() {
     let mut world = World::new().await;
-    let (_, took) = world.connect(Node::kill).await;
+    let (chosen, taken, took) = world.connect(Node::kill).await;
+    assert_eq!(taken, 1 - chosen, "the other one has it");
     assert!(took < BEFORE_ANY_TIMEOUT, "{took:?}");
 }
 
 #[tokio::test]
 async fn a_chosen_node_that_falls_silent_is_passed_over_and_keeps_no_session() {
     let mut world = World::new().await;
-    let (chosen, took) = world.connect(|node| send(node, Signal::SIGSTOP)).await;
+    let (chosen, taken, took) = world.connect(|node| send(node, Signal::SIGSTOP)).await;
+    assert_eq!(taken, 1 - chosen, "the other one has it");
     assert!(took < BEFORE_ANY_TIMEOUT, "{took:?}");
     // It wakes with the request still in its socket, and may begin a session for a client that is long gone.
     send(&world.nodes[chosen], Signal::SIGCONT);

@@ -49,7 +49,7 @@ const WRITE_BUFFER: usize = 64 * 1024;
 
 /// A session that was begun for a client which then never said a word is kept this long. Shorter: a client on a bad link does
 /// not find it again; longer: a client that asked two nodes at once and went on with the other keeps a seat here.
-const UNCLAIMED: Duration = Duration::from_secs(10);
+const UNCLAIMED: Duration = Duration::from_secs(5);
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 

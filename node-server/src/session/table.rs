@@ -1,5 +1,7 @@
 //! All sessions of a node: admission, the worker that waits for the next one, and who may see which.
 
+mod places;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
@@ -11,18 +13,16 @@ use cbrowse_protocol::{
     encoding,
     id::{NodeId, ProfileId, SessionId},
     identity::SigningKey,
-    seat::Seat,
 };
 use tokio::{sync::Mutex as AsyncMutex, task::JoinSet};
 
 use crate::{
     guard::Guard,
     objects::{Objects, random},
-    peer::Connection,
     session::{
         process::{self, ProcessError, Template, Waiting},
         relay::{Relay, Session},
-        seats::{LASTS, Seats},
+        seats::Seats,
     },
     worker::link::{Order, Outbox, Start},
 };
@@ -36,10 +36,6 @@ const LOOK_AT_WORKER: Duration = Duration::from_secs(1);
 const REFILL_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before another try after a worker could not be made.
 const RETRY_WORKER: Duration = Duration::from_secs(2);
-
-/// A full node is worth asking again after this at the latest, even where no session has ended lately. Longer: places stay
-/// empty; shorter: a crowd that waits keeps the node busy with refusals.
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// Why a session was not created.
 #[derive(Debug, thiserror::Error)]
@@ -298,70 +294,6 @@ impl Table {
         Ok(())
     }
 
-    /// Whether one more session of `owner` fits beside those that run and the places that are kept for others.
-    fn has_room(
-        &self,
-        sessions: &HashMap<SessionId, Arc<Session>>,
-        owner: &str,
-        seat: Option<&str>,
-    ) -> Result<(), CreateError> {
-        let (now, mut seats) = (Instant::now(), self.seats.lock().expect("no holder panics"));
-        // Somebody else's seat makes no room.
-        let own = seat.filter(|id| seats.of(now, owner) == Some(id));
-        let kept = seats.taken(now, own);
-        if alive(sessions) + kept < self.capacity as usize {
-            return Ok(());
-        }
-        let ended = sessions.values().filter(|session| session.is_over()).count();
-        let wait = wait_for_room(ended, seats.soonest(now));
-        Err(CreateError::Full { capacity: self.capacity, wait })
-    }
-
-    /// Keeps a place for a user, while `connection` lives and for some seconds at most. The user's earlier seat is over.
-    pub fn reserve(
-        &self,
-        user: &str,
-        client: &str,
-        connection: &Arc<Connection>,
-    ) -> Result<Seat, CreateError> {
-        let sessions = self.sessions.lock().expect("no holder panics");
-        if self.is_draining() {
-            return Err(CreateError::Draining);
-        }
-        let own = self.seats.lock().expect("no holder panics").of(Instant::now(), user).map(str::to_owned);
-        self.has_room(&sessions, user, own.as_deref())?;
-        let id = encoding_id().to_string();
-        self.seats.lock().expect("no holder panics").keep(Instant::now(), user, id.clone(), connection);
-        self.changed();
-        let expires = unix_now() + LASTS.as_secs();
-        let lasts_ms = u32::try_from(LASTS.as_millis()).unwrap_or(u32::MAX);
-        let (node, subject, client) = (self.node.clone(), user.to_owned(), client.to_owned());
-        let seat = Seat { id, node, subject, client, expires, lasts_ms, signature: Vec::new() };
-        Ok(seat.signed(&self.identity))
-    }
-
-    /// Ends a user's seat; whether it was held.
-    pub fn release(&self, user: &str, id: &str) -> bool {
-        self.changed();
-        self.seats.lock().expect("no holder panics").release(Instant::now(), user, id)
-    }
-
-    /// Whether a place is kept for this user under this id.
-    pub fn holds_seat(&self, user: &str, id: &str) -> bool {
-        self.seats.lock().expect("no holder panics").of(Instant::now(), user) == Some(id)
-    }
-
-    /// A part of a user's profile has arrived: what waits for it lasts longer.
-    pub fn renew_seat(&self, user: &str) {
-        self.seats.lock().expect("no holder panics").renew(Instant::now(), user);
-    }
-
-    /// Places kept for sessions that have not begun.
-    pub fn reserved(&self) -> u32 {
-        let kept = self.seats.lock().expect("no holder panics").taken(Instant::now(), None);
-        u32::try_from(kept).unwrap_or(u32::MAX)
-    }
-
     /// Sessions that hold a seat.
     pub fn running(&self) -> u32 {
         u32::try_from(alive(&self.sessions.lock().expect("no holder panics"))).unwrap_or(u32::MAX)
@@ -429,36 +361,9 @@ fn alive(sessions: &HashMap<SessionId, Arc<Session>>) -> usize {
     sessions.values().filter(|session| !session.is_over()).count()
 }
 
-/// When a full node is worth asking again: when the next seat ends by itself, or as often as sessions have ended lately.
-fn wait_for_room(ended: usize, soonest_seat: Option<Duration>) -> Duration {
-    let ends_every = REMEMBER_FINISHED / u32::try_from(ended).unwrap_or(u32::MAX).max(1);
-    soonest_seat.map_or(ends_every, |seat| seat.min(ends_every)).min(LONGEST_WAIT)
-}
-
 /// 128 random bits: a session's id cannot be guessed, though it opens nothing by itself.
 fn encoding_id() -> SessionId {
     let text = encoding::to_text(&random::<16>());
     // An id starts with a letter or digit; base64url may start with - or _.
     format!("s{text}").parse().expect("base64url after a letter is an id")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_node_is_asked_again_when_a_place_may_be_free() {
-        let seconds = Duration::from_secs;
-        for (ended, seat, wait) in [
-            (0, None, LONGEST_WAIT),
-            (39, None, LONGEST_WAIT),
-            (40, None, LONGEST_WAIT),
-            (60, None, seconds(10)),
-            (60, Some(seconds(3)), seconds(3)),
-            (0, Some(seconds(29)), LONGEST_WAIT),
-            (usize::MAX, None, REMEMBER_FINISHED / u32::MAX),
-        ] {
-            assert_eq!(wait_for_room(ended, seat), wait, "{ended} ended, {seat:?}");
-        }
-    }
 }

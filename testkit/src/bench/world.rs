@@ -162,7 +162,7 @@ fn plan(directory: &Path, index: usize, site: &Site) -> anyhow::Result<local::Pl
 }
 
 /// Nodes started as root become another user, who has to find their own directories in here.
-fn open_for_nodes(directory: &Path) -> anyhow::Result<()> {
+pub(super) fn open_for_nodes(directory: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o711))?;
     Ok(())

@@ -19,6 +19,7 @@ fn main() -> anyhow::Result<()> {
             let results = wait(catalogs::run(options))?;
             if options.json { results.to_json().to_string() } else { results.to_table() }
         }
+        Some(Part::Status(options)) => wait(bench::status::run(options))??.to_string(),
         Some(Part::Network(options)) => {
             let results = network::run(options)?;
             if options.json { results.to_json().to_string() } else { results.to_table() }

@@ -25,6 +25,10 @@ const KEY_TRIES: u32 = 5;
 /// A worker's room stands after some 50 ms.
 const KEY_PAUSE: Duration = Duration::from_millis(150);
 
+/// Bytes of the one object that travels in no more than a round trip: TCP's first window (RFC 6928). More objects than one take
+/// a round trip each, and then it pays to hold the place.
+const FIRST_WINDOW: usize = 14_600;
+
 /// What every candidate is asked with.
 #[derive(Clone, Copy)]
 pub(super) struct Asker<'a> {
@@ -131,9 +135,9 @@ impl Asker<'_> {
             pulse.asked();
             let missing = profile.missing(&mut connection, &self.plan.credentials).await?;
             let objects = missing.len();
-            if objects > 0 {
+            if objects > 1 || profile.exceed(&missing, FIRST_WINDOW)? {
                 pulse.asked();
-                // Sealed objects are larger than what one round trip carries: the place is held while they travel.
+                // The place is held while they travel.
                 seat = seat::reserve(&mut connection, &self.plan.credentials, &status).await?;
                 pulse.ours();
             }

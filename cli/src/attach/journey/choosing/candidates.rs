@@ -23,9 +23,9 @@ use crate::{
     probe::Report,
 };
 
-/// Candidates that are asked side by side. Fewer: two silent nodes in front cost a timeout; more: a network that is slow
-/// everywhere begins a session on every node.
-const MOST_AT_ONCE: usize = 3;
+/// Candidates that are asked side by side. Fewer: a silent node in front costs a timeout; more: where all nodes are slow, each
+/// client makes that many of them begin a session.
+const MOST_AT_ONCE: usize = 2;
 
 type Asking<'a> = Pin<Box<dyn Future<Output = (usize, Result<Seated, Refusal>)> + Send + 'a>>;
 
