@@ -46,6 +46,8 @@ pub struct Probed {
     pub method: &'static str,
     /// Round trips; `None` without an answer.
     pub rtt: Option<Measurement>,
+    /// Without an answer: for how long one was waited for. It is farther than that, or dead.
+    pub silent_for: Option<Duration>,
     /// What an earlier probing on this network found.
     pub prior: Option<Prior>,
     /// What it says about itself.
@@ -97,6 +99,7 @@ impl Probed {
             reach: Reach::NotProbed,
             method: "",
             rtt: None,
+            silent_for: None,
             prior: None,
             live: Live::Unasked,
         }
@@ -177,6 +180,7 @@ pub async fn probe_rest(report: &mut Report, road: &impl Road, deadline: Duratio
     for ((index, _), (_, track)) in rest.iter().zip(&outcome.found) {
         let node = &mut report.nodes[*index];
         (node.reach, node.method, node.rtt) = (track.reach(), track.method(), track.measure());
+        node.silent_for = track.silent_for();
     }
     report.elapsed += outcome.took;
     report.sent += outcome.sent;
@@ -192,6 +196,7 @@ fn describe(record: NodeRecord, found: Result<(SocketAddr, Track), Reach>) -> Pr
             reach: track.reach(),
             method: track.method(),
             rtt: track.measure(),
+            silent_for: track.silent_for(),
             ..Probed::unprobed(record)
         },
     }

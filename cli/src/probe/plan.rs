@@ -22,7 +22,7 @@ pub const LEADER_SAMPLES: u32 = 4;
 /// Nodes that are measured well. Of a thousand nodes within 300 ms, about seven are within 2 ms of the best.
 pub const FINALISTS: usize = 12;
 /// Samples a finalist gets on top; fewer, and the luckiest median is not the best node's.
-pub const FINALIST_SAMPLES: u32 = 12;
+pub const FINALIST_SAMPLES: u32 = 20;
 /// How far behind the best a leader may be; more makes every decision wait for slow nodes.
 pub const LEADER_MARGIN: Duration = Duration::from_millis(30);
 /// Pause between two samples of one node, so that they do not queue behind each other.

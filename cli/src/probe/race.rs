@@ -121,6 +121,8 @@ pub struct Race {
     tracks: Vec<Track>,
     /// To be asked for the first time, likely best first.
     unasked: VecDeque<usize>,
+    /// Asked by TCP when nobody's echo has come back.
+    unheard: VecDeque<usize>,
     /// Asked only when what is remembered turns out to be wrong; nearest first.
     held_back: VecDeque<usize>,
     /// Sorted by time.
@@ -158,6 +160,7 @@ impl Race {
             tracks: vec![Track::default(); ways.len()],
             ways,
             unasked: VecDeque::new(),
+            unheard: VecDeque::new(),
             held_back: VecDeque::new(),
             queue: VecDeque::new(),
             flights: Vec::new(),
@@ -295,7 +298,7 @@ impl Race {
 
     /// Packets that may still be spent on top of those that are planned.
     fn left(&self) -> usize {
-        let planned = self.flights.len() + self.queue.len() + self.unasked.len();
+        let planned = self.flights.len() + self.queue.len() + self.unasked.len() + self.unheard.len();
         budget(self.nodes).saturating_sub(planned)
     }
 
@@ -306,7 +309,7 @@ impl Race {
 
     /// In a survey, a node's further samples go the way, and by the method, that has answered.
     fn settle(&self, way: usize, method: Method) -> (usize, Method) {
-        if !matches!(self.goal, Goal::Survey(_)) || self.tracks[way].asked[method as usize] <= 1 {
+        if !matches!(self.goal, Goal::Survey(_)) {
             return (way, method);
         }
         let sibling = self.ways[way].sibling.filter(|sibling| {
@@ -353,17 +356,21 @@ impl Race {
     fn pop_unasked(&mut self, now: Duration) -> Option<(usize, Method)> {
         let method = self.screens_by(now)?;
         while let Some(way) = self.unasked.pop_front() {
+            if !self.tracks[way].is_out() {
+                *self.tracks[way].asked(method) += 1;
+                if method == Method::Icmp && self.is_side_by_side() {
+                    self.plan(now, way, Method::Tcp);
+                }
+                return Some((way, method));
+            }
+        }
+        while let Some(way) = self.unheard.pop_front() {
             let track = &self.tracks[way];
-            // Lined up again since nobody's echo had come back, and now one has.
-            let is_moot = track.asked != [0, 0] && (method == Method::Icmp || track.min().is_some());
-            if track.is_out() || is_moot {
-                continue;
+            let is_moot = self.is_echoed || track.asked[Method::Tcp as usize] > 0 || track.is_out();
+            if !is_moot {
+                *self.tracks[way].asked(Method::Tcp) += 1;
+                return Some((way, Method::Tcp));
             }
-            *self.tracks[way].asked(method) += 1;
-            if method == Method::Icmp && self.is_side_by_side() {
-                self.plan(now, way, Method::Tcp);
-            }
-            return Some((way, method));
         }
         None
     }
@@ -397,7 +404,7 @@ impl Race {
         let mut asked: Vec<usize> =
             asked.filter(|way| self.tracks[*way].asked[Method::Tcp as usize] == 0).collect();
         asked.dedup();
-        self.unasked.extend(asked);
+        self.unheard = asked.into();
     }
 
     /// While the band is open, a node silent on ICMP gets its chance by TCP, and one silent on TCP a second one, as far
@@ -408,7 +415,11 @@ impl Race {
                 let way = self.flights[number].way;
                 let track = &self.tracks[way];
                 let is_new = track.asked[Method::Tcp as usize] == u32::from(method == Method::Tcp);
-                let is_open = self.phase == Phase::Screen && self.goal == Goal::Decide;
+                let age = self.flights[number].age(now);
+                // Where somebody is nearer than that, its chance has passed.
+                let is_open = self.phase == Phase::Screen
+                    && self.goal == Goal::Decide
+                    && !is_ruled_out(age, self.best);
                 if is_open && is_new && track.min().is_none() && !track.is_out() && self.can_ask_more() {
                     self.plan(now, way, Method::Tcp);
                     self.ask_sibling(now, way);
@@ -438,7 +449,10 @@ impl Race {
     }
 
     fn is_phase_over(&self, now: Duration) -> bool {
-        self.queue.is_empty() && self.unasked.is_empty() && self.last_to_matter(now).is_none()
+        self.queue.is_empty()
+            && self.unasked.is_empty()
+            && self.unheard.is_empty()
+            && self.last_to_matter(now).is_none()
     }
 
     /// When the last of the probes under way stops mattering, unless it is answered before. `None` when none matters.
@@ -484,7 +498,7 @@ impl Race {
     /// When the next thing can happen without an answer.
     fn wake(&mut self, now: Duration) -> Duration {
         let due = self.queue.front().map(|due| due.at.max(self.next_batch));
-        let unasked = (!self.unasked.is_empty()).then(|| match self.screens_by(now) {
+        let unasked = (!self.unasked.is_empty() || !self.unheard.is_empty()).then(|| match self.screens_by(now) {
             Some(_) => self.next_batch,
             None => SILENCE,
         });
@@ -506,6 +520,7 @@ impl Race {
             let waited = flight.age(now);
             let track = &mut self.tracks[flight.way];
             track.not_awaited = now < self.deadline;
+            track.waited = track.waited.max(waited);
             if waited <= self.bar || track.min().is_none() {
                 continue;
             }

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use super::{plan, race::Goal, statistics::Measurement, track::Method};
+use super::{
+    Probed, plan,
+    race::Goal,
+    statistics::Measurement,
+    track::{Method, Reach},
+};
 
 /// What an earlier probing on the same network found of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prior {
-    /// The figures then. `answered` and `lost` count all probings that are still remembered.
+    /// The figures then. `answered` and `lost` count all probings that are still remembered. With none `answered`, the
+    /// node was silent for the time that stands as `min` and `p50`: it is farther than that, or dead.
     pub measured: Measurement,
     /// By which method they were taken.
     pub method: Method,
@@ -15,6 +21,19 @@ pub struct Prior {
     pub served: bool,
     /// How long ago that was.
     pub age: Duration,
+}
+
+impl Prior {
+    /// What is to be remembered of a node that was just probed; `None` when nothing was found out.
+    pub fn of(node: &Probed) -> Option<Self> {
+        let silent = |waited| Measurement { min: waited, p50: waited, jitter: Duration::ZERO, answered: 0, lost: 0 };
+        Some(Self {
+            measured: node.rtt.or_else(|| node.silent_for.map(silent))?,
+            method: if node.method == "tcp" { Method::Tcp } else { Method::Icmp },
+            served: node.reach == Reach::Serving,
+            age: Duration::ZERO,
+        })
+    }
 }
 
 /// What a probing is for, and what is known already.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cbrowse::{
-    probe::{self, Goal, Method, Prior, Probed, Reach, Report, Search, plan},
+    probe::{self, Goal, Prior, Probed, Reach, Report, Search, plan},
     select::{self, Constraints, Strategy},
 };
 use nix::sys::{
@@ -81,11 +81,7 @@ async fn search(fleet: &Fleet, search: Search) -> Report {
 /// What a search finds, as it is remembered.
 async fn priors(fleet: &Fleet) -> Vec<Option<Prior>> {
     let report = search(fleet, Search::new(Goal::Decide)).await;
-    let prior = |node: &Probed| {
-        let method = if node.method == "tcp" { Method::Tcp } else { Method::Icmp };
-        let served = node.reach == Reach::Serving;
-        node.rtt.map(|measured| Prior { measured, method, served, age: A_DAY })
-    };
+    let prior = |node: &Probed| Prior::of(node).map(|prior| Prior { age: A_DAY, ..prior });
     report.nodes.iter().map(prior).collect()
 }
 
