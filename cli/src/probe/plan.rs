@@ -58,7 +58,7 @@ pub const SILENCE: Duration = Duration::from_millis(40);
 /// Nodes measured well straight away, when an earlier probing says which.
 pub const RECALLED: usize = 12;
 /// Samples of each of them.
-pub const RECALL_SAMPLES: u32 = 9;
+pub const RECALL_SAMPLES: u32 = 14;
 /// Nodes near enough by an earlier probing that are looked at, too, with one probe.
 pub const RECALL_LOOKED_AT: usize = 64;
 /// Nodes asked besides, those of the oldest figures first: what is remembered of all is renewed bit by bit.

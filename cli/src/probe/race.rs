@@ -16,8 +16,8 @@ use self::{
 };
 use super::{
     plan::{
-        ASK_AGAIN, BATCH, ICMP_PATIENCE, LOST_AFTER, RESERVE_SHARE, SIDE_BY_SIDE, SILENCE, TICK, WARY_SHARE, band_top,
-        budget, is_ruled_out,
+        ASK_AGAIN, BATCH, ICMP_PATIENCE, LOST_AFTER, RESERVE_SHARE, SIDE_BY_SIDE, SILENCE, TICK, WARY_SHARE,
+        band_top, budget, is_ruled_out,
     },
     search::Prior,
     track::{Method, Track},
@@ -131,6 +131,8 @@ pub struct Race {
     lost: Overdue,
     /// Echo requests that make their node be asked by TCP, and connections that are tried again.
     silent: [Overdue; 2],
+    /// Probes that reached nobody, so that they cost nobody anything.
+    spared: usize,
     next_batch: Duration,
     phase: Phase,
     /// Round trip of the nearest node that may still be chosen.
@@ -169,6 +171,7 @@ impl Race {
                 Overdue::new(ICMP_PATIENCE, Some(Method::Icmp)),
                 Overdue::new(ASK_AGAIN, Some(Method::Tcp)),
             ],
+            spared: 0,
             next_batch: Duration::ZERO,
             phase: Phase::Screen,
             best: None,
@@ -231,7 +234,8 @@ impl Race {
     /// Records what came back at `now`. A duplicate changes nothing but its count; what was counted as lost and comes
     /// after all is no longer counted as lost.
     pub fn answer(&mut self, now: Duration, number: u32, answer: Answer) {
-        let Some(flight) = usize::try_from(number).ok().and_then(|number| self.flights.get_mut(number)) else {
+        let Some(flight) = usize::try_from(number).ok().and_then(|number| self.flights.get_mut(number))
+        else {
             return;
         };
         let Flight { way, method, fate, .. } = *flight;
@@ -251,18 +255,20 @@ impl Race {
         match answer {
             Answer::Reply(rtt) => self.replied(way, method, rtt),
             Answer::Refused => self.rule_out(way, |track| track.refused = true),
-            Answer::NoRoute if method == Method::Tcp => {
-                self.rule_out(way, |track| track.no_route = true);
-                self.ask_sibling(now, way);
-            }
-            // Echo requests may be barred on the way, or from here; connections need not be.
-            Answer::NoRoute | Answer::NotSent if method == Method::Icmp => {
-                if self.tracks[way].asked[Method::Tcp as usize] == 0 {
-                    self.plan(self.next_batch, way, Method::Tcp);
-                }
-                self.ask_sibling(now, way);
-            }
-            Answer::NoRoute | Answer::NotSent => {}
+            Answer::NoRoute | Answer::NotSent => self.went_nowhere(now, way, method, answer),
+        }
+    }
+
+    fn went_nowhere(&mut self, now: Duration, way: usize, method: Method, answer: Answer) {
+        self.spared += 1;
+        let is_known = self.tracks[way].min().is_some();
+        if method == Method::Tcp && answer == Answer::NoRoute {
+            self.rule_out(way, |track| track.no_route = true);
+        }
+        let is_tried = self.tracks[way].asked[Method::Tcp as usize] > 0;
+        // Echo requests may be barred on the way, or from here; connections need not be.
+        if !self.ask_sibling(now, way) && method == Method::Icmp && !is_tried && !is_known {
+            self.plan(self.next_batch, way, Method::Tcp);
         }
     }
 
@@ -299,7 +305,7 @@ impl Race {
     /// Packets that may still be spent on top of those that are planned.
     fn left(&self) -> usize {
         let planned = self.flights.len() + self.queue.len() + self.unasked.len() + self.unheard.len();
-        budget(self.nodes).saturating_sub(planned)
+        (budget(self.nodes) + self.spared).saturating_sub(planned)
     }
 
     /// Whether there is something to spend on the silent, with what the later rounds need set aside.
@@ -400,7 +406,8 @@ impl Race {
             return;
         }
         self.is_silence_noted = true;
-        let asked = self.flights.iter().filter(|flight| flight.method == Method::Icmp).map(|flight| flight.way);
+        let asked =
+            self.flights.iter().filter(|flight| flight.method == Method::Icmp).map(|flight| flight.way);
         let mut asked: Vec<usize> =
             asked.filter(|way| self.tracks[*way].asked[Method::Tcp as usize] == 0).collect();
         asked.dedup();
@@ -417,9 +424,8 @@ impl Race {
                 let is_new = track.asked[Method::Tcp as usize] == u32::from(method == Method::Tcp);
                 let age = self.flights[number].age(now);
                 // Where somebody is nearer than that, its chance has passed.
-                let is_open = self.phase == Phase::Screen
-                    && self.goal == Goal::Decide
-                    && !is_ruled_out(age, self.best);
+                let is_open =
+                    self.phase == Phase::Screen && self.goal == Goal::Decide && !is_ruled_out(age, self.best);
                 if is_open && is_new && track.min().is_none() && !track.is_out() && self.can_ask_more() {
                     self.plan(now, way, Method::Tcp);
                     self.ask_sibling(now, way);
@@ -428,17 +434,18 @@ impl Race {
         }
     }
 
-    /// The other way to the same node, when this one fails.
-    fn ask_sibling(&mut self, now: Duration, way: usize) {
-        let Some(sibling) = self.ways[way].sibling else { return };
-        if self.tracks[sibling].asked != [0, 0] || !self.can_ask_more() {
-            return;
-        }
+    /// The other way to the same node, when this one fails. False when there is none, or it was asked already.
+    fn ask_sibling(&mut self, now: Duration, way: usize) -> bool {
+        let sibling = self.ways[way].sibling;
+        let Some(sibling) = sibling.filter(|sibling| self.tracks[*sibling].asked == [0, 0]) else {
+            return false;
+        };
         let method = if self.icmp { Method::Icmp } else { Method::Tcp };
         self.plan(now, sibling, method);
         if self.icmp && self.is_side_by_side() {
             self.plan(now, sibling, Method::Tcp);
         }
+        true
     }
 
     fn rule_out(&mut self, way: usize, mark: impl FnOnce(&mut Track)) {
@@ -498,10 +505,11 @@ impl Race {
     /// When the next thing can happen without an answer.
     fn wake(&mut self, now: Duration) -> Duration {
         let due = self.queue.front().map(|due| due.at.max(self.next_batch));
-        let unasked = (!self.unasked.is_empty() || !self.unheard.is_empty()).then(|| match self.screens_by(now) {
-            Some(_) => self.next_batch,
-            None => SILENCE,
-        });
+        let unasked =
+            (!self.unasked.is_empty() || !self.unheard.is_empty()).then(|| match self.screens_by(now) {
+                Some(_) => self.next_batch,
+                None => SILENCE,
+            });
         // Just when it stops mattering it still does.
         let settled = self.last_to_matter(now).map(|last| last + Duration::from_nanos(1));
         let [icmp, tcp] = &mut self.silent;

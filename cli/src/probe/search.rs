@@ -26,7 +26,8 @@ pub struct Prior {
 impl Prior {
     /// What is to be remembered of a node that was just probed; `None` when nothing was found out.
     pub fn of(node: &Probed) -> Option<Self> {
-        let silent = |waited| Measurement { min: waited, p50: waited, jitter: Duration::ZERO, answered: 0, lost: 0 };
+        let silent =
+            |waited| Measurement { min: waited, p50: waited, jitter: Duration::ZERO, answered: 0, lost: 0 };
         Some(Self {
             measured: node.rtt.or_else(|| node.silent_for.map(silent))?,
             method: if node.method == "tcp" { Method::Tcp } else { Method::Icmp },

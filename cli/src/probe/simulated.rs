@@ -181,7 +181,8 @@ impl Traffic for Flow {
             Some(base) => (base + jitter, Answer::Reply(base + jitter)),
         };
         let from = is_echo.then(|| behaviour.poses_as.unwrap_or(to.ip()));
-        let coming = Coming { at: Instant::now() + rtt, arrival: Arrival { number: probe.number, from, answer } };
+        let coming =
+            Coming { at: Instant::now() + rtt, arrival: Arrival { number: probe.number, from, answer } };
         self.under_way.extend((0..copies).map(|_| Reverse(coming)));
     }
 

@@ -57,8 +57,7 @@ async fn whoever_finds_nobody_near_gets_to_know_the_far_ones() {
     use Reach::{NotAwaited, Serving, Silent};
     let mut road = network(true);
     let delays = [5, 100, 101, 700];
-    let mut nodes: Vec<_> =
-        delays.map(|delay| record(add(&mut road, Some(delay), Some(delay)))).into();
+    let mut nodes: Vec<_> = delays.map(|delay| record(add(&mut road, Some(delay), Some(delay)))).into();
     nodes.push(record(add(&mut road, None, None)));
     let mut report = probe(nodes, |_, _| true, &road, Search::new(Goal::Decide), |_| {}).await;
     let reaches = |report: &Report| report.nodes.iter().map(|node| node.reach).collect::<Vec<_>>();
@@ -74,8 +73,7 @@ async fn whoever_finds_nobody_near_gets_to_know_the_far_ones() {
 #[tokio::test(start_paused = true)]
 async fn a_thousand_nodes_are_decided_by_the_nearest_ones_within_the_budget() {
     let mut road = network(true);
-    let nodes: Vec<_> =
-        (0..1000).map(|i| add(&mut road, Some(20 + i % 280), Some(20 + i % 280))).collect();
+    let nodes: Vec<_> = (0..1000).map(|i| add(&mut road, Some(20 + i % 280), Some(20 + i % 280))).collect();
     let outcome = decide(&road, &nodes).await;
     // Section 11 of the design: three times the best round trip, and 130 ms.
     assert!(outcome.took <= ms(3 * 20 + 130), "{:?}", outcome.took);
@@ -120,11 +118,8 @@ async fn a_silent_node_does_not_delay_and_a_refusing_one_is_not_serving() {
 #[tokio::test(start_paused = true)]
 async fn a_far_node_is_not_called_dead_because_nobody_waited_for_it() {
     let mut road = network(true);
-    let nodes = [
-        add(&mut road, Some(5), Some(5)),
-        add(&mut road, Some(250), Some(250)),
-        add(&mut road, None, None),
-    ];
+    let nodes =
+        [add(&mut road, Some(5), Some(5)), add(&mut road, Some(250), Some(250)), add(&mut road, None, None)];
     let outcome = decide(&road, &nodes).await;
     assert!(outcome.took < ms(250), "{:?}", outcome.took);
     assert_eq!(reaches(&outcome), [Reach::Serving, Reach::NotAwaited, Reach::NotAwaited]);
@@ -209,12 +204,12 @@ async fn a_network_that_repeats_and_a_node_that_poses_as_another_are_counted_and
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_comes_late_is_no_loss() {
     let mut road = network(true);
-    let nodes = [add(&mut road, Some(1200), Some(5)), add(&mut road, Some(2500), None)];
+    let nodes = [add(&mut road, Some(1200), Some(5)), add(&mut road, Some(1600), None)];
     let outcome = drive(&road, &targets(&nodes), Goal::Survey(60), DEADLINE, |_| {}).await;
     let measured = outcome.found[1].1.measure().expect("late answers");
     let Measurement { answered, lost, min, .. } = measured;
-    // Sixty requests within 1.475 s; those of the first half second are answered before the race ends.
-    assert!(min == ms(2500) && answered >= 1, "{measured:?}");
+    // Sixty requests within 1.475 s; those of the first 0.8 s are answered before the race ends.
+    assert!(min == ms(1600) && answered >= 1, "{measured:?}");
     assert_eq!(outcome.found[1].1.icmp.lost + answered, 60);
     assert!(outcome.oddities.late >= u64::from(answered), "{:?}", outcome.oddities);
     assert!(lost < 60);
@@ -260,10 +255,7 @@ fn prior(p50: u64) -> Prior {
 fn remembered(distances: impl Iterator<Item = (u64, u64)>) -> (Network, Vec<Target>) {
     let mut road = network(true);
     let targets = distances
-        .map(|(now, then)| Target {
-            prior: Some(prior(then)),
-            ..add(&mut road, Some(now), Some(now)).into()
-        })
+        .map(|(now, then)| Target { prior: Some(prior(then)), ..add(&mut road, Some(now), Some(now)).into() })
         .collect();
     (road, targets)
 }

@@ -58,7 +58,9 @@ impl Book {
         is_reply: bool,
         now: Instant,
     ) {
-        let Some(entry) = self.entries.get_mut(&sequence).filter(|entry| entry.told < MOST_TOLD) else { return };
+        let Some(entry) = self.entries.get_mut(&sequence).filter(|entry| entry.told < MOST_TOLD) else {
+            return;
+        };
         // A stranger may talk as often as it likes; one that was not asked must not use up the answer of who was.
         entry.told += u8::from(from == entry.to);
         let rtt = round_trip(at.and_then(|at| at.duration_since(entry.at).ok()), now - entry.sent);

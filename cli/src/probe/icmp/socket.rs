@@ -27,6 +27,9 @@ const LONGEST: usize = 512;
 /// Packets read before others get their turn on this thread.
 const AT_ONCE: usize = 256;
 
+/// Errors in a row after which the socket counts as broken: each error of a request is told once.
+const MOST_FAILURES: usize = 64;
+
 /// What was read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Received {
@@ -92,43 +95,38 @@ impl Socket {
 
     /// What has come, as soon as something has; it may be nothing that concerns an echo request. Cancel safe.
     pub(super) async fn receive(&self) -> io::Result<Vec<Received>> {
-        let interest = Interest::READABLE | Interest::ERROR;
-        self.socket.ready(interest).await?;
+        self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
         let mut received = Vec::new();
-        match self.socket.try_io(interest, || self.read_all(&mut received)) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            _ => Ok(received),
+        // tokio forgets that one kind of readiness has passed, never two at once.
+        let kinds = [(Interest::READABLE, MsgFlags::empty()), (Interest::ERROR, MsgFlags::MSG_ERRQUEUE)];
+        for (interest, flags) in kinds {
+            match self.socket.try_io(interest, || self.read_all(flags, &mut received)) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                _ => {}
+            }
         }
+        Ok(received)
     }
 
     /// Reads until there is nothing more, which the error says, or until it is another task's turn.
-    fn read_all(&self, received: &mut Vec<Received>) -> io::Result<()> {
+    fn read_all(&self, flags: MsgFlags, received: &mut Vec<Received>) -> io::Result<()> {
         let mut failures = 0;
-        for flags in [MsgFlags::empty(), MsgFlags::MSG_ERRQUEUE] {
-            loop {
-                match self.read(flags) {
-                    Ok(one) => received.extend(one),
-                    Err(Errno::EAGAIN) => break,
-                    // Mostly some request's error, which the error queue tells with its name.
-                    Err(_) if failures < AT_ONCE => failures += 1,
-                    Err(error) => return Err(error.into()),
-                }
-                if received.len() >= AT_ONCE {
-                    return Ok(());
-                }
+        for _ in 0..AT_ONCE {
+            match self.read(flags) {
+                Ok(one) => received.extend(one),
+                // Mostly some request's error, which the error queue tells with its name.
+                Err(error) if error != Errno::EAGAIN && failures < MOST_FAILURES => failures += 1,
+                Err(error) => return Err(error.into()),
             }
         }
-        Err(io::ErrorKind::WouldBlock.into())
+        Ok(())
     }
 
     /// Reads one packet.
     fn read(&self, flags: MsgFlags) -> Result<Option<Received>, Errno> {
         let mut bytes = [0; LONGEST];
-        let mut room = nix::cmsg_space!(
-            nix::sys::time::TimeSpec,
-            nix::libc::sock_extended_err,
-            nix::libc::sockaddr_in6
-        );
+        let mut room =
+            nix::cmsg_space!(nix::sys::time::TimeSpec, nix::libc::sock_extended_err, nix::libc::sockaddr_in6);
         let mut slices = [IoSliceMut::new(&mut bytes)];
         let message = recvmsg::<SockaddrStorage>(
             self.socket.as_raw_fd(),
@@ -145,7 +143,12 @@ impl Socket {
         }
         let said = packet::decode(&bytes[..length], self.kind, source)
             .filter(|said| self.kind == Type::DGRAM || said.identifier == self.identifier);
-        Ok(said.map(|said| Received { sequence: said.sequence, from: said.from, at, is_reply: said.is_reply }))
+        Ok(said.map(|said| Received {
+            sequence: said.sequence,
+            from: said.from,
+            at,
+            is_reply: said.is_reply,
+        }))
     }
 }
 

@@ -54,7 +54,11 @@ impl Race {
     }
 
     fn begin_survey(&mut self, order: &[usize], count: u32) {
-        self.unasked = order.iter().copied().chain((0..self.ways.len()).filter(|way| self.ways[*way].is_second)).collect();
+        self.unasked = order
+            .iter()
+            .copied()
+            .chain((0..self.ways.len()).filter(|way| self.ways[*way].is_second))
+            .collect();
         for sample in 1..count {
             for way in order {
                 // The way and the method are settled when it is sent.
@@ -73,18 +77,22 @@ impl Race {
     fn begin_with_history(&mut self, order: &[usize]) {
         let prior = |way: usize| self.ways[way].prior.as_ref();
         let served = |way: &usize| prior(*way).is_some_and(|prior| prior.served);
-        let Some(best) = order.iter().copied().filter(served).find_map(prior).map(|prior| prior.measured.p50) else {
+        let Some(best) = order.iter().copied().filter(served).find_map(prior).map(|prior| prior.measured.p50)
+        else {
             self.unasked = order.iter().copied().collect();
             return;
         };
         let is_present = |way: usize| self.ways[way].is_present;
-        let is_near = |way: usize| is_present(way) || prior(way).is_some_and(|prior| prior.measured.min <= band_top(best));
+        let is_near = |way: usize| {
+            is_present(way) || prior(way).is_some_and(|prior| prior.measured.min <= band_top(best))
+        };
         let (near, rest): (Vec<usize>, Vec<usize>) = order.iter().partition(|way| is_near(**way));
         let likely = near.iter().copied().filter(|way| served(way) && !is_present(*way)).take(RECALLED);
         let measured: Vec<usize> =
             near.iter().copied().filter(|way| is_present(*way)).chain(likely).collect();
         let looked_at = near.iter().copied().filter(|way| !measured.contains(way));
-        let (unknown, mut known): (Vec<usize>, Vec<usize>) = rest.iter().partition(|way| prior(**way).is_none());
+        let (unknown, mut known): (Vec<usize>, Vec<usize>) =
+            rest.iter().partition(|way| prior(**way).is_none());
         let mut oldest = known.clone();
         oldest.sort_by_key(|way| std::cmp::Reverse(prior(*way).map(|prior| prior.age)));
         oldest.truncate(RENEWED);
@@ -128,8 +136,14 @@ impl Race {
             track.asked.iter().sum::<u32>() > 1 && !track.tcp.replies.is_empty()
         };
         let best = (0..medians.len()).filter(|way| well_measured(*way)).filter_map(|way| medians[way]).min();
-        let holds = best.zip(self.recalled).is_some_and(|(best, recalled)| best <= leader_top(recalled));
-        let Some(best) = best.filter(|_| holds) else {
+        let as_remembered = |way: &usize| {
+            let remembered = self.ways[*way].prior.as_ref().map(|prior| band_top(prior.measured.p50));
+            medians[*way].zip(remembered).is_some_and(|(now, remembered)| now <= remembered)
+        };
+        let recalled = (0..medians.len()).filter(|way| self.tracks[*way].asked.iter().sum::<u32>() > 2);
+        let (same, different): (Vec<usize>, Vec<usize>) = recalled.partition(as_remembered);
+        let is_near = best.zip(self.recalled).is_some_and(|(best, recalled)| best <= band_top(recalled));
+        let Some(best) = best.filter(|_| is_near && same.len() > different.len()) else {
             self.unasked.extend(std::mem::take(&mut self.held_back));
             return Phase::Screen;
         };
@@ -139,7 +153,8 @@ impl Race {
         let (near, far): (Vec<usize>, Vec<usize>) = self.held_back.iter().partition(|way| near(way));
         self.held_back = far.into();
         self.unasked.extend(near);
-        let nearest = (0..medians.len()).filter(|way| well_measured(*way)).filter_map(|way| self.tracks[way].min());
+        let nearest =
+            (0..medians.len()).filter(|way| well_measured(*way)).filter_map(|way| self.tracks[way].min());
         let nearest = nearest.min().unwrap_or(best);
         let is_surprised = self.best.is_some_and(|best| best + SURPRISE < nearest);
         if self.unasked.is_empty() && !is_surprised { Phase::Over } else { Phase::Screen }
@@ -148,17 +163,18 @@ impl Race {
     fn plan_leaders(&mut self, now: Duration) {
         let Some(best) = self.best else { return };
         self.bar = band_top(best);
-        let mut leaders = nearest(&self.standing(Samples::min), LEADERS, leader_top(best));
+        let nearest = nearest(&self.standing(Samples::min), LEADERS, leader_top(best));
         // The second way of a leader may be the shorter one.
-        let siblings: Vec<usize> = leaders.iter().filter_map(|way| self.ways[*way].sibling).collect();
-        leaders.extend(siblings.into_iter().filter(|way| self.tracks[*way].asked == [0, 0]));
+        let unasked =
+            |way: usize| self.ways[way].sibling.filter(|sibling| self.tracks[*sibling].asked == [0, 0]);
+        let mut leaders: Vec<usize> =
+            nearest.into_iter().flat_map(|way| [Some(way), unasked(way)]).flatten().collect();
         // Likely by what is remembered, and silent: its one probe may have been lost.
         let silent = (0..self.ways.len()).filter(|way| {
             let is_likely = self.ways[*way].prior.is_some_and(|prior| prior.measured.p50 <= self.bar);
             is_likely && self.tracks[*way].min().is_none() && !self.tracks[*way].is_out()
         });
         leaders.extend(silent.take(LEADERS));
-        leaders.dedup();
         // Half of what is left is for the finalists.
         let (count, samples) = afford(self.left() / 2, leaders.len(), LEADER_SAMPLES);
         for way in leaders.into_iter().take(count) {

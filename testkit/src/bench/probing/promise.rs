@@ -4,7 +4,11 @@ use std::{fmt::Write as _, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{Options, run::Run, scenario::{Limit, Scenario}};
+use super::{
+    Options,
+    run::Run,
+    scenario::{Limit, Scenario},
+};
 use crate::bench::statistics::Samples;
 
 /// Packets a node that a search may spend, and how much longer 5,000 nodes may take than 1,000.
@@ -57,7 +61,10 @@ impl Results {
             lines.push(at_most("time against that of the plain fleet", growth, "x", Some(GROWTH)));
         }
         let each = |time: Duration| time.as_secs_f64() * 1e3 / runs.len().max(1) as f64;
-        lines.push(figure("real time and CPU time of a run, simulation included", format!("{:.1} ms, {:.1} ms", each(wall), each(cpu))));
+        lines.push(figure(
+            "real time and CPU time of a run, simulation included",
+            format!("{:.1} ms, {:.1} ms", each(wall), each(cpu)),
+        ));
         self.scenarios.push((scenario, lines));
     }
 
@@ -73,7 +80,8 @@ impl Results {
         for (scenario, lines) in &self.scenarios {
             let _ = write!(text, "\n{} ({} nodes)\n", scenario.name(), scenario.nodes(&self.options));
             for Line { what, measured, promised, is_kept } in lines {
-                let promised = promised.as_ref().map(|promised| format!("promised {promised}")).unwrap_or_default();
+                let promised =
+                    promised.as_ref().map(|promised| format!("promised {promised}")).unwrap_or_default();
                 let kept = match is_kept {
                     Some(true) => "kept",
                     Some(false) => "BROKEN",
@@ -88,16 +96,18 @@ impl Results {
 
     /// For programs.
     pub fn to_json(&self) -> Value {
-        let line = |line: &Line| {
-            json!({"what": line.what, "measured": line.measured, "promised": line.promised, "kept": line.is_kept})
-        };
-        let scenarios: Vec<Value> = self.scenarios.iter().map(|(scenario, lines)| {
-            json!({
-                "scenario": scenario.name(),
-                "nodes": scenario.nodes(&self.options),
-                "figures": lines.iter().map(line).collect::<Vec<_>>(),
+        let line = |line: &Line| json!({"what": line.what, "measured": line.measured, "promised": line.promised, "kept": line.is_kept});
+        let scenarios: Vec<Value> = self
+            .scenarios
+            .iter()
+            .map(|(scenario, lines)| {
+                json!({
+                    "scenario": scenario.name(),
+                    "nodes": scenario.nodes(&self.options),
+                    "figures": lines.iter().map(line).collect::<Vec<_>>(),
+                })
             })
-        }).collect();
+            .collect();
         json!({"runs": self.options.runs, "seed": self.options.seed, "jitter_ms": self.options.jitter, "scenarios": scenarios})
     }
 }
@@ -169,7 +179,8 @@ fn cost(scenario: Scenario, runs: &[Run], is_large: bool) -> Vec<Line> {
     let packets = runs.iter().map(|run| run.packets as f64 / run.nodes.max(1) as f64);
     let (mean, most) = (packets.clone().sum::<f64>() / runs.len().max(1) as f64, packets.fold(0.0, f64::max));
     let promised = (is_large && scenario != Scenario::Survey).then_some(PACKETS);
-    let falsely: usize = runs.iter().map(|run| run.lost[0].saturating_sub(run.lost[1]) + run.called_dead).sum();
+    let falsely: usize =
+        runs.iter().map(|run| run.lost[0].saturating_sub(run.lost[1]) + run.called_dead).sum();
     let sent: usize = runs.iter().map(|run| run.packets).sum();
     vec![
         at_most("packets a node, mean", mean, "", promised),

@@ -104,7 +104,10 @@ fn judge(fleet: &Fleet, report: &Report, seed: u64) -> Run {
     };
     Run {
         is_top_near: within(top, best + NEAR),
-        is_in_band: chosen.and_then(p50).zip(measured_best).is_some_and(|(own, best)| own <= plan::band_top(best)),
+        is_in_band: chosen
+            .and_then(p50)
+            .zip(measured_best)
+            .is_some_and(|(own, best)| own <= plan::band_top(best)),
         is_truly_in_band: within(chosen, plan::band_top(best) + NEAR),
         took: report.elapsed,
         best,
