@@ -165,6 +165,25 @@ pub async fn probe(
     }
 }
 
+/// Probes only the nodes at `picked`, for a choice that does not rank by measurement: whether they are there, and how far.
+/// The others are spared, and stay unprobed.
+pub async fn probe_picked(
+    records: Vec<NodeRecord>,
+    picked: &[usize],
+    permits: impl Fn(&NodeId, IpAddr) -> bool,
+    road: &impl Road,
+) -> Report {
+    let wanted: Vec<NodeRecord> = picked.iter().map(|index| records[*index].clone()).collect();
+    let search = Search::new(Goal::Survey(1)).within(plan::PICKED_DEADLINE);
+    let mut report = probe(wanted, permits, road, search, |_| {}).await;
+    let mut nodes: Vec<Probed> = records.into_iter().map(Probed::unprobed).collect();
+    for (index, node) in picked.iter().zip(report.nodes) {
+        nodes[*index] = node;
+    }
+    report.nodes = nodes;
+    report
+}
+
 /// Races the nodes that the last race did not wait for, among themselves, for whoever found nobody among the nearer ones.
 /// False when there are none. Each call settles at least one, so calling until then ends.
 pub async fn probe_rest(report: &mut Report, road: &impl Road, deadline: Duration) -> bool {

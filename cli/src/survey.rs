@@ -67,10 +67,10 @@ pub async fn survey(
     let preference = preference.into();
     let anywhere = fallback::anywhere(constraints);
     let others = anywhere.is_some().then(|| listing.clone());
-    let found = survey_once(listing, constraints, &preference, judge).await;
+    let found = survey_once(listing, constraints, &preference, judge, false).await;
     match anywhere.zip(others) {
         Some((anywhere, listing)) if found.choice.order.is_empty() => {
-            let mut found = survey_once(listing, &anywhere, &preference, judge).await;
+            let mut found = survey_once(listing, &anywhere, &preference, judge, true).await;
             let choice = preference.choose(&found.report.nodes, constraints);
             if !choice.order.is_empty() {
                 found.choice = interviewed_first(choice, &found.interviews);
@@ -81,11 +81,13 @@ pub async fn survey(
     }
 }
 
+/// With `regions_count`, all are measured: which other region is the nearest only that shows.
 async fn survey_once(
     listing: Listing,
     constraints: &Constraints,
     preference: &Preference,
     judge: &Judge,
+    regions_count: bool,
 ) -> Survey {
     let started = tokio::time::Instant::now();
     let names = Listing { nodes: Vec::new(), ..listing.clone() };
@@ -95,19 +97,30 @@ async fn survey_once(
     let (wanted, others) = select::split(listing.nodes, constraints);
     // One node alone is measured, not raced.
     let goal = if wanted.len() == 1 { Goal::Survey(1) } else { Goal::Decide };
-    let mut report = probe::probe(wanted, permits, &road, Search::new(goal), |_| {}).await;
+    // Chance and turns do not ask how far a node is, so only those that they picked are asked.
+    let is_measured = preference.strategy.ranks_by_measurement() || constraints.max_latency.is_some();
+    let mut report = if is_measured || regions_count {
+        probe::probe(wanted, permits, &road, Search::new(goal), |_| {}).await
+    } else {
+        let unprobed: Vec<Probed> = wanted.iter().cloned().map(Probed::unprobed).collect();
+        let mut picked = preference.choose(&unprobed, constraints).order;
+        picked.truncate(INTERVIEWED);
+        probe::probe_picked(wanted, &picked, permits, &road).await
+    };
     report.nodes.extend(others.into_iter().map(Probed::unprobed));
     let mut interviews = BTreeMap::new();
     loop {
         let choice = preference.choose(&report.nodes, constraints);
-        let asked: Vec<usize> = choice
+        let mut asked: Vec<usize> = choice
             .order
             .iter()
             .copied()
             .filter(|index| matches!(report.nodes[*index].live, Live::Unasked))
             .filter(|index| report.nodes[*index].reach != Reach::NotAwaited)
-            .take(INTERVIEWED)
             .collect();
+        // Who was picked stays picked, although chance would now draw others.
+        asked.sort_by_key(|index| report.nodes[*index].reach == Reach::NotProbed);
+        asked.truncate(INTERVIEWED);
         let good = choice.order.iter().any(|index| interviews.get(index).is_some_and(Interview::is_usable));
         // Nobody near can be asked: the race goes on among those that it did not wait for.
         if !good && asked.is_empty() && probe::probe_rest(&mut report, &road, plan::DEADLINE).await {

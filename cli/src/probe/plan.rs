@@ -41,6 +41,10 @@ pub const LOST_AFTER: Duration = Duration::from_secs(1);
 /// The whole search, unless the user says otherwise.
 pub const DEADLINE: Duration = Duration::from_secs(3);
 
+/// How long a node is waited for that was picked without regard to distance. Longer, and a dead one holds up the next;
+/// shorter, and the far side of the world counts as dead.
+pub const PICKED_DEADLINE: Duration = Duration::from_millis(400);
+
 /// Packets that a search may spend on a node, on average, in halves. Less leaves no room for a network that filters
 /// ICMP; more is felt by nodes that thousands of clients ask.
 pub const BUDGET_HALVES: usize = 3;

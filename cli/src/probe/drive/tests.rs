@@ -5,8 +5,8 @@ use cbrowse_protocol::node::NodeRecord;
 use super::*;
 use crate::probe::{
     Report, Search,
-    plan::{DEADLINE, budget},
-    probe, probe_rest,
+    plan::{DEADLINE, PICKED_DEADLINE, budget},
+    probe, probe_picked, probe_rest,
     simulated::{Behaviour, Network},
     statistics::Measurement,
     track::{Method, Reach},
@@ -100,6 +100,7 @@ async fn without_icmp_connections_decide_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_node_does_not_delay_and_a_refusing_one_is_not_serving() {
+    use Reach::{NoRoute, NotAwaited, PortSilent, Refused, Serving};
     let mut road = network(true);
     let refusing = Behaviour { icmp: Some(ms(5)), tcp: Some(ms(5)), refuses: true, ..Behaviour::default() };
     let nodes = [
@@ -111,7 +112,6 @@ async fn a_silent_node_does_not_delay_and_a_refusing_one_is_not_serving() {
     ];
     let outcome = decide(&road, &nodes).await;
     assert!(outcome.took < ms(400), "{:?}", outcome.took);
-    use Reach::{NoRoute, NotAwaited, PortSilent, Refused, Serving};
     assert_eq!(reaches(&outcome), [Refused, Serving, NotAwaited, PortSilent, NoRoute]);
 }
 
@@ -317,4 +317,19 @@ async fn the_present_node_is_measured_however_far_it_is() {
     assert_eq!(best(&outcome), Some(0));
     let (_, track) = &outcome.found[200];
     assert!(track.measure().is_some() || track.asked.iter().sum::<u32>() > 1, "{track:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_rank_by_distance_probes_only_what_was_picked() {
+    let mut road = network(true);
+    let mut nodes: Vec<_> = (0..50).map(|i| record(add(&mut road, Some(20 + i), Some(20 + i)))).collect();
+    nodes.push(record(add(&mut road, None, None)));
+    let report = probe_picked(nodes, &[7, 50, 3], |_, _| true, &road).await;
+    assert_eq!(report.nodes.len(), 51);
+    assert_eq!(report.nodes[7].rtt.map(|rtt| rtt.p50), Some(ms(27)));
+    assert_eq!(report.nodes[3].reach, Reach::Serving);
+    assert_eq!(report.nodes[50].reach, Reach::Silent);
+    assert_eq!(report.nodes.iter().filter(|node| node.reach == Reach::NotProbed).count(), 48);
+    assert_eq!(road.take_tally().packets(), 6);
+    assert!(report.elapsed <= PICKED_DEADLINE, "{:?}", report.elapsed);
 }

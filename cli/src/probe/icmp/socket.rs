@@ -45,7 +45,7 @@ pub(super) struct Received {
 #[derive(Debug)]
 pub(super) struct Socket {
     /// Nothing of UDP: tokio's name for a datagram socket.
-    socket: UdpSocket,
+    io: UdpSocket,
     receive_buffer: usize,
     kind: Type,
     is_v6: bool,
@@ -74,8 +74,8 @@ impl Socket {
         // Raw sockets see each other's replies, so chance keeps two probers apart; for others the kernel chooses.
         let identifier = u16::try_from(RandomState::new().hash_one(0u8) & 0xffff).unwrap_or_default();
         let receive_buffer = socket.recv_buffer_size().unwrap_or_default();
-        let socket = UdpSocket::from_std(OwnedFd::from(socket).into())?;
-        Ok(Self { socket, receive_buffer, kind, is_v6, identifier })
+        let io = UdpSocket::from_std(OwnedFd::from(socket).into())?;
+        Ok(Self { io, receive_buffer, kind, is_v6, identifier })
     }
 
     /// Bytes that may wait to be read, as the kernel accounts for them.
@@ -87,7 +87,7 @@ impl Socket {
     pub(super) fn send(&self, to: IpAddr, sequence: u16) -> io::Result<()> {
         let request = packet::request(self.is_v6, self.identifier, sequence);
         let to = SockaddrStorage::from(SocketAddr::new(to, 0));
-        let send = || sendto(self.socket.as_raw_fd(), &request, &to, MsgFlags::MSG_DONTWAIT);
+        let send = || sendto(self.io.as_raw_fd(), &request, &to, MsgFlags::MSG_DONTWAIT);
         // The first error may be about an earlier request to somebody else: the kernel hands it to whoever calls next.
         send().or_else(|_| send())?;
         Ok(())
@@ -95,12 +95,12 @@ impl Socket {
 
     /// What has come, as soon as something has; it may be nothing that concerns an echo request. Cancel safe.
     pub(super) async fn receive(&self) -> io::Result<Vec<Received>> {
-        self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
+        self.io.ready(Interest::READABLE | Interest::ERROR).await?;
         let mut received = Vec::new();
         // tokio forgets that one kind of readiness has passed, never two at once.
         let kinds = [(Interest::READABLE, MsgFlags::empty()), (Interest::ERROR, MsgFlags::MSG_ERRQUEUE)];
         for (interest, flags) in kinds {
-            match self.socket.try_io(interest, || self.read_all(flags, &mut received)) {
+            match self.io.try_io(interest, || self.read_all(flags, &mut received)) {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
                 _ => {}
             }
@@ -129,7 +129,7 @@ impl Socket {
             nix::cmsg_space!(nix::sys::time::TimeSpec, nix::libc::sock_extended_err, nix::libc::sockaddr_in6);
         let mut slices = [IoSliceMut::new(&mut bytes)];
         let message = recvmsg::<SockaddrStorage>(
-            self.socket.as_raw_fd(),
+            self.io.as_raw_fd(),
             &mut slices,
             Some(&mut room),
             flags | MsgFlags::MSG_DONTWAIT,
