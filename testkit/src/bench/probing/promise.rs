@@ -155,7 +155,9 @@ fn milliseconds(time: Duration) -> f64 {
 /// Each run is held against its own best round trip, and the share of runs that keep the limit against 50 or 99 %.
 fn times(scenario: Scenario, runs: &[Run]) -> Times {
     let mut samples = Samples::default();
-    runs.iter().for_each(|run| samples.push_time(run.took));
+    for run in runs {
+        samples.push_time(run.took);
+    }
     let Some(summary) = samples.summary() else { return Times { lines: Vec::new(), median: None } };
     let mut lines = Vec::new();
     for ((limit, name), took) in
@@ -163,7 +165,9 @@ fn times(scenario: Scenario, runs: &[Run]) -> Times {
     {
         let mut rest = Samples::default();
         let Limit { times, plus } = limit.unwrap_or(Limit { times: 3.0, plus: 0.0 });
-        runs.iter().for_each(|run| rest.push(milliseconds(run.took) - times * milliseconds(run.best)));
+        for run in runs {
+            rest.push(milliseconds(run.took) - times * milliseconds(run.best));
+        }
         let rest = rest.summary().map_or(0.0, |rest| if name == "p50" { rest.median } else { rest.p99 });
         lines.push(Line {
             what: format!("decision, {name}"),

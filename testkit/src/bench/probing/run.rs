@@ -19,7 +19,7 @@ const NEAR: Duration = Duration::from_millis(2);
 /// Samples of each node in a survey.
 const SURVEYED: u32 = 5;
 /// How old the figures of the run before are.
-const A_DAY: Duration = Duration::from_hours(24);
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How one run went.
 #[derive(Debug, Clone, Copy, Default)]
