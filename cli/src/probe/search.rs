@@ -62,3 +62,26 @@ impl Search {
         Self { deadline, ..self }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::select::tests::node;
+
+    #[test]
+    fn what_answered_is_remembered_by_its_figures_and_what_was_silent_by_how_long() {
+        let near = Probed { method: "icmp+tcp", ..node("near", "eu", 20) };
+        let prior = Prior::of(&near).expect("measured");
+        assert_eq!((Some(prior.measured), prior.method, prior.served), (near.rtt, Method::Icmp, true));
+        assert_eq!(
+            Prior::of(&Probed { method: "tcp", ..near.clone() }).map(|prior| prior.method),
+            Some(Method::Tcp)
+        );
+        let waited = Duration::from_millis(130);
+        let far = Probed { rtt: None, reach: Reach::NotAwaited, silent_for: Some(waited), ..near };
+        let prior = Prior::of(&far).expect("asked");
+        assert_eq!((prior.measured.min, prior.measured.p50, prior.measured.answered), (waited, waited, 0));
+        assert!(!prior.served);
+        assert_eq!(Prior::of(&Probed { silent_for: None, ..far }), None, "nobody asked it");
+    }
+}
