@@ -48,6 +48,8 @@ pub struct Probed {
     pub method: &'static str,
     /// Round trips; `None` without an answer.
     pub rtt: Option<Measurement>,
+    /// Without an answer: for how long one was waited for. It is farther than that, or dead.
+    pub silent_for: Option<Duration>,
     /// What an earlier probing on this network found.
     pub prior: Option<Prior>,
     /// What it says about itself.
@@ -99,6 +101,7 @@ impl Probed {
             reach: Reach::NotProbed,
             method: "",
             rtt: None,
+            silent_for: None,
             prior: None,
             live: Live::Unasked,
         }
@@ -167,6 +170,25 @@ pub async fn probe(
     }
 }
 
+/// Probes only the nodes at `picked`, for a choice that does not rank by measurement: whether they are there, and how far.
+/// The others are spared, and stay unprobed.
+pub async fn probe_picked(
+    report: &mut Report,
+    picked: &[usize],
+    permits: impl Fn(&NodeId, IpAddr) -> bool,
+    road: &impl Road,
+) {
+    let wanted: Vec<NodeRecord> = picked.iter().map(|index| report.nodes[*index].record.clone()).collect();
+    let search = Search::new(Goal::Survey(1)).within(plan::PICKED_DEADLINE);
+    let found = probe(wanted, permits, road, search, |_| {}).await;
+    for (index, node) in picked.iter().zip(found.nodes) {
+        report.nodes[*index] = node;
+    }
+    report.elapsed += found.elapsed;
+    report.sent += found.sent;
+    report.oddities += found.oddities;
+}
+
 /// Races the nodes that the last race did not wait for, among themselves, for whoever found nobody among the nearer ones.
 /// False when there are none. Each call settles at least one, so calling until then ends.
 pub async fn probe_rest(report: &mut Report, road: &impl Road, deadline: Duration) -> bool {
@@ -182,6 +204,7 @@ pub async fn probe_rest(report: &mut Report, road: &impl Road, deadline: Duratio
     for ((index, _), (_, track)) in rest.iter().zip(&outcome.found) {
         let node = &mut report.nodes[*index];
         (node.reach, node.method, node.rtt) = (track.reach(), track.method(), track.measure());
+        node.silent_for = track.silent_for();
     }
     report.elapsed += outcome.took;
     report.sent += outcome.sent;
@@ -197,6 +220,7 @@ fn describe(record: NodeRecord, found: Result<(SocketAddr, Track), Reach>) -> Pr
             reach: track.reach(),
             method: track.method(),
             rtt: track.measure(),
+            silent_for: track.silent_for(),
             ..Probed::unprobed(record)
         },
     }

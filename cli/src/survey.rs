@@ -51,10 +51,10 @@ pub async fn survey(
     let preference = preference.into();
     let anywhere = fallback::anywhere(constraints);
     let others = anywhere.is_some().then(|| listing.clone());
-    let found = survey_once(listing, constraints, &preference, judge).await;
+    let found = survey_once(listing, constraints, &preference, judge, false).await;
     match anywhere.zip(others) {
         Some((anywhere, listing)) if found.choice.order.is_empty() => {
-            let mut found = survey_once(listing, &anywhere, &preference, judge).await;
+            let mut found = survey_once(listing, &anywhere, &preference, judge, true).await;
             let choice = preference.choose(&found.report.nodes, constraints);
             if !choice.order.is_empty() {
                 found.choice = interviewed_first(choice, &found.interviews);
@@ -65,11 +65,13 @@ pub async fn survey(
     }
 }
 
+/// With `regions_count`, all are measured: which other region is the nearest only that shows.
 async fn survey_once(
     listing: Listing,
     constraints: &Constraints,
     preference: &Preference,
     judge: &Judge,
+    regions_count: bool,
 ) -> Survey {
     timeline::enter(Stage::Probe);
     let started = Instant::now();
@@ -87,7 +89,13 @@ async fn survey_once(
         return Box::pin(settle(ground, |_, _| false, &asker)).await;
     }
     let road = Sockets::open();
-    let mut ground = Ground::new(wanted, preference, &road, &mut SystemDice);
+    // Chance and turns do not ask how far a node is, so only those that they pick are asked.
+    let ranks = preference.strategy.ranks_by_measurement() || constraints.max_latency.is_some();
+    let mut ground = if ranks || regions_count {
+        Ground::new(wanted, preference, &road, &mut SystemDice)
+    } else {
+        Ground::picking(wanted, preference, constraints, &road)
+    };
     ground.explore(&permits).await;
     ground.report.nodes.extend(others);
     Box::pin(settle(ground, &permits, &asker)).await
@@ -117,7 +125,7 @@ async fn settle(
             .iter()
             .copied()
             .filter(|index| matches!(nodes[*index].live, Live::Unasked))
-            .filter(|index| nodes[*index].reach != Reach::NotAwaited)
+            .filter(|index| ground.may_be_asked(&nodes[*index]))
             .take(INTERVIEWED)
             .collect();
         let good = choice.order.iter().any(|index| interviews.get(index).is_some_and(Interview::is_usable));
@@ -129,8 +137,10 @@ async fn settle(
             }
         }
         if good || asked.is_empty() {
-            let choice = interviewed_first(choice, &interviews);
+            let mut choice = interviewed_first(choice, &interviews);
             let report = Report { elapsed: asker.started.elapsed(), ..ground.report };
+            // Where a name leads, and whether its catalog may lead there, was looked up for those that were probed.
+            choice.order.retain(|index| report.nodes[*index].address.is_some());
             return Survey { report, choice, interviews, recalled: asker.preference.recalled.clone() };
         }
         timeline::enter(Stage::Tls);

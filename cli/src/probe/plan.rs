@@ -22,7 +22,7 @@ pub const LEADER_SAMPLES: u32 = 4;
 /// Nodes that are measured well. Of a thousand nodes within 300 ms, about seven are within 2 ms of the best.
 pub const FINALISTS: usize = 12;
 /// Samples a finalist gets on top; fewer, and the luckiest median is not the best node's.
-pub const FINALIST_SAMPLES: u32 = 12;
+pub const FINALIST_SAMPLES: u32 = 20;
 /// How far behind the best a leader may be; more makes every decision wait for slow nodes.
 pub const LEADER_MARGIN: Duration = Duration::from_millis(30);
 /// Pause between two samples of one node, so that they do not queue behind each other.
@@ -41,6 +41,10 @@ pub const LOST_AFTER: Duration = Duration::from_secs(1);
 /// The whole search, unless the user says otherwise.
 pub const DEADLINE: Duration = Duration::from_secs(3);
 
+/// How long a node is waited for that was picked without regard to distance. Longer, and a dead one holds up the next;
+/// shorter, and the far side of the world counts as dead.
+pub const PICKED_DEADLINE: Duration = Duration::from_millis(400);
+
 /// Packets that a search may spend on a node, on average, in halves. Less leaves no room for a network that filters
 /// ICMP; more is felt by nodes that thousands of clients ask.
 pub const BUDGET_HALVES: usize = 3;
@@ -58,7 +62,7 @@ pub const SILENCE: Duration = Duration::from_millis(40);
 /// Nodes measured well straight away, when an earlier probing says which.
 pub const RECALLED: usize = 12;
 /// Samples of each of them.
-pub const RECALL_SAMPLES: u32 = 9;
+pub const RECALL_SAMPLES: u32 = 14;
 /// Nodes near enough by an earlier probing that are looked at, too, with one probe.
 pub const RECALL_LOOKED_AT: usize = 64;
 /// Nodes asked besides, those of the oldest figures first: what is remembered of all is renewed bit by bit.

@@ -121,6 +121,8 @@ pub struct Race {
     tracks: Vec<Track>,
     /// To be asked for the first time, likely best first.
     unasked: VecDeque<usize>,
+    /// Asked by TCP when nobody's echo has come back.
+    unheard: VecDeque<usize>,
     /// Asked only when what is remembered turns out to be wrong; nearest first.
     held_back: VecDeque<usize>,
     /// Sorted by time.
@@ -129,6 +131,8 @@ pub struct Race {
     lost: Overdue,
     /// Echo requests that make their node be asked by TCP, and connections that are tried again.
     silent: [Overdue; 2],
+    /// Probes that reached nobody, so that they cost nobody anything.
+    spared: usize,
     next_batch: Duration,
     phase: Phase,
     /// Round trip of the nearest node that may still be chosen.
@@ -158,6 +162,7 @@ impl Race {
             tracks: vec![Track::default(); ways.len()],
             ways,
             unasked: VecDeque::new(),
+            unheard: VecDeque::new(),
             held_back: VecDeque::new(),
             queue: VecDeque::new(),
             flights: Vec::new(),
@@ -166,6 +171,7 @@ impl Race {
                 Overdue::new(ICMP_PATIENCE, Some(Method::Icmp)),
                 Overdue::new(ASK_AGAIN, Some(Method::Tcp)),
             ],
+            spared: 0,
             next_batch: Duration::ZERO,
             phase: Phase::Screen,
             best: None,
@@ -256,18 +262,20 @@ impl Race {
         match answer {
             Answer::Reply(rtt) => self.replied(way, method, rtt),
             Answer::Refused => self.rule_out(way, |track| track.refused = true),
-            Answer::NoRoute if method == Method::Tcp => {
-                self.rule_out(way, |track| track.no_route = true);
-                self.ask_sibling(now, way);
-            }
-            // Echo requests may be barred on the way, or from here; connections need not be.
-            Answer::NoRoute | Answer::NotSent if method == Method::Icmp => {
-                if self.tracks[way].asked[Method::Tcp as usize] == 0 {
-                    self.plan(self.next_batch, way, Method::Tcp);
-                }
-                self.ask_sibling(now, way);
-            }
-            Answer::NoRoute | Answer::NotSent => {}
+            Answer::NoRoute | Answer::NotSent => self.went_nowhere(now, way, method, answer),
+        }
+    }
+
+    fn went_nowhere(&mut self, now: Duration, way: usize, method: Method, answer: Answer) {
+        self.spared += 1;
+        let is_known = self.tracks[way].min().is_some();
+        if method == Method::Tcp && answer == Answer::NoRoute {
+            self.rule_out(way, |track| track.no_route = true);
+        }
+        let is_tried = self.tracks[way].asked[Method::Tcp as usize] > 0;
+        // Echo requests may be barred on the way, or from here; connections need not be.
+        if !self.ask_sibling(now, way) && method == Method::Icmp && !is_tried && !is_known {
+            self.plan(self.next_batch, way, Method::Tcp);
         }
     }
 
@@ -303,8 +311,8 @@ impl Race {
 
     /// Packets that may still be spent on top of those that are planned.
     fn left(&self) -> usize {
-        let planned = self.flights.len() + self.queue.len() + self.unasked.len();
-        budget(self.nodes).saturating_sub(planned)
+        let planned = self.flights.len() + self.queue.len() + self.unasked.len() + self.unheard.len();
+        (budget(self.nodes) + self.spared).saturating_sub(planned)
     }
 
     /// Whether there is something to spend on the silent, with what the later rounds need set aside.
@@ -314,7 +322,7 @@ impl Race {
 
     /// In a survey, a node's further samples go the way, and by the method, that has answered.
     fn settle(&self, way: usize, method: Method) -> (usize, Method) {
-        if !matches!(self.goal, Goal::Survey(_)) || self.tracks[way].asked[method as usize] <= 1 {
+        if !matches!(self.goal, Goal::Survey(_)) {
             return (way, method);
         }
         let sibling = self.ways[way].sibling.filter(|sibling| {
@@ -361,17 +369,21 @@ impl Race {
     fn pop_unasked(&mut self, now: Duration) -> Option<(usize, Method)> {
         let method = self.screens_by(now)?;
         while let Some(way) = self.unasked.pop_front() {
+            if !self.tracks[way].is_out() {
+                *self.tracks[way].asked(method) += 1;
+                if method == Method::Icmp && self.is_side_by_side() {
+                    self.plan(now, way, Method::Tcp);
+                }
+                return Some((way, method));
+            }
+        }
+        while let Some(way) = self.unheard.pop_front() {
             let track = &self.tracks[way];
-            // Lined up again since nobody's echo had come back, and now one has.
-            let is_moot = track.asked != [0, 0] && (method == Method::Icmp || track.min().is_some());
-            if track.is_out() || is_moot {
-                continue;
+            let is_moot = self.is_echoed || track.asked[Method::Tcp as usize] > 0 || track.is_out();
+            if !is_moot {
+                *self.tracks[way].asked(Method::Tcp) += 1;
+                return Some((way, Method::Tcp));
             }
-            *self.tracks[way].asked(method) += 1;
-            if method == Method::Icmp && self.is_side_by_side() {
-                self.plan(now, way, Method::Tcp);
-            }
-            return Some((way, method));
         }
         None
     }
@@ -406,7 +418,7 @@ impl Race {
         let mut asked: Vec<usize> =
             asked.filter(|way| self.tracks[*way].asked[Method::Tcp as usize] == 0).collect();
         asked.dedup();
-        self.unasked.extend(asked);
+        self.unheard = asked.into();
     }
 
     /// While the band is open, a node silent on ICMP gets its chance by TCP, and one silent on TCP a second one, as far
@@ -417,7 +429,10 @@ impl Race {
                 let way = self.flights[number].way;
                 let track = &self.tracks[way];
                 let is_new = track.asked[Method::Tcp as usize] == u32::from(method == Method::Tcp);
-                let is_open = self.phase == Phase::Screen && self.goal == Goal::Decide;
+                let age = self.flights[number].age(now);
+                // Where somebody is nearer than that, its chance has passed.
+                let is_open =
+                    self.phase == Phase::Screen && self.goal == Goal::Decide && !is_ruled_out(age, self.best);
                 if is_open && is_new && track.min().is_none() && !track.is_out() && self.can_ask_more() {
                     self.plan(now, way, Method::Tcp);
                     self.ask_sibling(now, way);
@@ -426,17 +441,18 @@ impl Race {
         }
     }
 
-    /// The other way to the same node, when this one fails.
-    fn ask_sibling(&mut self, now: Duration, way: usize) {
-        let Some(sibling) = self.ways[way].sibling else { return };
-        if self.tracks[sibling].asked != [0, 0] || !self.can_ask_more() {
-            return;
-        }
+    /// The other way to the same node, when this one fails. False when there is none, or it was asked already.
+    fn ask_sibling(&mut self, now: Duration, way: usize) -> bool {
+        let sibling = self.ways[way].sibling;
+        let Some(sibling) = sibling.filter(|sibling| self.tracks[*sibling].asked == [0, 0]) else {
+            return false;
+        };
         let method = if self.icmp { Method::Icmp } else { Method::Tcp };
         self.plan(now, sibling, method);
         if self.icmp && self.is_side_by_side() {
             self.plan(now, sibling, Method::Tcp);
         }
+        true
     }
 
     fn rule_out(&mut self, way: usize, mark: impl FnOnce(&mut Track)) {
@@ -447,7 +463,10 @@ impl Race {
     }
 
     fn is_phase_over(&self, now: Duration) -> bool {
-        self.queue.is_empty() && self.unasked.is_empty() && self.last_to_matter(now).is_none()
+        self.queue.is_empty()
+            && self.unasked.is_empty()
+            && self.unheard.is_empty()
+            && self.last_to_matter(now).is_none()
     }
 
     /// When the last of the probes under way stops mattering, unless it is answered before. `None` when none matters.
@@ -493,10 +512,11 @@ impl Race {
     /// When the next thing can happen without an answer.
     fn wake(&mut self, now: Duration) -> Duration {
         let due = self.queue.front().map(|due| due.at.max(self.next_batch));
-        let unasked = (!self.unasked.is_empty()).then(|| match self.screens_by(now) {
-            Some(_) => self.next_batch,
-            None => SILENCE,
-        });
+        let unasked =
+            (!self.unasked.is_empty() || !self.unheard.is_empty()).then(|| match self.screens_by(now) {
+                Some(_) => self.next_batch,
+                None => SILENCE,
+            });
         // Just when it stops mattering it still does.
         let settled = self.last_to_matter(now).map(|last| last + Duration::from_nanos(1));
         let [icmp, tcp] = &mut self.silent;
@@ -515,6 +535,7 @@ impl Race {
             let waited = flight.age(now);
             let track = &mut self.tracks[flight.way];
             track.not_awaited = now < self.deadline;
+            track.waited = track.waited.max(waited);
             if waited <= self.bar || track.min().is_none() {
                 continue;
             }

@@ -99,6 +99,11 @@ impl Network {
         Arc::make_mut(&mut self.behaviours).insert(address, behaviour);
     }
 
+    /// How an address behaves, if there is somebody.
+    pub fn behaviour(&self, address: IpAddr) -> Option<&Behaviour> {
+        self.behaviours.get(&address)
+    }
+
     /// What was sent since the last call.
     pub fn take_tally(&self) -> Tally {
         std::mem::take(&mut *self.tally.lock().unwrap_or_else(PoisonError::into_inner))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    plan::leader_top,
+    plan::{LOST_AFTER, leader_top},
     statistics::{Measurement, Samples},
 };
 
@@ -31,6 +31,8 @@ pub struct Track {
     pub(super) asked: [u32; 2],
     /// Connections that had not come about when the race ended without them.
     pub(super) given_up: u32,
+    /// For how long a probe was waited for that was still under way when the race ended.
+    pub(super) waited: Duration,
     /// A probe was still under way when the race ended without it.
     pub(super) not_awaited: bool,
 }
@@ -120,6 +122,14 @@ impl Track {
     /// Shortest round trip by either method.
     pub fn min(&self) -> Option<Duration> {
         self.icmp.min().into_iter().chain(self.tcp.min()).min()
+    }
+
+    /// For how long it was silent, where nothing at all came back.
+    pub fn silent_for(&self) -> Option<Duration> {
+        let is_silent = self.min().is_none() && !self.is_out();
+        let lost = self.icmp.lost + self.tcp.lost;
+        let waited = if lost > 0 { LOST_AFTER } else { self.waited };
+        (is_silent && waited > Duration::ZERO).then_some(waited)
     }
 
     /// Whether this way to a node is to be taken rather than `other`: who serves before who does not, then the shorter.

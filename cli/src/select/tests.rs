@@ -59,6 +59,7 @@ pub(crate) fn node(id: &str, region: &str, p50: u64) -> Probed {
         reach: Reach::Serving,
         method: "icmp+tcp",
         rtt: Some(Measurement { min: ms(p50), p50: ms(p50), jitter: ms(0), answered: 5, lost: 0 }),
+        silent_for: None,
         prior: None,
         live: Live::Unasked,
     }

@@ -1,14 +1,20 @@
 //! The nodes of a survey, probed as far as the choice needs: all at once, a few at a time, or not at all.
 
-use std::{net::IpAddr, ops::Range};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+};
 
 use cbrowse_protocol::{id::NodeId, node::NodeRecord};
 
-use super::{preference::Preference, probing::Probing};
+use super::{INTERVIEWED, preference::Preference, probing::Probing};
 use crate::{
     history::Recalled,
     probe::{self, Goal, Method, Prior, Probed, Reach, Report, Road, Search, plan, resolve},
-    select::draw::{Dice, shuffled},
+    select::{
+        Constraints,
+        draw::{Dice, shuffled},
+    },
 };
 
 /// What is known of the nodes so far, and how more is found out.
@@ -22,6 +28,8 @@ pub(super) struct Ground<'a, R> {
     drawn: usize,
     /// Nodes that are probed at a time.
     each: usize,
+    /// By whom nodes are picked before they are probed, and from which.
+    picker: Option<(&'a Preference, &'a Constraints)>,
 }
 
 impl<'a, R: Road> Ground<'a, R> {
@@ -39,18 +47,50 @@ impl<'a, R: Road> Ground<'a, R> {
         let (wanted, each) = in_turn(wanted, probing, recalled, dice);
         let nodes = wanted.into_iter().map(not_drawn).collect();
         let report = Report { nodes, icmp: road.has_icmp(), ..Report::default() };
-        Self { report, recalled, road: Some(road), drawn: 0, each }
+        Self { report, recalled, road: Some(road), drawn: 0, each, picker: None }
+    }
+
+    /// Only whom `preference` picks is probed, some at a time, to see whether it serves.
+    pub(super) fn picking(
+        wanted: Vec<NodeRecord>,
+        preference: &'a Preference,
+        constraints: &'a Constraints,
+        road: &'a R,
+    ) -> Self {
+        let literal = |record: &NodeRecord| Some(SocketAddr::new(record.address.parse().ok()?, record.port));
+        let unprobed = |record| Probed { address: literal(&record), ..Probed::unprobed(record) };
+        let nodes = wanted.into_iter().map(unprobed).collect();
+        let report = Report { nodes, icmp: road.has_icmp(), ..Report::default() };
+        let picker = Some((preference, constraints));
+        Self { report, recalled: &preference.recalled, road: Some(road), drawn: 0, each: INTERVIEWED, picker }
     }
 
     /// Nobody is to be probed.
     pub(super) fn known(report: Report, recalled: &'a Recalled) -> Self {
-        Self { report, recalled, road: None, drawn: 0, each: 0 }
+        Self { report, recalled, road: None, drawn: 0, each: 0, picker: None }
+    }
+
+    /// Whether a node's turn has come to be asked over TLS: it was waited for, or nobody is to be probed.
+    pub(super) fn may_be_asked(&self, node: &Probed) -> bool {
+        let is_left_out = match node.reach {
+            Reach::NotAwaited => true,
+            Reach::NotProbed => self.road.is_some(),
+            _ => false,
+        };
+        !is_left_out && node.address.is_some()
     }
 
     /// Probes whoever is next: at first all, or those drawn first; then whoever the last race did not wait for; then those
     /// drawn next. False when there are none left.
     pub(super) async fn explore(&mut self, permits: impl Fn(&NodeId, IpAddr) -> bool) -> bool {
         let Some(road) = self.road else { return false };
+        if let Some((preference, constraints)) = self.picker {
+            let mut picked = preference.choose(&self.report.nodes, constraints).order;
+            picked.retain(|index| self.report.nodes[*index].reach == Reach::NotProbed);
+            picked.truncate(self.each);
+            probe::probe_picked(&mut self.report, &picked, permits, road).await;
+            return !picked.is_empty();
+        }
         if self.drawn > 0 && probe::probe_rest(&mut self.report, road, plan::DEADLINE).await {
             return true;
         }

@@ -48,3 +48,28 @@ pub async fn run(options: &Options) -> anyhow::Result<Results> {
     })
     .await?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_seed_decides_everything_and_the_promises_are_kept_on_a_few() {
+        let options = Options {
+            scenarios: vec![Scenario::Plain],
+            runs: 3,
+            nodes: 1000,
+            jitter: 2.0,
+            seed: 7,
+            json: false,
+        };
+        for scenario in [Scenario::Plain, Scenario::IcmpFiltered, Scenario::History] {
+            let first = run::runs(scenario, &options).await.expect("runs");
+            let again = run::runs(scenario, &options).await.expect("runs");
+            assert_eq!(format!("{first:?}"), format!("{again:?}"));
+            let mut results = Results::new(&options);
+            results.add(scenario, &first, std::time::Duration::ZERO, std::time::Duration::ZERO);
+            assert!(results.is_kept(), "{}", results.to_table());
+        }
+    }
+}

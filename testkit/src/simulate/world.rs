@@ -190,6 +190,7 @@ fn node(index: usize, region: usize, capacity: u32) -> Probed {
         reach: Reach::Serving,
         method: "icmp",
         rtt: None,
+        silent_for: None,
         prior: None,
         live: Live::Known(Box::new(status)),
     }

@@ -27,6 +27,9 @@ const LONGEST: usize = 512;
 /// Packets read before others get their turn on this thread.
 const AT_ONCE: usize = 256;
 
+/// Errors in a row after which the socket counts as broken: each error of a request is told once.
+const MOST_FAILURES: usize = 64;
+
 /// What was read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Received {
@@ -42,7 +45,7 @@ pub(super) struct Received {
 #[derive(Debug)]
 pub(super) struct Socket {
     /// Nothing of UDP: tokio's name for a datagram socket.
-    socket: UdpSocket,
+    io: UdpSocket,
     receive_buffer: usize,
     kind: Type,
     is_v6: bool,
@@ -71,8 +74,8 @@ impl Socket {
         // Raw sockets see each other's replies, so chance keeps two probers apart; for others the kernel chooses.
         let identifier = u16::try_from(RandomState::new().hash_one(0u8) & 0xffff).unwrap_or_default();
         let receive_buffer = socket.recv_buffer_size().unwrap_or_default();
-        let socket = UdpSocket::from_std(OwnedFd::from(socket).into())?;
-        Ok(Self { socket, receive_buffer, kind, is_v6, identifier })
+        let io = UdpSocket::from_std(OwnedFd::from(socket).into())?;
+        Ok(Self { io, receive_buffer, kind, is_v6, identifier })
     }
 
     /// Bytes that may wait to be read, as the kernel accounts for them.
@@ -84,7 +87,7 @@ impl Socket {
     pub(super) fn send(&self, to: IpAddr, sequence: u16) -> io::Result<()> {
         let request = packet::request(self.is_v6, self.identifier, sequence);
         let to = SockaddrStorage::from(SocketAddr::new(to, 0));
-        let send = || sendto(self.socket.as_raw_fd(), &request, &to, MsgFlags::MSG_DONTWAIT);
+        let send = || sendto(self.io.as_raw_fd(), &request, &to, MsgFlags::MSG_DONTWAIT);
         // The first error may be about an earlier request to somebody else: the kernel hands it to whoever calls next.
         send().or_else(|_| send())?;
         Ok(())
@@ -92,33 +95,31 @@ impl Socket {
 
     /// What has come, as soon as something has; it may be nothing that concerns an echo request. Cancel safe.
     pub(super) async fn receive(&self) -> io::Result<Vec<Received>> {
-        let interest = Interest::READABLE | Interest::ERROR;
-        self.socket.ready(interest).await?;
+        self.io.ready(Interest::READABLE | Interest::ERROR).await?;
         let mut received = Vec::new();
-        match self.socket.try_io(interest, || self.read_all(&mut received)) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            _ => Ok(received),
+        // tokio forgets that one kind of readiness has passed, never two at once.
+        let kinds = [(Interest::READABLE, MsgFlags::empty()), (Interest::ERROR, MsgFlags::MSG_ERRQUEUE)];
+        for (interest, flags) in kinds {
+            match self.io.try_io(interest, || self.read_all(flags, &mut received)) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                _ => {}
+            }
         }
+        Ok(received)
     }
 
     /// Reads until there is nothing more, which the error says, or until it is another task's turn.
-    fn read_all(&self, received: &mut Vec<Received>) -> io::Result<()> {
+    fn read_all(&self, flags: MsgFlags, received: &mut Vec<Received>) -> io::Result<()> {
         let mut failures = 0;
-        for flags in [MsgFlags::empty(), MsgFlags::MSG_ERRQUEUE] {
-            loop {
-                match self.read(flags) {
-                    Ok(one) => received.extend(one),
-                    Err(Errno::EAGAIN) => break,
-                    // Mostly some request's error, which the error queue tells with its name.
-                    Err(_) if failures < AT_ONCE => failures += 1,
-                    Err(error) => return Err(error.into()),
-                }
-                if received.len() >= AT_ONCE {
-                    return Ok(());
-                }
+        for _ in 0..AT_ONCE {
+            match self.read(flags) {
+                Ok(one) => received.extend(one),
+                // Mostly some request's error, which the error queue tells with its name.
+                Err(error) if error != Errno::EAGAIN && failures < MOST_FAILURES => failures += 1,
+                Err(error) => return Err(error.into()),
             }
         }
-        Err(io::ErrorKind::WouldBlock.into())
+        Ok(())
     }
 
     /// Reads one packet.
@@ -128,7 +129,7 @@ impl Socket {
             nix::cmsg_space!(nix::sys::time::TimeSpec, nix::libc::sock_extended_err, nix::libc::sockaddr_in6);
         let mut slices = [IoSliceMut::new(&mut bytes)];
         let message = recvmsg::<SockaddrStorage>(
-            self.socket.as_raw_fd(),
+            self.io.as_raw_fd(),
             &mut slices,
             Some(&mut room),
             flags | MsgFlags::MSG_DONTWAIT,

@@ -94,7 +94,7 @@ mod tests {
         ];
         let mut overdue = Overdue::new(ms(10), Some(Method::Icmp));
         assert_eq!(overdue.due(&flights), Some(ms(12)));
-        assert_eq!(overdue.pop(&flights, ms(12) - Duration::from_nanos(1)), None);
+        assert_eq!(overdue.pop(&flights, Duration::from_nanos(11_999_999)), None);
         assert_eq!(overdue.pop(&flights, ms(12)), Some(2));
         assert_eq!(overdue.pop(&flights, ms(12)), None);
         assert_eq!(overdue.pop(&flights, ms(99)), Some(3));

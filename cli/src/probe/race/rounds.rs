@@ -136,8 +136,14 @@ impl Race {
             track.asked.iter().sum::<u32>() > 1 && !track.tcp.replies.is_empty()
         };
         let best = (0..medians.len()).filter(|way| well_measured(*way)).filter_map(|way| medians[way]).min();
-        let holds = best.zip(self.recalled).is_some_and(|(best, recalled)| best <= leader_top(recalled));
-        let Some(best) = best.filter(|_| holds) else {
+        let as_remembered = |way: &usize| {
+            let remembered = self.ways[*way].prior.as_ref().map(|prior| band_top(prior.measured.p50));
+            medians[*way].zip(remembered).is_some_and(|(now, remembered)| now <= remembered)
+        };
+        let recalled = (0..medians.len()).filter(|way| self.tracks[*way].asked.iter().sum::<u32>() > 2);
+        let (same, different): (Vec<usize>, Vec<usize>) = recalled.partition(as_remembered);
+        let is_near = best.zip(self.recalled).is_some_and(|(best, recalled)| best <= band_top(recalled));
+        let Some(best) = best.filter(|_| is_near && same.len() > different.len()) else {
             self.unasked.extend(std::mem::take(&mut self.held_back));
             return Phase::Screen;
         };
@@ -157,17 +163,18 @@ impl Race {
     fn plan_leaders(&mut self, now: Duration) {
         let Some(best) = self.best else { return };
         self.bar = band_top(best);
-        let mut leaders = nearest(&self.standing(Samples::min), LEADERS, leader_top(best));
+        let nearest = nearest(&self.standing(Samples::min), LEADERS, leader_top(best));
         // The second way of a leader may be the shorter one.
-        let siblings: Vec<usize> = leaders.iter().filter_map(|way| self.ways[*way].sibling).collect();
-        leaders.extend(siblings.into_iter().filter(|way| self.tracks[*way].asked == [0, 0]));
+        let unasked =
+            |way: usize| self.ways[way].sibling.filter(|sibling| self.tracks[*sibling].asked == [0, 0]);
+        let mut leaders: Vec<usize> =
+            nearest.into_iter().flat_map(|way| [Some(way), unasked(way)]).flatten().collect();
         // Likely by what is remembered, and silent: its one probe may have been lost.
         let silent = (0..self.ways.len()).filter(|way| {
             let is_likely = self.ways[*way].prior.is_some_and(|prior| prior.measured.p50 <= self.bar);
             is_likely && self.tracks[*way].min().is_none() && !self.tracks[*way].is_out()
         });
         leaders.extend(silent.take(LEADERS));
-        leaders.dedup();
         // Half of what is left is for the finalists.
         let (count, samples) = afford(self.left() / 2, leaders.len(), LEADER_SAMPLES);
         for way in leaders.into_iter().take(count) {

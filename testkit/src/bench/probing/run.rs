@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cbrowse::{
-    probe::{self, Goal, Method, Prior, Probed, Reach, Report, Search, plan},
+    probe::{self, Goal, Prior, Probed, Reach, Report, Search, plan},
     select::{self, Constraints, Strategy},
 };
 use nix::sys::{
@@ -19,7 +19,7 @@ const NEAR: Duration = Duration::from_millis(2);
 /// Samples of each node in a survey.
 const SURVEYED: u32 = 5;
 /// How old the figures of the run before are.
-const A_DAY: Duration = Duration::from_hours(24);
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How one run went.
 #[derive(Debug, Clone, Copy, Default)]
@@ -81,11 +81,7 @@ async fn search(fleet: &Fleet, search: Search) -> Report {
 /// What a search finds, as it is remembered.
 async fn priors(fleet: &Fleet) -> Vec<Option<Prior>> {
     let report = search(fleet, Search::new(Goal::Decide)).await;
-    let prior = |node: &Probed| {
-        let method = if node.method == "tcp" { Method::Tcp } else { Method::Icmp };
-        let served = node.reach == Reach::Serving;
-        node.rtt.map(|measured| Prior { measured, method, served, age: A_DAY })
-    };
+    let prior = |node: &Probed| Prior::of(node).map(|prior| Prior { age: A_DAY, ..prior });
     report.nodes.iter().map(prior).collect()
 }
 
