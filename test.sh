@@ -58,6 +58,7 @@ main() {
         step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
         # Tests of one package start the programs of another, which no test runner builds for them.
         step 'build' cargo build --workspace --bins --locked
+        check_emulated_network
         step 'tests' run_tests all
         step 'documentation tests' cargo test --workspace --doc --locked
     fi
@@ -91,6 +92,7 @@ prepare() {
 # A failed step does not hide the next: all are run, and the last line counts them.
 passed=()
 failed=()
+skipped=
 step() {
     local name=$1 started=$SECONDS
     shift
@@ -117,7 +119,7 @@ summary() {
         printf 'test.sh: %d steps passed, %d failed: %s\n' "${#passed[@]}" "${#failed[@]}" "$(printf '%s, ' "${failed[@]}" | sed 's/, $//')"
         exit 1
     fi
-    printf 'test.sh: %d steps passed, 0 failed, in %d s\n' "${#passed[@]}" "$SECONDS"
+    printf 'test.sh: %d steps passed, 0 failed, in %d s%s\n' "${#passed[@]}" "$SECONDS" "$skipped"
 }
 
 check_scripts() {
@@ -147,6 +149,16 @@ run_benchmarks() {
     cargo build --release --locked -p cbrowse -p cbrowse-node -p cbrowse-testkit
     target/release/bench --runs 5
     target/release/bench catalogs
+    target/release/bench network --runs 5 --beside 2
+}
+
+# Choosing among many nodes is tested on a network of namespaces and TUN devices. Where they are not permitted, the last
+# line says so.
+check_emulated_network() {
+    local reason
+    reason=$(target/debug/emulate 2>&1) && return
+    say "== SKIPPED: tests that need an emulated network ($reason)"
+    skipped='; skipped: tests that need an emulated network'
 }
 
 check_dependencies() {

@@ -49,7 +49,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     match run(&options) {
         Err(error) if error.is::<Unavailable>() => {
-            say(format_args!("no emulated network here: {error:#}"));
+            say(format_args!("no emulated network here: {error}"));
             Ok(code(emulate::SKIPPED))
         }
         ran => ran,

@@ -6,9 +6,9 @@ use crate::emulated::{Outcome, Stage, number};
 
 /// Enough that one by one or by chance would not do, few enough for a debug build on a machine with other things to do.
 const NODES: usize = 120;
-/// How much farther than the best node the chosen one may be. Of all nodes, a sixth is as near: whoever measured nothing
-/// would choose another five times of six, and a machine that stops for some milliseconds does not fail this.
-const FARTHER_MS: f64 = 50.0;
+/// How much farther than the best node the chosen one may be. Of all nodes, a third is as near: whoever measured nothing
+/// would choose another in most of these tests, and a machine that stops for some milliseconds does not fail this.
+const FARTHER_MS: f64 = 100.0;
 
 fn survey(stage: Stage) -> Option<Outcome> {
     stage.with("--node").run(&["nodes", "probe"])

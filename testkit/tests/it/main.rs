@@ -4,3 +4,4 @@
 mod choosing;
 mod emulated;
 mod faults;
+mod permission;

@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use super::others::{self, Outcome};
 use crate::emulate::{Counts, Family, Far, Network, Ping, Scenario, World, near_command};
 
+/// Two choices of three seconds at most, in seconds; a prober that never ends must not hold up the benchmark.
+const PROBER_DEADLINE: &str = "30";
+
 /// Which network.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
@@ -89,7 +92,9 @@ fn number(id: &str) -> Option<usize> {
 
 fn prober(network: &Network, truth: &Truth, directory: &Path) -> anyhow::Result<[Value; 2]> {
     let catalog = format!("file:{}", directory.join("nodes.json").display());
-    let mut child = near_command(std::env::current_exe()?)
+    let mut child = near_command("timeout")
+        .args(["--signal=KILL", PROBER_DEADLINE])
+        .arg(std::env::current_exe()?)
         .args(["prober", &catalog])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
