@@ -1,6 +1,7 @@
 //! `cbrowse`: discovers browser nodes, probes them from the user's own network, picks one, attaches to it and shows it.
 
 pub mod attach;
+pub mod breaker;
 pub mod command;
 pub mod context;
 pub mod credentials;
@@ -14,6 +15,7 @@ pub mod local;
 pub mod network;
 pub mod output;
 pub mod pending;
+pub mod plot;
 pub mod private_file;
 pub mod probe;
 pub mod profile;
@@ -30,7 +32,7 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 use clap::{Parser as _, error::ErrorKind};
 
 use crate::{
-    command::Root,
+    command::{Command, Root},
     context::{Globals, Paths},
     failure::{Exit, Failure},
     output::Output,
@@ -70,9 +72,16 @@ fn answer_parse(error: &clap::Error, output: &Output) -> ExitCode {
     output.fail(&Failure::from_usage(error))
 }
 
-fn dispatch(root: Root, output: Output) -> Result<(), Failure> {
+fn dispatch(mut root: Root, output: Output) -> Result<(), Failure> {
     let paths = Paths::of_user()?;
-    let settings = settings(&root, &paths)?;
+    let settings = match (settings(&root, &paths), &mut root.command) {
+        // Settings that are broken are one of the things it tells.
+        (Err(broken), Command::Doctor(args)) => {
+            args.broken_settings = Some(broken);
+            Settings::resolve(&Flags::default(), &|_| None, Path::new(""))?
+        }
+        (settings, _) => settings?,
+    };
     let globals = Globals::new(output, paths, settings);
     run_async(&globals, command::run(root.command, &globals))
 }

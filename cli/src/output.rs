@@ -1,17 +1,20 @@
 //! The one place that writes: data to standard output, everything else to standard error.
 
+pub mod line;
+mod progress;
+
 use std::{
     ffi::OsString,
     fmt::{self, Display},
     io::{self, BufWriter, IsTerminal as _, Write as _},
     process::ExitCode,
-    time::Duration,
 };
 
 use cbrowse_protocol::node::is_unprintable;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use terminal_size::{Width, terminal_size_of};
 
+pub use self::progress::Progress;
 use crate::failure::{CLOSED_OUTPUT, Exit, Failure};
 
 /// Bytes of a document that are written at once: what a pipe holds.
@@ -40,9 +43,6 @@ pub enum Style {
     /// Something failed.
     Bad,
 }
-
-/// How often a meter moves: slower looks stuck, faster costs a slow terminal.
-const METER_TICK: Duration = Duration::from_millis(120);
 
 /// Where and how a command writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +91,25 @@ impl Output {
     /// Whether a person watches standard error, so that progress may be drawn there.
     pub fn draws_progress(&self) -> bool {
         !self.quiet && !self.is_json() && io::stderr().is_terminal()
+    }
+
+    /// Whether more than ASCII may be drawn.
+    pub fn is_unicode(&self) -> bool {
+        speaks_unicode(|name| std::env::var(name).ok())
+    }
+
+    /// Columns of the terminal that standard output is; `None` where it is none.
+    pub fn columns(&self) -> Option<usize> {
+        terminal_size_of(io::stdout())
+            .map(|(Width(columns), _)| columns.into())
+            .filter(|columns| *columns > 0)
+    }
+
+    /// The same of standard error.
+    pub fn columns_of_error(&self) -> Option<usize> {
+        terminal_size_of(io::stderr())
+            .map(|(Width(columns), _)| columns.into())
+            .filter(|columns| *columns > 0)
     }
 
     /// Text for standard output, styled when that is a terminal.
@@ -146,30 +165,6 @@ impl Output {
         }
     }
 
-    /// A bar on standard error up to `length`, if a person watches; it is gone when dropped.
-    pub fn progress(&self, length: usize, message: &'static str) -> Progress {
-        if !self.draws_progress() || length == 0 {
-            return Progress(None);
-        }
-        let bar = ProgressBar::new(length as u64).with_message(message);
-        let style = ProgressStyle::with_template("{msg} {bar:24} {pos}/{len}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.tick();
-        Progress(Some(bar))
-    }
-
-    /// A count of bytes on standard error while they pass, if a person watches; it is gone when dropped.
-    pub fn meter(&self, message: &'static str) -> Progress {
-        if !self.draws_progress() {
-            return Progress(None);
-        }
-        let bar = ProgressBar::new_spinner().with_message(message);
-        let style = ProgressStyle::with_template("{spinner} {msg} {decimal_bytes} ({elapsed})");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        bar.enable_steady_tick(METER_TICK);
-        Progress(Some(bar))
-    }
-
     /// Reports the end of the command and tells its exit code.
     pub fn fail(&self, failure: &Failure) -> ExitCode {
         if failure.code == CLOSED_OUTPUT {
@@ -192,6 +187,16 @@ impl Output {
             None => head,
         }
     }
+}
+
+/// Whether the locale's characters are Unicode's, as the C library decides it: the first of three variables that is set.
+pub fn speaks_unicode(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find_map(|name| variable(name).filter(|value| !value.is_empty()))
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    locale.ends_with("utf-8") || locale.ends_with("utf8")
 }
 
 /// A reader that went away has all it wanted: not an error to report.
@@ -217,34 +222,6 @@ fn clean(text: &str) -> String {
 /// Nobody can be told when even standard error fails.
 fn write_error(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
-}
-
-/// A progress bar, or none; see [`Output::progress`].
-#[derive(Debug)]
-pub struct Progress(Option<ProgressBar>);
-
-impl Progress {
-    /// How far things are.
-    pub fn at(&self, position: usize) {
-        if let Some(bar) = &self.0 {
-            bar.set_position(position as u64);
-        }
-    }
-
-    /// What is being done now.
-    pub fn message(&self, message: &'static str) {
-        if let Some(bar) = &self.0 {
-            bar.set_message(message);
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
-        }
-    }
 }
 
 /// Text with its emphasis; see [`Output::styled`].
@@ -273,6 +250,18 @@ impl<T: Display> Display for Styled<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_locale_variable_that_is_set_decides() {
+        let under = |set: &[(&str, &str)]| {
+            let set = set.to_vec();
+            speaks_unicode(|name| {
+                set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert!(under(&[("LANG", "de_DE.UTF-8")]) && under(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8")]));
+        assert!(!under(&[]) && !under(&[("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")]));
+    }
 
     #[test]
     fn what_slipped_through_is_no_terminal_escape() {

@@ -12,12 +12,19 @@ use crate::{
         Sources,
         cache::{Cache, Rules},
     },
+    select::place::COUNTRY_KEY,
     settings::{CACHE_REFRESH, CACHE_SIZE, CACHE_TTL, Flags, Settings, file::SettingsFile},
 };
 
 /// Regions of the nodes known by the last answers.
 pub fn regions(typed: &OsStr) -> Vec<CompletionCandidate> {
     offer(typed, known_nodes().into_iter().map(|node| (node.region, None)))
+}
+
+/// Countries of the nodes known by the last answers.
+pub fn countries(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let countries = known_nodes().into_iter().filter_map(|mut node| node.meta.remove(COUNTRY_KEY));
+    offer(typed, countries.map(|country| (country, None)))
 }
 
 /// Ids of the nodes, with their regions as help.

@@ -19,7 +19,10 @@ use cbrowse_protocol::{
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::nodes;
+use super::nodes::probe::{
+    rows::{Document, Row},
+    table::{self, Look},
+};
 use crate::{
     attach::{
         finalist::Judge,
@@ -297,7 +300,12 @@ impl<'a> Stage<'a> {
 
     fn show_choice(&self, journey: &Journey<'_>) -> Result<(), Failure> {
         let Some(surveyed) = &journey.surveyed else { return Ok(()) };
-        let table = nodes::probe::table(&surveyed.report, &surveyed.choice).render(&self.outer.output);
+        let document = Document::new(&surveyed.report, &surveyed.choice, surveyed.report.elapsed);
+        let look = Look::of_stdout(&self.outer.output, false);
+        // Below its sentence, the table begins three columns further right.
+        let look = Look { columns: look.columns.map(|columns| columns.saturating_sub(3)), ..look };
+        let rows: Vec<&Row> = document.nodes.iter().collect();
+        let table = table::table(&rows, document.chosen.as_deref(), look).render(&self.outer.output);
         for line in table.lines() {
             self.print(format_args!("   {line}"))?;
         }
@@ -376,6 +384,9 @@ async fn plan(
         "--no-warm".into(),
         "--max-sessions".into(),
         "2".into(),
+        // It is to be seen on a machine with a full disk, too.
+        "--health-disk=off".into(),
+        "--health-memory=off".into(),
     ];
     Ok(local::Plan { data_dir, id, region: region.into(), arguments })
 }

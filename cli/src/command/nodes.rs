@@ -1,9 +1,11 @@
 //! `cbrowse nodes`: which nodes there are, and how far they are from here.
 
+pub mod bar;
 mod figures_file;
 pub mod history;
 pub mod list;
 pub mod probe;
+mod screen;
 pub mod table;
 pub mod watch;
 

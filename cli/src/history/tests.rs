@@ -14,7 +14,7 @@ use super::{
     *,
 };
 use crate::{
-    probe::{Live, Measurement, Method, Reach},
+    probe::{Failed, Failing, Live, Measurement, Method, Oddities, Reach},
     select::tests::node,
 };
 
@@ -35,6 +35,10 @@ fn key(byte: u8) -> NetworkKey {
 fn found(id: &str, p50: u64, answered: u32, lost: u32) -> Found {
     let rtt = Measurement { min: ms(p50 - 1), p50: ms(p50), jitter: ms(2), answered, lost };
     Found::of(&Probed { rtt: Some(rtt), ..node(id, "eu", p50) }).expect("probed")
+}
+
+fn failed() -> Failed {
+    Failed { failing: Failing::Silent, words: "it says nothing".into() }
 }
 
 fn silent(id: &str) -> Found {
@@ -249,11 +253,11 @@ fn only_what_was_asked_is_noted_and_who_lies_does_not_serve() {
     assert_eq!(of(Reach::Serving, Live::Unasked, true), Some((true, Serves::Yes)));
     assert_eq!(of(Reach::Unconfirmed, Live::Unasked, true), Some((true, Serves::Unknown)));
     assert_eq!(of(Reach::PortSilent, Live::Unasked, true), Some((true, Serves::No)));
-    assert_eq!(of(Reach::Serving, Live::Failed("it hangs".into()), true), Some((true, Serves::No)));
+    assert_eq!(of(Reach::Serving, Live::Failed(failed()), true), Some((true, Serves::No)));
     assert_eq!(of(Reach::Serving, Live::Untrusted("forged".into()), true), Some((true, Serves::No)));
     // What was only remembered is not measured again by that.
     assert_eq!(of(Reach::Remembered, Live::Unasked, true), None);
-    assert_eq!(of(Reach::Remembered, Live::Failed("gone".into()), true), Some((false, Serves::No)));
+    assert_eq!(of(Reach::Remembered, Live::Failed(failed()), true), Some((false, Serves::No)));
 }
 
 fn store(directory: &Path) -> Store {
@@ -367,7 +371,13 @@ fn history(paths: &Paths) -> History {
 }
 
 fn report() -> Report {
-    Report { nodes: vec![node("a", "eu", 20), node("b", "eu", 30)], icmp: true, elapsed: ms(1) }
+    Report {
+        nodes: vec![node("a", "eu", 20), node("b", "eu", 30)],
+        icmp: true,
+        elapsed: ms(1),
+        sent: 0,
+        oddities: Oddities::default(),
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use cbrowse_protocol::{id::NodeId, node::NodeRecord};
 use super::{preference::Preference, probing::Probing};
 use crate::{
     history::Recalled,
-    probe::{self, Goal, Method, Prior, Probed, Reach, Report, Road, Search, plan, resolve},
+    probe::{self, Goal, Method, Oddities, Prior, Probed, Reach, Report, Road, Search, plan, resolve},
     select::draw::{Dice, shuffled},
 };
 
@@ -38,7 +38,7 @@ impl<'a, R: Road> Ground<'a, R> {
         let probing = if ranks { preference.probing } else { Probing::All };
         let (wanted, each) = in_turn(wanted, probing, recalled, dice);
         let nodes = wanted.into_iter().map(not_drawn).collect();
-        let report = Report { nodes, icmp: road.has_icmp(), elapsed: Duration::ZERO };
+        let report = Report { icmp: road.has_icmp(), ..of(nodes) };
         Self { report, recalled, road: Some(road), drawn: 0, each }
     }
 
@@ -70,10 +70,12 @@ impl<'a, R: Road> Ground<'a, R> {
         let records: Vec<NodeRecord> = self.report.nodes.drain(these).map(|node| node.record).collect();
         // One node alone is measured, not raced.
         let goal = if records.len() == 1 { Goal::Survey(1) } else { Goal::Decide };
-        let search = Search { priors: priors(&records, self.recalled), ..Search::new(goal) };
+        let present = records.iter().position(|record| self.recalled.is_home(record));
+        let search = Search { priors: priors(&records, self.recalled), present, ..Search::new(goal) };
         let mut probed = probe::probe(records, permits, road, search, |_| {}).await;
         forget_the_moved(&mut probed.nodes, self.recalled);
         self.report.nodes.splice(start..start, probed.nodes);
+        self.report.sent += probed.sent;
     }
 }
 
@@ -93,6 +95,10 @@ pub fn in_turn(
 /// A node that was left out of a draw.
 pub fn not_drawn(record: NodeRecord) -> Probed {
     Probed { reach: Reach::NotDrawn, ..Probed::unprobed(record) }
+}
+
+fn of(nodes: Vec<Probed>) -> Report {
+    Report { nodes, icmp: true, elapsed: Duration::ZERO, sent: 0, oddities: Oddities::default() }
 }
 
 /// What is known of each of `records`.
@@ -153,10 +159,10 @@ pub async fn remembered(
     let addresses = resolve::resolve(&unknown, permits).await;
     nodes.extend(unknown.into_iter().zip(addresses).map(|(record, address)| {
         let reach = address.err().unwrap_or(Reach::NotProbed);
-        Probed { address: address.ok(), reach, ..Probed::unprobed(record) }
+        Probed { address: address.ok().map(|found| found.first), reach, ..Probed::unprobed(record) }
     }));
     // Whether echo requests could be sent, nobody tried.
-    Report { nodes, icmp: true, elapsed: Duration::ZERO }
+    of(nodes)
 }
 
 fn as_remembered(

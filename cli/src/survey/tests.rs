@@ -16,7 +16,11 @@ use crate::{
         fading::Found,
         store::{Addition, joined},
     },
-    probe::race::{Answer, Probe},
+    probe::{
+        drive::{Arrival, Traffic},
+        race::Probe,
+        simulated::{Behaviour, Flow, Network},
+    },
     select::{
         Strategy,
         tests::{Scripted, known, node},
@@ -25,29 +29,55 @@ use crate::{
 
 const NOW: u64 = 1_800_000_000;
 
-/// The network: those that answer after 10 ms, and whoever was asked. Silence takes the time it takes, on a paused clock.
-#[derive(Default)]
+/// A network that keeps who was asked.
 struct Simulated {
-    answering: BTreeSet<SocketAddr>,
+    network: Network,
+    asked: Arc<Mutex<Vec<SocketAddr>>>,
+}
+
+struct Spied {
+    flow: Flow,
     asked: Arc<Mutex<Vec<SocketAddr>>>,
 }
 
 impl Road for Simulated {
+    type Traffic = Spied;
+
     fn has_icmp(&self) -> bool {
-        true
+        self.network.has_icmp()
     }
 
-    fn carry(&self, to: SocketAddr, _: Probe) -> impl Future<Output = Option<Answer>> + Send + 'static {
+    fn begin(&self) -> Spied {
+        Spied { flow: self.network.begin(), asked: Arc::clone(&self.asked) }
+    }
+}
+
+impl Traffic for Spied {
+    fn send(&mut self, to: SocketAddr, probe: Probe) {
         self.asked.lock().expect("whole").push(to);
-        let answers = self.answering.contains(&to);
-        async move {
-            tokio::time::sleep(Duration::from_millis(if answers { 10 } else { 5000 })).await;
-            answers.then_some(Answer::Reply(Duration::from_millis(10)))
-        }
+        self.flow.send(to, probe);
+    }
+
+    fn receive(&mut self) -> impl Future<Output = Arrival> + Send {
+        self.flow.receive()
+    }
+
+    fn try_receive(&mut self) -> Option<Arrival> {
+        self.flow.try_receive()
     }
 }
 
 impl Simulated {
+    /// These answer after 10 ms, all others never.
+    fn answering(records: &[NodeRecord]) -> Self {
+        let mut network = Network::new(true, 7);
+        for record in records {
+            let took = Some(Duration::from_millis(10));
+            network.set(at(record).ip(), Behaviour { icmp: took, tcp: took, ..Behaviour::default() });
+        }
+        Self { network, asked: Arc::default() }
+    }
+
     fn asked(&self) -> BTreeSet<SocketAddr> {
         self.asked.lock().expect("whole").iter().copied().collect()
     }
@@ -108,7 +138,7 @@ fn the_present_node_is_probed_first_then_the_near_the_unknown_and_the_far() {
 #[tokio::test(start_paused = true)]
 async fn all_are_probed_at_once_with_what_is_known_of_each() {
     let all = records(5);
-    let road = Simulated { answering: all.iter().map(at).collect(), ..Simulated::default() };
+    let road = Simulated::answering(&all);
     let preference =
         Preference { recalled: recalled(&[(&all[3], 10, true)], false), ..Preference::default() };
     let mut ground = Ground::new(all, &preference, &road, &mut Scripted::new(&[]));
@@ -123,7 +153,7 @@ async fn all_are_probed_at_once_with_what_is_known_of_each() {
 #[tokio::test(start_paused = true)]
 async fn quiet_probing_asks_those_drawn_and_the_next_ones_only_when_it_must() {
     let all = records(7);
-    let road = Simulated { answering: BTreeSet::from([at(&all[0])]), ..Simulated::default() };
+    let road = Simulated::answering(&all[..1]);
     let preference = Preference { probing: Probing::Quiet(3), ..Preference::default() };
     // Dice that always show 0 turn the list by one: n2 to n7, then n1.
     let mut ground = Ground::new(all.clone(), &preference, &road, &mut Scripted::new(&[]));
@@ -152,7 +182,7 @@ async fn quiet_probing_asks_the_present_node_too_and_draws_the_others_anew() {
     };
     let mut draws = BTreeSet::new();
     for _ in 0..8 {
-        let road = Simulated { answering: all.iter().map(at).collect(), ..Simulated::default() };
+        let road = Simulated::answering(&all);
         Ground::new(all.clone(), &preference, &road, &mut SystemDice).explore(|_, _| true).await;
         assert_eq!(road.asked().len(), 4);
         assert!(road.asked().contains(&at(&all[30])));

@@ -11,7 +11,7 @@ use crate::{
         journey::{Arrival, Journey, Surveyed},
         session::{Attachment, Seen},
     },
-    command::nodes::{self, table::Table},
+    command::nodes::probe::{self, rows::Document},
     context::Globals,
     failure::{Exit, Failure},
     output::Style,
@@ -39,7 +39,7 @@ pub(super) fn show_choice(args: &Args, globals: &Globals, journey: &Journey<'_>,
     let Some(surveyed) = &journey.surveyed else { return };
     let output = &globals.output;
     if args.explain && !output.is_json() {
-        output.note(explanation(surveyed).render(output));
+        output.note(probe::explanation(output, &document_of(surveyed)));
     }
     let strategy = args.filter.strategy(&globals.settings);
     if let Some(why) = select::explain(&surveyed.report.nodes, &surveyed.choice, strategy) {
@@ -104,13 +104,12 @@ fn milliseconds(seconds: f64) -> Value {
 }
 
 /// The same as `cbrowse nodes probe --json`.
-pub(super) fn explained(journey: &Journey<'_>) -> Option<Value> {
-    let surveyed = journey.surveyed.as_ref()?;
-    Some(nodes::probe::document(&surveyed.report, &surveyed.choice, surveyed.report.elapsed))
+pub(super) fn explained(journey: &Journey<'_>) -> Option<Document> {
+    journey.surveyed.as_ref().map(document_of)
 }
 
-fn explanation(surveyed: &Surveyed) -> Table {
-    nodes::probe::table(&surveyed.report, &surveyed.choice)
+pub(super) fn document_of(surveyed: &Surveyed) -> Document {
+    Document::new(&surveyed.report, &surveyed.choice, surveyed.report.elapsed)
 }
 
 pub(super) fn picture_failure(error: &PictureError) -> Failure {

@@ -1,7 +1,6 @@
 //! `cbrowse nodes watch`: the merged catalogs as they change, until Ctrl-C; a registry that restarts is asked again.
 
 mod lines;
-mod screen;
 mod view;
 
 use std::{
@@ -19,11 +18,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    screen::Screen,
-    view::{HIGHLIGHT, Live},
-};
-use super::figures_file::FiguresFile;
+use self::view::{HIGHLIGHT, Live};
+use super::{figures_file::FiguresFile, screen::Screen};
 use crate::{
     command::traits::Traits,
     context::Globals,

@@ -10,7 +10,7 @@ use cbrowse_protocol::api::Status;
 
 use super::Field;
 use crate::{
-    probe::{Measurement, Method, Prior},
+    probe::{Measurement, Method, Prior, Probed, Reach},
     select::draw::{Dice, by_two_choices},
 };
 
@@ -42,12 +42,45 @@ pub fn with_history(rtt: &Measurement, by: &str, prior: Option<&Prior>) -> Measu
     }
 }
 
+/// What a node's predicted time is made of, by what was measured now and before; `None` where nothing was. Of figures that are
+/// only remembered, what was before is part already.
+pub fn parts_of(node: &Probed) -> Option<Parts> {
+    let prior = node.prior.as_ref().filter(|_| node.reach != Reach::Remembered);
+    let rtt = with_history(node.rtt.as_ref()?, node.method, prior);
+    Some(parts(&rtt, node.live.status()))
+}
+
+/// What the predicted time is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// Median round trip.
+    pub rtt: Duration,
+    /// Jitter.
+    pub jitter: Duration,
+    /// What is spent on average on sending lost packets again.
+    pub resends: Duration,
+    /// Input to frame on the node, longer the busier it is.
+    pub service: Duration,
+}
+
+impl Parts {
+    /// Their sum.
+    pub fn total(&self) -> Duration {
+        self.rtt + self.jitter + self.resends + self.service
+    }
+}
+
 /// The predicted time from a key press to its picture.
 pub fn response(rtt: &Measurement, status: Option<&Status>) -> Duration {
-    let (p50, jitter) = (rtt.p50.as_secs_f64(), rtt.jitter.as_secs_f64());
-    let repeat = (RETRANSMISSION.as_secs_f64() + p50) * shrunk_loss(rtt);
+    parts(rtt, status).total()
+}
+
+/// The same in its parts.
+pub fn parts(rtt: &Measurement, status: Option<&Status>) -> Parts {
+    let again = (RETRANSMISSION + rtt.p50).as_secs_f64() * shrunk_loss(rtt);
     let service = SERVICE.as_secs_f64() / (1.0 - effective_load(status));
-    Duration::from_secs_f64(p50 + jitter + repeat + service)
+    let (resends, service) = (Duration::from_secs_f64(again), Duration::from_secs_f64(service));
+    Parts { rtt: rtt.p50, jitter: rtt.jitter, resends, service }
 }
 
 /// Loss rate, drawn towards [`PRIOR_LOSS`] as long as there are few samples.

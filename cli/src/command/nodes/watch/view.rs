@@ -12,13 +12,11 @@ use cbrowse_protocol::{
 };
 use cbrowse_registry::Event;
 
-use super::{
-    lines::cause,
-    screen::{Line, Size},
-};
+use super::lines::cause;
 use crate::{
     command::nodes::{
         list,
+        screen::Size,
         table::{Align, Table},
     },
     date::clock,
@@ -30,6 +28,9 @@ use crate::{
 pub(super) const HIGHLIGHT: Duration = Duration::from_secs(10);
 /// Warnings that are shown; of more, the last.
 const WARNINGS: usize = 3;
+
+/// A line and how it stands out.
+type Line = (Option<Style>, String);
 
 /// The state behind the table.
 pub(super) struct Live {

@@ -2,13 +2,11 @@
 
 use std::io::IsTerminal as _;
 
-use cbrowse_protocol::node::is_unprintable;
 use terminal_size::{Height, Width, terminal_size};
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::{
     failure::Failure,
-    output::{Output, Style},
+    output::{Output, line::Line},
 };
 
 /// What a terminal that does not tell its size is taken for.
@@ -16,9 +14,6 @@ const USUAL: Size = Size { columns: 80, rows: 24 };
 const HIDE_CURSOR: &[u8] = b"\x1b[?25l";
 /// Also clears what the terminal echoed of Ctrl-C.
 const SHOW_CURSOR: &[u8] = b"\r\x1b[K\x1b[?25h";
-
-/// A line and how it stands out.
-pub(super) type Line = (Option<Style>, String);
 
 /// Of a terminal, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,21 +40,19 @@ impl<'a> Screen<'a> {
         Some(Self { output, drawn: Vec::new() })
     }
 
-    /// Replaces what stands there. Lines that are too long are cut.
-    pub(super) fn draw(&mut self, lines: impl FnOnce(Size) -> Vec<Line>) -> Result<(), Failure> {
+    /// Replaces what stands there. Lines that are too long are cut, before the last column: some terminals would break the
+    /// line there.
+    pub(super) fn draw<L: Into<Line>>(&mut self, lines: impl FnOnce(Size) -> Vec<L>) -> Result<(), Failure> {
         let size = size();
-        let lines: Vec<Line> =
-            lines(size).into_iter().map(|(style, text)| (style, cut(&text, size.columns))).collect();
+        let room = size.columns.saturating_sub(1);
+        let lines: Vec<Line> = lines(size).into_iter().map(|line| line.into().cut(room)).collect();
         let mut text = back(&self.drawn, size);
-        for (style, line) in &lines {
-            match style {
-                Some(style) => text.push_str(&self.output.styled(*style, line).to_string()),
-                None => text.push_str(line),
-            }
+        for line in &lines {
+            text.push_str(&line.render(self.output));
             text.push_str("\x1b[K\r\n");
         }
         text.push_str("\x1b[J");
-        self.drawn = lines.iter().map(|(_, line)| line.width()).collect();
+        self.drawn = lines.iter().map(Line::width).collect();
         self.output.print_bytes(text.as_bytes())
     }
 }
@@ -86,41 +79,9 @@ fn back(drawn: &[usize], size: Size) -> String {
     }
 }
 
-/// What fits in one row, less the last column, where some terminals would break the line. Whatever could drive the
-/// terminal ends here.
-fn cut(text: &str, columns: usize) -> String {
-    let room = columns.saturating_sub(1);
-    let safe = |character| if is_unprintable(character) { '\u{fffd}' } else { character };
-    let text: String = text.chars().map(safe).collect();
-    if text.width() <= room {
-        return text;
-    }
-    let (mut kept, mut width) = (String::new(), 1);
-    for character in text.chars() {
-        width += character.width().unwrap_or(0);
-        if width > room {
-            break;
-        }
-        kept.push(character);
-    }
-    if room > 0 {
-        kept.push('…');
-    }
-    kept
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_fit_their_row_and_drive_nothing() {
-        assert_eq!(cut("12345678", 9), "12345678");
-        assert_eq!(cut("123456789", 9), "1234567…");
-        assert_eq!(cut("日本語日本", 9), "日本語…", "of two columns each");
-        assert_eq!(cut("a\u{1b}[2Jb", 20), "a\u{fffd}[2Jb");
-        assert_eq!((cut("abc", 1), cut("abc", 2)), (String::new(), "…".into()));
-    }
 
     #[test]
     fn drawing_begins_where_it_began_before() {
