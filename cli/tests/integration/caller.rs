@@ -84,6 +84,8 @@ impl Caller {
             judge: self.judge(),
             constraints: Constraints::default(),
             strategy: Strategy::Latency,
+            probing: cbrowse::survey::Probing::default(),
+            history: None,
             request: SessionRequest::default(),
             profile: None,
             credentials: self.credentials.clone(),
