@@ -228,8 +228,14 @@ async fn connect<'a>(
         Plan { listing, judge, constraints, strategy, probing, history, request, profile, credentials };
     let mut journey =
         Journey::new(plan, &globals.paths, &globals.output).refreshed_by(refresh).waiting(args.wait);
-    let attachment = journey.begin().await?;
-    Ok((journey, attachment))
+    match journey.begin().await {
+        Ok(attachment) => Ok((journey, attachment)),
+        Err(failure) => {
+            // Whom nobody could attach to is worth knowing the next time.
+            journey.settle_history().await;
+            Err(failure)
+        }
+    }
 }
 
 /// The nodes to begin with: the last answers, where they know what is asked for by name.

@@ -77,7 +77,9 @@ fn assert_shape_of_probe(probed: &Value) {
         fields(node),
         [
             "address",
+            "age_s",
             "capacity",
+            "from",
             "id",
             "jitter_ms",
             "load",
