@@ -3,5 +3,6 @@
 pub mod connection;
 pub mod finalist;
 pub mod journey;
+pub mod seat;
 pub mod session;
 pub mod verifier;

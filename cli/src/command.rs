@@ -6,6 +6,7 @@ pub mod completions;
 pub mod config;
 pub mod connect;
 pub mod demo;
+pub mod doctor;
 pub mod explain;
 pub mod filter;
 pub mod login;
@@ -134,6 +135,9 @@ pub enum Command {
     Trust(trust::Args),
     /// Show the settings in force.
     Config(config::Args),
+    /// Check what is possible on this machine, and say how to mend what is not.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Args),
     /// Show all of it on this machine: three nodes, a profile, pictures, a lost node.
     Demo(demo::Args),
     /// Print the completion script of a shell.
@@ -168,6 +172,7 @@ pub async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(&args, globals).await,
         Command::Profile(args) => profile::run(&args, globals).await,
         Command::Demo(args) => demo::run(&args, globals).await,
+        Command::Doctor(args) => doctor::run(&args, globals).await,
         Command::Config(args) => config::run(&args, globals).await,
         Command::Man(args) => man::run(&args, globals).await,
         Command::Completions(args) => completions::run(&args, globals).await,

@@ -105,7 +105,8 @@ pub fn find(
     Ok((Credentials::new(&credential, own.as_deref(), now)?, Origin::Login))
 }
 
-fn not_logged_in() -> Failure {
+/// Nobody ever logged in here.
+pub fn not_logged_in() -> Failure {
     Failure::new(Exit::Authentication, "not_logged_in", "nobody is logged in").hint(format!(
         "get a line from the node's operator (cbrowse-node token), then: cbrowse login --with-token; machines set {TOKEN_VARIABLE}"
     ))

@@ -7,6 +7,7 @@
 pub mod passphrase;
 mod sealed;
 mod service;
+pub mod trial;
 
 use std::path::{Path, PathBuf};
 
@@ -155,6 +156,40 @@ fn choose(found: Found, answers: impl FnOnce() -> bool) -> Place {
                 Place::File
             }
         }
+    }
+}
+
+/// What lies where, told from the files alone.
+#[derive(Debug, Clone)]
+pub struct Places {
+    sealed_file: PathBuf,
+    marker: PathBuf,
+}
+
+impl Places {
+    /// Of the user with these directories.
+    pub fn of(paths: &Paths) -> Self {
+        Self { sealed_file: paths.data.join(SEALED_FILE), marker: paths.data.join(MARKER_FILE) }
+    }
+
+    /// The sealed file, whether or not there is one.
+    pub fn sealed_file(&self) -> &Path {
+        &self.sealed_file
+    }
+
+    /// Whether secrets are in the sealed file.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed_file.exists()
+    }
+
+    /// Whether secrets were once kept in the desktop's keyring.
+    pub fn is_in_keyring(&self) -> bool {
+        self.marker.exists()
+    }
+
+    /// Whether nothing was ever kept.
+    pub fn is_empty(&self) -> bool {
+        !self.is_sealed() && !self.is_in_keyring()
     }
 }
 

@@ -1,15 +1,18 @@
 //! `cbrowse`: discovers browser nodes, probes them from the user's own network, picks one, attaches to it and shows it.
 
 pub mod attach;
+pub mod breaker;
 pub mod command;
 pub mod context;
 pub mod credentials;
 pub mod date;
 pub mod discover;
 pub mod failure;
+pub mod history;
 pub mod interrupt;
 pub mod keyring;
 pub mod local;
+pub mod network;
 pub mod outcome;
 pub mod output;
 pub mod pending;
@@ -31,7 +34,7 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 use clap::{Parser as _, error::ErrorKind};
 
 use crate::{
-    command::Root,
+    command::{Command, Root},
     context::{Globals, Paths},
     failure::{Exit, Failure},
     output::Output,
@@ -71,9 +74,16 @@ fn answer_parse(error: &clap::Error, output: &Output) -> ExitCode {
     output.fail(&Failure::from_usage(error))
 }
 
-fn dispatch(root: Root, output: Output) -> Result<(), Failure> {
+fn dispatch(mut root: Root, output: Output) -> Result<(), Failure> {
     let paths = Paths::of_user()?;
-    let settings = settings(&root, &paths)?;
+    let settings = match (settings(&root, &paths), &mut root.command) {
+        // Settings that are broken are one of the things it tells.
+        (Err(broken), Command::Doctor(args)) => {
+            args.broken_settings = Some(broken);
+            Settings::resolve(&Flags::default(), &|_| None, Path::new(""))?
+        }
+        (settings, _) => settings?,
+    };
     let globals = Globals::new(output, paths, settings);
     run_async(&globals, command::run(root.command, &globals))
 }

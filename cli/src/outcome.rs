@@ -96,6 +96,9 @@ pub struct Parts {
 pub struct Objection {
     /// Stable name.
     pub code: String,
+    /// Which of several things that is, a stable name too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
     /// In words for a person.
     pub message: String,
 }
@@ -130,8 +133,11 @@ impl Row {
         let verdict = &choice.verdicts[index];
         let (status, score) = (node.live.status(), choice.scores[index]);
         let is_near = |top: Duration| node.rtt.is_some_and(|rtt| rtt.p50 <= top);
-        let objection =
-            |reason: &Reason| Objection { code: reason.code().to_owned(), message: reason.to_string() };
+        let objection = |reason: &Reason| Objection {
+            code: reason.code().to_owned(),
+            cause: reason.cause().map(str::to_owned),
+            message: reason.to_string(),
+        };
         Self {
             id: node.record.id.to_string(),
             address: node.record.address.clone(),
@@ -256,7 +262,13 @@ pub(crate) mod tests {
             known(node("beyond", "eu-west", 21), |_| {}),
         ];
         let choice = Preference::from(strategy).choose(&nodes, &Constraints::default());
-        let report = Report { nodes, icmp: true, elapsed: Duration::from_micros(1500) };
+        let report = Report {
+            nodes,
+            icmp: true,
+            elapsed: Duration::from_micros(1500),
+            sent: 0,
+            oddities: crate::probe::Oddities::default(),
+        };
         Document::new(&report, &choice, report.elapsed)
     }
 

@@ -12,6 +12,7 @@ use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
 };
+use tempfile::NamedTempFile;
 
 /// Longest wait for another command that writes the same file. Writing takes milliseconds, stretching a passphrase tenths
 /// of a second.
@@ -65,12 +66,26 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
 
 /// Replaces a file, or makes it: mode 0600, synced, seen whole or not at all.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let directory = directory_of(path);
-    // A new temporary file has mode 0600.
-    let mut draft = tempfile::NamedTempFile::new_in(directory).map_err(failed("create", path))?;
-    draft.write_all(bytes).and_then(|()| draft.as_file().sync_all()).map_err(failed("write", path))?;
-    draft.persist(path).map_err(|error| failed("replace", path)(error.error))?;
-    sync(directory)
+    let draft = draft(path, bytes)?;
+    draft.as_file().sync_all().map_err(failed("write", path))?;
+    put(draft, path)?;
+    sync(directory_of(path))
+}
+
+/// The same without waiting for the disk: for what is worth less than the wait. After a power cut the file may be empty.
+pub fn replace_lightly(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    put(draft(path, bytes)?, path)
+}
+
+/// A new temporary file has mode 0600.
+fn draft(path: &Path, bytes: &[u8]) -> Result<NamedTempFile, FileError> {
+    let mut draft = NamedTempFile::new_in(directory_of(path)).map_err(failed("create", path))?;
+    draft.write_all(bytes).map_err(failed("write", path))?;
+    Ok(draft)
+}
+
+fn put(draft: NamedTempFile, path: &Path) -> Result<(), FileError> {
+    draft.persist(path).map(drop).map_err(|error| failed("replace", path)(error.error))
 }
 
 /// Removes a file; whether it was there.

@@ -4,12 +4,15 @@
 //! What a node says about itself ([`Live`]) is added for the finalists by whoever may speak TLS to them.
 
 pub mod drive;
+pub mod failing;
 pub mod icmp;
 pub mod limits;
 pub mod plan;
 pub mod race;
 pub mod resolve;
 pub mod search;
+pub mod simulated;
+pub mod sockets;
 pub mod statistics;
 pub mod tcp;
 pub mod track;
@@ -21,10 +24,13 @@ use std::{
 
 use cbrowse_protocol::{api::Status, id::NodeId, node::NodeRecord};
 
+use self::resolve::Addresses;
 pub use self::{
-    drive::{Road, Sockets},
-    race::Goal,
+    drive::{Heard, Road, Target},
+    failing::{Failed, Failing},
+    race::{Goal, Oddities},
     search::{Prior, Search},
+    sockets::Sockets,
     statistics::Measurement,
     track::{Method, Reach, Track},
 };
@@ -60,8 +66,8 @@ pub enum Live {
     FirstUse(Box<Status>),
     /// It answered, and is not who it should be. In words for a person.
     Untrusted(String),
-    /// It did not answer the question, or not in time. In words for a person.
-    Failed(String),
+    /// It did not answer the question, or not in time, or with what cannot be.
+    Failed(Failed),
 }
 
 impl Live {
@@ -113,34 +119,52 @@ pub struct Report {
     pub icmp: bool,
     /// Time from the first probe to the end.
     pub elapsed: Duration,
+    /// Probes sent, by both methods.
+    pub sent: usize,
+    /// What came back and was not simply an answer.
+    pub oddities: Oddities,
 }
 
 /// Probes `records`, likely best first, over `road`; `permits` says which addresses a host name may lead to
-/// ([`cbrowse_registry::Listing::permits`]). `heard` is told how many nodes have answered so far.
+/// ([`cbrowse_registry::Listing::permits`]). `heard` is told how it goes, nodes by their place in `records`.
 pub async fn probe(
     records: Vec<NodeRecord>,
     permits: impl Fn(&NodeId, IpAddr) -> bool,
     road: &impl Road,
     search: Search,
-    heard: impl FnMut(usize),
+    mut heard: impl FnMut(Heard),
 ) -> Report {
-    let Search { goal, deadline, mut priors } = search;
+    let Search { goal, deadline, mut priors, present } = search;
     priors.resize(records.len(), None);
     limits::raise_open_files();
     let addresses = resolve::resolve(&records, permits).await;
-    let dialled: Vec<SocketAddr> = addresses.iter().flatten().copied().collect();
-    let (tracks, elapsed) = drive::drive(road, &dialled, goal, deadline, heard).await;
-    let mut tracks = tracks.into_iter();
+    let targets: Vec<Target> = (addresses.iter().zip(&priors).enumerate())
+        .filter_map(|(index, (addresses, prior))| {
+            let Addresses { first, second } = *addresses.as_ref().ok()?;
+            Some(Target { first, second, prior: *prior, is_present: present == Some(index) })
+        })
+        .collect();
+    let places: Vec<usize> = (0..records.len()).filter(|index| addresses[*index].is_ok()).collect();
+    let placed = |(target, rtt): (usize, Duration)| (places[target], rtt);
+    let heard = |now: Heard| heard(Heard { best: now.best.map(placed), ..now });
+    let outcome = drive::drive(road, &targets, goal, deadline, heard).await;
+    let mut found = outcome.found.into_iter();
     let nodes = records
         .into_iter()
         .zip(addresses)
         .zip(priors)
-        .map(|((record, address), prior)| {
-            let track = address.and_then(|_| tracks.next().ok_or(Reach::Silent));
-            Probed { prior, ..describe(record, address.ok(), track.as_ref()) }
+        .map(|((record, addresses), prior)| {
+            let found = addresses.and_then(|_| found.next().ok_or(Reach::Silent));
+            Probed { prior, ..describe(record, found) }
         })
         .collect();
-    Report { nodes, icmp: road.has_icmp(), elapsed }
+    Report {
+        nodes,
+        icmp: road.has_icmp(),
+        elapsed: outcome.took,
+        sent: outcome.sent,
+        oddities: outcome.oddities,
+    }
 }
 
 /// Races the nodes that the last race did not wait for, among themselves, for whoever found nobody among the nearer ones.
@@ -153,24 +177,27 @@ pub async fn probe_rest(report: &mut Report, road: &impl Road, deadline: Duratio
         .filter(|(_, node)| node.reach == Reach::NotAwaited)
         .filter_map(|(index, node)| Some((index, node.address?)))
         .collect();
-    let dialled: Vec<SocketAddr> = rest.iter().map(|(_, address)| *address).collect();
-    let (tracks, elapsed) = drive::drive(road, &dialled, Goal::Decide, deadline, |_| {}).await;
-    for ((index, _), track) in rest.iter().zip(&tracks) {
+    let targets: Vec<Target> = rest.iter().map(|(_, address)| (*address).into()).collect();
+    let outcome = drive::drive(road, &targets, Goal::Decide, deadline, |_| {}).await;
+    for ((index, _), (_, track)) in rest.iter().zip(&outcome.found) {
         let node = &mut report.nodes[*index];
         (node.reach, node.method, node.rtt) = (track.reach(), track.method(), track.measure());
     }
-    report.elapsed += elapsed;
+    report.elapsed += outcome.took;
+    report.sent += outcome.sent;
+    report.oddities += outcome.oddities;
     !rest.is_empty()
 }
 
-fn describe(record: NodeRecord, address: Option<SocketAddr>, track: Result<&Track, &Reach>) -> Probed {
-    Probed {
-        record,
-        address,
-        reach: track.map_or_else(|reach| *reach, Track::reach),
-        method: track.map_or("", Track::method),
-        rtt: track.ok().and_then(Track::measure),
-        prior: None,
-        live: Live::Unasked,
+fn describe(record: NodeRecord, found: Result<(SocketAddr, Track), Reach>) -> Probed {
+    match found {
+        Err(reach) => Probed { reach, ..Probed::unprobed(record) },
+        Ok((address, track)) => Probed {
+            address: Some(address),
+            reach: track.reach(),
+            method: track.method(),
+            rtt: track.measure(),
+            ..Probed::unprobed(record)
+        },
     }
 }

@@ -220,15 +220,35 @@ impl OpenProfile {
         &self,
         connection: &mut TrustedConnection,
         credentials: &Credentials,
-        mut progress: impl FnMut(Uploaded, u64),
+        progress: impl FnMut(Uploaded, u64),
     ) -> Result<Uploaded, CarryError> {
+        let missing = self.missing(connection, credentials).await?;
+        self.send(connection, credentials, missing, progress).await
+    }
+
+    /// Objects of the current generation that the node lacks. From now on the profile is this user's on that node.
+    pub async fn missing(
+        &self,
+        connection: &mut TrustedConnection,
+        credentials: &Credentials,
+    ) -> Result<Vec<ObjectName>, CarryError> {
         let names = self.objects()?;
         let (peer, identity) = (connection.peer(), *connection.identity());
         copies::note(self.authority.directory(), &identity, &at(peer))?;
-        let missing = ask_missing(connection, credentials, self.id(), &names).await?;
-        let total = missing.len() as u64;
+        ask_missing(connection, credentials, self.id(), &names).await
+    }
+
+    /// Sends these objects, one after another.
+    pub async fn send(
+        &self,
+        connection: &mut TrustedConnection,
+        credentials: &Credentials,
+        names: Vec<ObjectName>,
+        mut progress: impl FnMut(Uploaded, u64),
+    ) -> Result<Uploaded, CarryError> {
+        let total = names.len() as u64;
         let mut uploaded = Uploaded::default();
-        for name in missing {
+        for name in names {
             let object = self.authority.store().get(&name)?;
             uploaded.bytes += object.len() as u64;
             let path = format!("/v1/profiles/{}/objects/{name}", self.id());

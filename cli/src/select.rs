@@ -6,11 +6,15 @@
 pub mod draw;
 pub mod fallback;
 pub mod memory;
+pub mod place;
 pub mod reason;
 pub mod steady;
 pub mod strategy;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use cbrowse_protocol::{
     id::NodeId,
@@ -19,11 +23,16 @@ use cbrowse_protocol::{
 use cbrowse_registry::VersionRange;
 
 use self::strategy::{Field, maglev::Table};
-pub use self::{draw::Dice, fallback::RegionFallback, memory::Memory, reason::Reason, strategy::Strategy};
-use crate::probe::{Probed, Reach, plan::band_top};
+pub use self::{
+    draw::Dice, fallback::RegionFallback, memory::Memory, place::Around, reason::Reason, strategy::Strategy,
+};
+use crate::{
+    breaker::KeptOut,
+    probe::{Probed, Reach, plan::band_top},
+};
 
 /// What the user asks of a node. Empty means anything goes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Constraints {
     /// One of these regions.
     pub regions: Vec<String>,
@@ -41,6 +50,10 @@ pub struct Constraints {
     pub version: Option<VersionRange>,
     /// All of these pairs of metadata.
     pub meta: Vec<(String, String)>,
+    /// In one of these countries, as its metadata says; two capital letters each.
+    pub countries: Vec<String>,
+    /// Not farther than this from a point, as its metadata says.
+    pub around: Option<Around>,
     /// One of these, as the registry's health check says.
     pub healths: Option<BTreeSet<Health>>,
     /// The browser version that wrote the profile: an older one silently drops what a newer one wrote.
@@ -49,6 +62,8 @@ pub struct Constraints {
     pub region_fallback: RegionFallback,
     /// Chosen when it is eligible and no other is better by as much as [`steady::stays`] asks for.
     pub prefer: Option<NodeId>,
+    /// Nodes that failed this user lately, or asked to be left alone; taken only where no other is eligible.
+    pub kept_out: BTreeMap<NodeId, KeptOut>,
 }
 
 /// What a choice depends on besides the nodes and the wishes.
@@ -283,6 +298,12 @@ pub fn explain(nodes: &[Probed], choice: &Choice, strategy: Strategy) -> Option<
             format!("{id}, {rtt}: the better of two drawn from {all}, by latency and sessions")
         }
         (Strategy::ConsistentHash, _) => format!("{id}, {rtt}: where this profile belongs among {all}"),
+        (Strategy::Srv, _) => {
+            format!(
+                "{id}, {rtt}: drawn by weight ({}) among the lowest priority of {all}",
+                chosen.record.weight
+            )
+        }
     })
 }
 

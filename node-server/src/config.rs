@@ -12,7 +12,10 @@ use cbrowse_protocol::{id::NodeId, node, statement::SignedStatement};
 use cbrowse_registry::CatalogUri;
 use serde::Deserialize;
 
-use crate::health::{Limits, Thresholds};
+use crate::{
+    health::{Limits, Thresholds},
+    load::LineRate,
+};
 
 /// Sessions of a node that was not told: a browser with a few tabs takes 300-500 MB.
 const DEFAULT_MAX_SESSIONS: u32 = 8;
@@ -73,6 +76,9 @@ pub struct Given {
     /// The same for the disk of the data directory [default: 90%,97%]
     #[arg(long, value_name = "WARN[,CRIT]")]
     health_disk: Option<Limits>,
+    /// How fast this node's line is: its used share then counts as load, and /status tells it
+    #[arg(long, value_name = "RATE")]
+    bandwidth: Option<LineRate>,
     /// Where the node keeps its identity, its keys and sealed profiles
     #[arg(long, value_name = "DIR", env = "CBROWSE_NODE_DATA_DIR")]
     data_dir: Option<PathBuf>,
@@ -175,6 +181,8 @@ pub struct Settings {
     pub check: CheckKind,
     /// From which figures on the node is not well.
     pub health: Thresholds,
+    /// How fast the line is.
+    pub bandwidth: Option<LineRate>,
     /// Data directory.
     pub data_dir: PathBuf,
     /// Most sessions.
@@ -240,6 +248,7 @@ pub fn resolve(flags: Given, file: Option<&Path>) -> anyhow::Result<Settings> {
         register: either(flags.register, file.register),
         check: flags.check.or(file.check).unwrap_or_default(),
         health,
+        bandwidth: flags.bandwidth.or(file.bandwidth),
         data_dir: flags.data_dir.or(file.data_dir).unwrap_or_else(default_data_dir),
         max_sessions,
         chromium: flags.chromium.or(file.chromium),

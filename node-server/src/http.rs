@@ -6,8 +6,10 @@ pub mod grpc;
 pub mod problem;
 pub mod profiles;
 pub mod public;
+pub mod seats;
 pub mod server;
 pub mod sessions;
+pub mod status;
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,11 +32,13 @@ use tokio_util::task::TaskTracker;
 use crate::{
     access::{Access, Principal},
     health::Monitor,
-    http::problem::Refusal,
+    http::{problem::Refusal, status::StatusCache},
+    limiter::Limiter,
     load::LoadReader,
     metrics::Metrics,
     node::Facts,
     objects::Objects,
+    peer::Prefix,
     session::table::Table,
 };
 
@@ -60,6 +64,12 @@ pub struct App {
     pub record: watch::Sender<NodeRecord>,
     /// Counters.
     pub metrics: Metrics,
+    /// The answer to `/status`, as long as it is true.
+    pub status: StatusCache,
+    /// How often each client may ask for it.
+    pub status_limit: Limiter<Prefix>,
+    /// How often each user may ask for a seat.
+    pub seat_limit: Limiter<String>,
     /// Attached sockets, which outlive the requests that opened them.
     pub sockets: TaskTracker,
 }
@@ -75,9 +85,11 @@ pub fn router(app: Arc<App>) -> Router {
     router
         .route("/health", get(public::health))
         .route("/ready", get(public::ready))
-        .route("/status", get(public::status))
+        .route("/status", get(status::status))
         .route("/metrics", get(public::metrics))
         .route("/v1/whoami", get(sessions::whoami))
+        .route("/v1/seats", post(seats::reserve))
+        .route("/v1/seats/{id}", axum::routing::delete(seats::release))
         .route("/v1/sessions", post(sessions::create).get(sessions::list))
         .route("/v1/sessions/{id}", get(sessions::show).delete(sessions::close))
         .route("/v1/profiles/{profile}", axum::routing::delete(profiles::remove))

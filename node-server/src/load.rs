@@ -1,9 +1,14 @@
-//! How busy the machine is: processor and memory, from the kernel's own counters.
+//! How busy the machine is: processor, memory and line, from the kernel's own counters.
+
+mod line;
 
 use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
+
+pub use self::line::{LineRate, RateError};
+use self::line::{Traffic, between, counters};
 
 /// Shorter intervals measure the scheduler's noise, longer ones are stale when a client chooses by them.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -15,19 +20,31 @@ pub struct Load {
     pub cpu: f64,
     /// Memory that is not available.
     pub memory: f64,
+    /// Used share of the line over the last interval; `None` where its rate is not stated.
+    pub bandwidth: Option<f64>,
+    /// Sent and received over the last interval; `None` where nothing counts them.
+    pub bytes_per_second: Option<u64>,
+}
+
+impl Load {
+    /// The largest share.
+    pub fn worst(&self) -> f64 {
+        self.cpu.max(self.memory).max(self.bandwidth.unwrap_or(0.0))
+    }
 }
 
 /// The newest measurement and its age.
 #[derive(Clone)]
 pub struct LoadReader {
+    line: Option<LineRate>,
     newest: Arc<Mutex<(Load, Instant)>>,
 }
 
 impl LoadReader {
     /// Starts at "idle"; [`LoadReader::measure`] keeps it true.
-    pub fn new() -> Self {
+    pub fn new(line: Option<LineRate>) -> Self {
         let load = Load { memory: memory().unwrap_or(0.0), ..Load::default() };
-        Self { newest: Arc::new(Mutex::new((load, Instant::now()))) }
+        Self { line, newest: Arc::new(Mutex::new((load, Instant::now()))) }
     }
 
     /// The newest figures, and how old they are.
@@ -38,20 +55,20 @@ impl LoadReader {
 
     /// Measures for ever.
     pub async fn measure(self) {
-        let mut before = processor().unwrap_or_default();
+        let mut before = (processor().unwrap_or_default(), counters(), Instant::now());
         loop {
             tokio::time::sleep(INTERVAL).await;
-            let now = processor().unwrap_or_default();
-            let load = Load { cpu: busy_share(before, now), memory: memory().unwrap_or(0.0) };
+            let now = (processor().unwrap_or_default(), counters(), Instant::now());
+            let traffic = before.1.zip(now.1).and_then(|(one, other)| between(one, other, now.2 - before.2));
+            let load = Load {
+                cpu: busy_share(before.0, now.0),
+                memory: memory().unwrap_or(0.0),
+                bandwidth: self.line.zip(traffic).map(|(line, traffic)| line.share(traffic)),
+                bytes_per_second: traffic.map(|Traffic { bytes_per_second, .. }| bytes_per_second),
+            };
             before = now;
             *self.newest.lock().expect("no holder panics") = (load, Instant::now());
         }
-    }
-}
-
-impl Default for LoadReader {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -101,6 +118,13 @@ fn parse_meminfo(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_busiest_part_is_the_load() {
+        let load = Load { cpu: 0.2, memory: 0.3, ..Load::default() };
+        assert!((load.worst() - 0.3).abs() < 1e-9);
+        assert!((Load { bandwidth: Some(0.9), ..load }.worst() - 0.9).abs() < 1e-9);
+    }
 
     #[test]
     fn shares_come_from_the_kernels_counters() {

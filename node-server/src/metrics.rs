@@ -31,11 +31,16 @@ pub struct Metrics {
     sessions: Gauge,
     capacity: Gauge,
     created: Family<Outcome, Counter>,
+    reserved: Gauge,
+    seats: Family<Outcome, Counter>,
+    status_refused: Counter,
     frames: Counter,
     frame_bytes: Counter,
     object_bytes: Counter,
     cpu: Float,
     memory: Float,
+    bytes_per_second: Float,
+    bandwidth: Float,
     health: Family<Check, Gauge>,
     registries: Figures,
 }
@@ -48,11 +53,16 @@ impl Metrics {
             sessions: Gauge::default(),
             capacity: Gauge::default(),
             created: Family::default(),
+            reserved: Gauge::default(),
+            seats: Family::default(),
+            status_refused: Counter::default(),
             frames: Counter::default(),
             frame_bytes: Counter::default(),
             object_bytes: Counter::default(),
             cpu: Float::default(),
             memory: Float::default(),
+            bytes_per_second: Float::default(),
+            bandwidth: Float::default(),
             health: Family::default(),
             registries: Figures::default(),
             registry: Registry::default(),
@@ -62,6 +72,10 @@ impl Metrics {
         registry.register("sessions", "Sessions that hold a seat", metrics.sessions.clone());
         registry.register("sessions_capacity", "Sessions admitted at most", metrics.capacity.clone());
         registry.register("sessions_created", "Sessions asked for, by outcome", metrics.created.clone());
+        registry.register("seats_reserved", "Places kept for sessions to come", metrics.reserved.clone());
+        registry.register("seats_asked", "Seats asked for, by outcome", metrics.seats.clone());
+        let refused = "Questions for the status that came too often";
+        registry.register("status_refused", refused, metrics.status_refused.clone());
         registry.register("frames_sent", "Frames sent to clients", metrics.frames.clone());
         registry.register_with_unit(
             "frames_sent",
@@ -88,6 +102,17 @@ impl Metrics {
             Unit::Other("ratio".into()),
             metrics.memory.clone(),
         );
+        registry.register(
+            "network_bytes_per_second",
+            "Bytes a second, sent and received together",
+            metrics.bytes_per_second.clone(),
+        );
+        registry.register_with_unit(
+            "bandwidth_used",
+            "Used share of the line, where its rate is set",
+            Unit::Other("ratio".into()),
+            metrics.bandwidth.clone(),
+        );
         let health = "Health by check: 0 passing, 1 warning, 2 critical";
         registry.register("health", health, metrics.health.clone());
         Self { registry: root, ..metrics }
@@ -104,6 +129,17 @@ impl Metrics {
         self.created.get_or_create(&Outcome { outcome }).inc();
     }
 
+    /// A seat was asked for.
+    pub fn asked_for_a_seat(&self, granted: bool) {
+        let outcome = if granted { "granted" } else { "refused" };
+        self.seats.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Somebody asked for the status too often.
+    pub fn status_refused(&self) {
+        self.status_refused.inc();
+    }
+
     /// A frame left for a client.
     pub fn frame_sent(&self, bytes: u64) {
         self.frames.inc();
@@ -115,9 +151,13 @@ impl Metrics {
         self.object_bytes.inc_by(bytes);
     }
 
-    /// What is measured at the time of asking.
-    pub fn observe(&self, sessions: u32, capacity: u32, load: Load, health: &Report) {
+    /// What is measured at the time of asking; seats are those of sessions, those reserved, and all.
+    pub fn observe(&self, seats: (u32, u32, u32), load: Load, health: &Report) {
+        let (sessions, reserved, capacity) = seats;
         self.sessions.set(sessions.into());
+        self.reserved.set(reserved.into());
+        self.bytes_per_second.set(load.bytes_per_second.unwrap_or_default() as f64);
+        self.bandwidth.set(load.bandwidth.unwrap_or_default());
         self.capacity.set(capacity.into());
         self.cpu.set(load.cpu);
         self.memory.set(load.memory);
@@ -161,11 +201,19 @@ mod tests {
         metrics.frame_sent(10);
         let usage = Usage { memory: Some(0.91), ..Usage::default() };
         let health = assess(&Report::default(), usage, &Thresholds::default(), true);
-        metrics.observe(1, 8, Load { cpu: 0.5, memory: 0.25 }, &health);
+        metrics.asked_for_a_seat(true);
+        metrics.status_refused();
+        let load = Load { cpu: 0.5, memory: 0.25, bandwidth: Some(0.125), bytes_per_second: Some(1_000_000) };
+        metrics.observe((1, 2, 8), load, &health);
         let text = metrics.encode();
         for line in [
             "cbrowse_node_sessions 1",
             "cbrowse_node_sessions_capacity 8",
+            "cbrowse_node_seats_reserved 2",
+            "cbrowse_node_seats_asked_total{outcome=\"granted\"} 1",
+            "cbrowse_node_status_refused_total 1",
+            "cbrowse_node_network_bytes_per_second 1000000.0",
+            "cbrowse_node_bandwidth_used_ratio 0.125",
             "cbrowse_node_sessions_created_total{outcome=\"created\"} 1",
             "cbrowse_node_frames_sent_total 1",
             "cbrowse_node_frames_sent_bytes_total 10",

@@ -17,8 +17,12 @@ use crate::{
     config::Settings,
     guard::{Guard, Policy, System},
     health::{Disk, Monitor, Usage},
-    http::App,
+    http::{
+        App, seats,
+        status::{self, StatusCache},
+    },
     launch::chromium,
+    limiter::Limiter,
     load::LoadReader,
     metrics::Metrics,
     objects::Objects,
@@ -89,10 +93,25 @@ impl Node {
                 settings.data_dir.display()
             );
         }
-        let (load, metrics, sockets) = (LoadReader::new(), Metrics::new(), TaskTracker::new());
+        let (load, metrics, sockets) =
+            (LoadReader::new(settings.bandwidth), Metrics::new(), TaskTracker::new());
         let health = health(settings, &load).await;
         let record = watch::Sender::new(NodeRecord { health: health.status(), ..record });
-        let app = App { facts, access, table, objects, load, health, record, metrics, sockets };
+        let (status_limit, seat_limit) = (Limiter::new(status::RATE), Limiter::new(seats::RATE));
+        let app = App {
+            facts,
+            access,
+            table,
+            objects,
+            load,
+            health,
+            record,
+            metrics,
+            status: StatusCache::default(),
+            status_limit,
+            seat_limit,
+            sockets,
+        };
         Ok(Self { app: Arc::new(app), identity })
     }
 }

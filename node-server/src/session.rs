@@ -2,5 +2,6 @@
 
 pub mod process;
 pub mod relay;
+pub mod seats;
 pub mod table;
 pub mod viewer;

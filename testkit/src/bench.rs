@@ -5,7 +5,9 @@
 
 pub mod bare;
 pub mod catalogs;
+pub mod network;
 pub mod picture;
+pub mod probing;
 pub mod remote;
 pub mod report;
 pub mod road;
@@ -55,6 +57,16 @@ pub struct Options {
 pub enum Part {
     /// Reading catalogs, next to the registries' own tools
     Catalogs(catalogs::Options),
+    /// Choosing among a thousand nodes of an emulated network, next to fping and to connecting to all of them
+    Network(network::Options),
+    /// One emulated network, measured once
+    #[command(hide = true)]
+    NetworkOnce(network::once::Options),
+    /// Probes a catalog, for the emulated network
+    #[command(hide = true)]
+    Prober(network::prober::Options),
+    /// How well and how fast the best node is named, on a simulated network
+    Probing(probing::Options),
     /// Lists one catalog once, and tells what this process spent on it
     #[command(hide = true)]
     Once(catalogs::once::Options),

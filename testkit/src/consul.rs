@@ -2,32 +2,23 @@
 //! several in a datacenter, with a memory that survives its restart.
 
 use std::{
-    fs::File,
     net::{Ipv4Addr, SocketAddr},
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::Command,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
-use nix::{
-    sys::{
-        signal::{Signal, kill},
-        wait::{WaitPidFlag, waitpid},
-    },
-    unistd::Pid,
-};
 use serde_json::Value;
-use tempfile::TempDir;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::{
+    daemon::Daemon,
     exchange::exchange,
     ports::{PORT_ATTEMPTS, free_ports},
 };
 
-/// Longest wait until the agent leads its cluster of one. It takes one to two seconds; a loaded machine more.
-const START_DEADLINE: Duration = Duration::from_secs(60);
-/// How often it is asked whether it does.
+/// How often an agent is asked whether it leads.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest wait for one answer of its API.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -35,12 +26,11 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// A running agent.
 #[derive(Debug)]
 pub struct Consul {
-    child: Child,
+    daemon: Daemon,
     ports: Ports,
     role: Role,
     configuration: Vec<String>,
     token: Option<String>,
-    directory: TempDir,
 }
 
 /// What an agent is in its datacenter.
@@ -83,8 +73,8 @@ impl Consul {
     pub async fn two_servers() -> anyhow::Result<[Self; 2]> {
         for _ in 0..PORT_ATTEMPTS {
             let (ports, others) = (free()?, free()?);
-            let mut one = Self::prepare(ports, &[], None, Role::Server(others.serf_lan))?;
-            let mut other = Self::prepare(others, &[], None, Role::Server(ports.serf_lan))?;
+            let one = Self::prepare(ports, &[], None, Role::Server(others.serf_lan))?;
+            let other = Self::prepare(others, &[], None, Role::Server(ports.serf_lan))?;
             if one.wait_until_ready().await? && other.wait_until_ready().await? {
                 return Ok([one, other]);
             }
@@ -94,12 +84,10 @@ impl Consul {
 
     async fn launch(configuration: &[&str], token: Option<&str>, role: Role) -> anyhow::Result<Self> {
         for _ in 0..PORT_ATTEMPTS {
-            let mut consul = Self::prepare(free()?, configuration, token, role)?;
+            let consul = Self::prepare(free()?, configuration, token, role)?;
             if consul.wait_until_ready().await? {
                 return Ok(consul);
             }
-            let log = consul.log();
-            ensure!(log.contains("address already in use"), "consul ended at once:\n{log}");
         }
         bail!("no ports stayed free for consul in {PORT_ATTEMPTS} attempts")
     }
@@ -111,9 +99,11 @@ impl Consul {
         role: Role,
     ) -> anyhow::Result<Self> {
         let configuration: Vec<String> = configuration.iter().map(|&text| text.to_owned()).collect();
-        let directory = tempfile::Builder::new().prefix("consul-").tempdir().context("make a directory")?;
-        let child = spawn(ports, role, &configuration, &directory)?;
-        Ok(Self { child, ports, role, configuration, token: token.map(str::to_owned), directory })
+        let directory = Daemon::room("consul")?;
+        let command = command(ports, role, &configuration, directory.path());
+        let daemon =
+            Daemon::spawn(command, directory).context("testkit/install-consul.sh installs consul")?;
+        Ok(Self { daemon, ports, role, configuration, token: token.map(str::to_owned) })
     }
 
     /// As a catalog: `consul://127.0.0.1:PORT`.
@@ -138,35 +128,24 @@ impl Consul {
 
     /// Kills it without a farewell; [`Consul::restart`] brings it back.
     pub fn kill(&mut self) {
-        // Only fails when it has ended already, and then there is nothing to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.daemon.kill();
     }
 
     /// Stops it where it stands: it keeps its connections and answers nothing, until [`Consul::resume`].
     pub fn freeze(&self) -> anyhow::Result<()> {
-        let pid = self.signal(Signal::SIGSTOP)?;
-        // The signal's sender goes on before every thread of the receiver has stopped.
-        waitpid(pid, Some(WaitPidFlag::WUNTRACED)).context("wait until consul stands still")?;
-        Ok(())
+        self.daemon.freeze()
     }
 
     /// Lets it go on.
     pub fn resume(&self) -> anyhow::Result<()> {
-        self.signal(Signal::SIGCONT).map(drop)
-    }
-
-    fn signal(&self, signal: Signal) -> anyhow::Result<Pid> {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).context("a process number")?);
-        kill(pid, signal).with_context(|| format!("send {signal} to consul"))?;
-        Ok(pid)
+        self.daemon.resume()
     }
 
     /// Kills it and starts it again at the same addresses. One that is alone keeps nothing: every registration is
     /// forgotten.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.kill();
-        self.child = spawn(self.ports, self.role, &self.configuration, &self.directory)?;
+        let command = command(self.ports, self.role, &self.configuration, self.daemon.directory());
+        self.daemon.restart(command)?;
         ensure!(self.wait_until_ready().await?, "consul did not come back:\n{}", self.log());
         Ok(())
     }
@@ -193,26 +172,12 @@ impl Consul {
 
     /// What it wrote to its log.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+        self.daemon.log()
     }
 
     /// Whether it is ready; not when it has ended.
-    async fn wait_until_ready(&mut self) -> anyhow::Result<bool> {
-        let deadline = Instant::now() + START_DEADLINE;
-        loop {
-            if self.child.try_wait().context("ask after consul")?.is_some() {
-                return Ok(false);
-            }
-            if self.leads().await {
-                return Ok(true);
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "consul is not ready after {START_DEADLINE:?}:\n{}",
-                self.log()
-            );
-            sleep(POLL_INTERVAL).await;
-        }
+    async fn wait_until_ready(&self) -> anyhow::Result<bool> {
+        self.daemon.becomes(POLL_INTERVAL, async || self.leads().await).await
     }
 
     /// Whether it leads and knows itself: before that, a listing is empty and a registration may be lost.
@@ -224,21 +189,15 @@ impl Consul {
     }
 }
 
-impl Drop for Consul {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 fn free() -> anyhow::Result<Ports> {
     let [http, dns, serf_lan, serf_wan, server] = free_ports().context("find free ports")?;
     Ok(Ports { http, dns, serf_lan, serf_wan, server })
 }
 
-fn spawn(ports: Ports, role: Role, configuration: &[String], directory: &TempDir) -> anyhow::Result<Child> {
-    let log = File::create(directory.path().join("log")).context("make the log")?;
+fn command(ports: Ports, role: Role, configuration: &[String], directory: &Path) -> Command {
     let port = |name: &str, port: u16| [format!("-{name}-port"), port.to_string()];
-    Command::new("consul")
+    let mut command = Command::new("consul");
+    command
         .arg("agent")
         .args(role_arguments(ports, role, directory))
         .args(["-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "warn"])
@@ -249,22 +208,15 @@ fn spawn(ports: Ports, role: Role, configuration: &[String], directory: &TempDir
         .args(port("server", ports.server))
         // Without these it would take its usual ports and ask the internet for updates.
         .args(["-grpc-port", "-1", "-hcl", "disable_update_check = true\nconnect { enabled = false }"])
-        .args(configuration.iter().flat_map(|text| ["-hcl", text]))
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .current_dir(directory.path())
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().context("share the log")?)
-        .stderr(log)
-        .spawn()
-        .context("start consul (testkit/install-consul.sh installs it)")
+        .args(configuration.iter().flat_map(|text| ["-hcl", text]));
+    command
 }
 
 fn node_name(ports: Ports) -> String {
     format!("agent-{}", ports.serf_lan)
 }
 
-fn role_arguments(ports: Ports, role: Role, directory: &TempDir) -> Vec<String> {
+fn role_arguments(ports: Ports, role: Role, directory: &Path) -> Vec<String> {
     let owned = |arguments: &[&str]| arguments.iter().map(|&text| text.to_owned()).collect();
     let join = match role {
         Role::Alone => return owned(&["-dev"]),
@@ -272,7 +224,7 @@ fn role_arguments(ports: Ports, role: Role, directory: &TempDir) -> Vec<String> 
     };
     // Agents of one datacenter need names of their own.
     let name = node_name(ports);
-    let data = directory.path().join("data").display().to_string();
+    let data = directory.join("data").display().to_string();
     let mut arguments: Vec<String> =
         owned(&["-node", &name, "-data-dir", &data, "-retry-join", &join, "-retry-interval", "1s"]);
     // Gossip and elections at the pace of a network, not of continents.

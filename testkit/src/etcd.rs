@@ -1,29 +1,22 @@
 //! A real etcd on loopback, one member or three: data in a directory of its own, killed and reaped when dropped.
 
 use std::{
-    fs::File,
     net::{Ipv4Addr, SocketAddr},
-    process::{Child, Command, Stdio},
+    process::Command,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use serde_json::Value;
-use tempfile::TempDir;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::{
+    daemon::{Daemon, path},
     exchange::exchange,
     ports::{PORT_ATTEMPTS, free_ports},
 };
 
-/// Longest wait until a member has a leader. It takes one to two seconds; a loaded machine more.
-const START_DEADLINE: Duration = Duration::from_secs(60);
-/// How often it is asked whether it has.
+/// How often a member is asked whether it has a leader.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest wait for one answer of its API.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -31,10 +24,9 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// A running member.
 #[derive(Debug)]
 pub struct Etcd {
-    child: Child,
+    daemon: Daemon,
     place: Place,
     arguments: Vec<String>,
-    directory: TempDir,
 }
 
 /// Where a member listens, and with whom it is a cluster.
@@ -67,25 +59,21 @@ impl Etcd {
         for _ in 0..PORT_ATTEMPTS {
             let places = places::<COUNT>(&arguments)?;
             let members = places.into_iter().map(|place| Self::spawn(place, arguments.clone()));
-            let mut members: Vec<Self> = members.collect::<anyhow::Result<_>>()?;
-            let mut failed = None;
-            for member in &mut members {
-                if !member.wait_until_ready().await? {
-                    failed = Some(member.log());
-                }
+            let members: Vec<Self> = members.collect::<anyhow::Result<_>>()?;
+            let mut are_ready = true;
+            for member in &members {
+                are_ready &= member.wait_until_ready().await?;
             }
-            let Some(log) = failed else {
+            if are_ready {
                 return members.try_into().map_err(|_| anyhow::anyhow!("another count of members"));
-            };
-            ensure!(log.contains("address already in use"), "etcd ended at once:\n{log}");
+            }
         }
         bail!("no ports stayed free for etcd in {PORT_ATTEMPTS} attempts")
     }
 
     fn spawn(place: Place, arguments: Vec<String>) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("etcd-").tempdir().context("make a directory")?;
-        let child = spawn(&place, &arguments, &directory)?;
-        Ok(Self { child, place, arguments, directory })
+        let daemon = Daemon::spawn(command(&place, &arguments), Daemon::room("etcd")?)?;
+        Ok(Self { daemon, place, arguments })
     }
 
     /// As a catalog: `etcd://127.0.0.1:PORT`.
@@ -100,25 +88,22 @@ impl Etcd {
 
     /// Kills it without a farewell; [`Etcd::restart`] brings it back.
     pub fn kill(&mut self) {
-        // Only fails when it has ended already, and then there is nothing to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.daemon.kill();
     }
 
     /// Stops it in its tracks: connections stay, and nobody answers. [`Etcd::kill`] works on such a one, too.
     pub fn pause(&self) -> anyhow::Result<()> {
-        self.signal(Signal::SIGSTOP)
+        self.daemon.freeze()
     }
 
     /// Lets it go on.
     pub fn resume(&self) -> anyhow::Result<()> {
-        self.signal(Signal::SIGCONT)
+        self.daemon.resume()
     }
 
     /// Kills it and starts it again at the same addresses, with all that it had written.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.kill();
-        self.child = spawn(&self.place, &self.arguments, &self.directory)?;
+        self.daemon.restart(command(&self.place, &self.arguments))?;
         ensure!(self.wait_until_ready().await?, "etcd did not come back:\n{}", self.log());
         Ok(())
     }
@@ -126,7 +111,7 @@ impl Etcd {
     /// The same, and everything is forgotten: its revisions count from the start.
     pub async fn restart_empty(&mut self) -> anyhow::Result<()> {
         self.kill();
-        let data = self.directory.path().join("data");
+        let data = self.daemon.directory().join("data");
         std::fs::remove_dir_all(data).context("remove the data")?;
         self.restart().await
     }
@@ -166,22 +151,12 @@ impl Etcd {
 
     /// What it wrote to its log.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+        self.daemon.log()
     }
 
     /// Whether it is ready; not when it has ended.
-    async fn wait_until_ready(&mut self) -> anyhow::Result<bool> {
-        let deadline = Instant::now() + START_DEADLINE;
-        loop {
-            if self.child.try_wait().context("ask after etcd")?.is_some() {
-                return Ok(false);
-            }
-            if self.is_healthy().await {
-                return Ok(true);
-            }
-            ensure!(Instant::now() < deadline, "etcd is not ready after {START_DEADLINE:?}:\n{}", self.log());
-            sleep(POLL_INTERVAL).await;
-        }
+    async fn wait_until_ready(&self) -> anyhow::Result<bool> {
+        self.daemon.becomes(POLL_INTERVAL, async || self.is_healthy().await).await
     }
 
     /// Whether it can write: it has a leader.
@@ -194,17 +169,6 @@ impl Etcd {
         let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
         let answer = timeout(ANSWER_DEADLINE, exchange(address, &request)).await;
         answer.with_context(|| format!("{path}: no answer"))?
-    }
-
-    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let pid = i32::try_from(self.child.id()).context("a process number")?;
-        kill(Pid::from_raw(pid), signal).with_context(|| format!("send {signal} to etcd"))
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
@@ -235,28 +199,16 @@ fn url(scheme: &str, port: u16) -> String {
     format!("{scheme}://{}:{port}", Ipv4Addr::LOCALHOST)
 }
 
-fn path() -> std::ffi::OsString {
-    std::env::var_os("PATH").unwrap_or_default()
-}
-
-fn spawn(place: &Place, arguments: &[String], directory: &TempDir) -> anyhow::Result<Child> {
-    let log = File::options().create(true).append(true).open(directory.path().join("log"));
-    let log = log.context("make the log")?;
+fn command(place: &Place, arguments: &[String]) -> Command {
     let (client, peer) = (url(place.scheme, place.client), url("http", place.peer));
-    Command::new("etcd")
+    let mut command = Command::new("etcd");
+    command
         .args(["--name", &place.name, "--data-dir", "data"])
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
         .args(["--listen-metrics-urls", &url("http", place.health)])
         .args(["--initial-cluster", &place.cluster])
         .args(["--logger", "zap", "--log-outputs", "stderr", "--log-level", "warn"])
-        .args(arguments)
-        .env_clear()
-        .env("PATH", path())
-        .current_dir(directory.path())
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().context("share the log")?)
-        .stderr(log)
-        .spawn()
-        .context("start etcd (Debian's etcd-server has it)")
+        .args(arguments);
+    command
 }

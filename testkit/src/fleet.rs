@@ -80,10 +80,11 @@ pub fn run(arguments: &[&str]) -> anyhow::Result<String> {
 /// The program under test. Cargo builds it beside the tests of other packages only when it is told to.
 pub fn binary() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("find the test's own program")?;
-    // target/debug/deps/test-0123 and target/debug/cbrowse-node
-    let path = own.parent().and_then(Path::parent).context("a target directory")?.join("cbrowse-node");
-    ensure!(path.is_file(), "{} is missing: cargo build -p cbrowse-node", path.display());
-    Ok(path)
+    // target/debug/emulate, or target/debug/deps/test-0123, and target/debug/cbrowse-node
+    let beside = own.with_file_name("cbrowse-node");
+    let above = own.parent().and_then(Path::parent).context("a target directory")?.join("cbrowse-node");
+    let path = [beside, above].into_iter().find(|path| path.is_file());
+    path.with_context(|| format!("cbrowse-node is not near {}: cargo build -p cbrowse-node", own.display()))
 }
 
 /// A path as an argument.

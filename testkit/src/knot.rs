@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 
 use crate::{
-    dns::{Daemon, path},
+    daemon::{Daemon, path},
+    dns::serves,
     ports::{PORT_ATTEMPTS, free_ports},
 };
 
@@ -28,16 +29,16 @@ impl Knot {
     /// Starts one with these lines in its zone, in the form of a zone file, names relative to the zone.
     pub async fn start(records: &str) -> anyhow::Result<Self> {
         for _ in 0..PORT_ATTEMPTS {
-            let directory = tempfile::Builder::new().prefix("knot-").tempdir().context("make a directory")?;
+            let directory = Daemon::room("knot")?;
             let [port] = free_ports().context("find a free port")?;
             write_zone(directory.path(), records, 1)?;
             let configuration = configuration(directory.path(), port);
             std::fs::write(directory.path().join("knot.conf"), configuration).context("write knot.conf")?;
             let mut command = Command::new("knotd");
             command.args(["-c", "knot.conf"]);
-            let mut knot = Self { daemon: Daemon::spawn(command, directory)?, port, serial: 1 };
-            if knot.daemon.serves(knot.address(), ZONE).await? {
-                return Ok(knot);
+            let server = Self { daemon: Daemon::spawn(command, directory)?, port, serial: 1 };
+            if serves(&server.daemon, server.address(), ZONE).await? {
+                return Ok(server);
             }
         }
         bail!("no port stayed free for knot in {PORT_ATTEMPTS} attempts")

@@ -2,18 +2,17 @@
 //! when dropped.
 
 use std::{
-    fs::File,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Command,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
-use tempfile::TempDir;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::{
+    daemon::Daemon,
     exchange::exchange,
     ports::{PORT_ATTEMPTS, free_ports},
 };
@@ -25,9 +24,7 @@ pub const PASSWORD: &str = "s&cret+größe";
 /// Setting that closes the API to whoever has not logged in.
 pub const AUTHENTICATION: (&str, &str) = ("RNACOS_ENABLE_OPEN_API_AUTH", "true");
 
-/// Longest wait until the server answers. It takes less than a second; a loaded machine more.
-const START_DEADLINE: Duration = Duration::from_secs(60);
-/// How often it is asked whether it does. Shorter: the server's limit of a hundred logins a minute is reached.
+/// How often a server is asked whether it serves. Shorter: the server's limit of a hundred logins a minute is reached.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest wait for one answer of its API.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -38,10 +35,9 @@ const STUMBLES: usize = 30;
 /// A running server.
 #[derive(Debug)]
 pub struct Nacos {
-    child: Child,
+    daemon: Daemon,
     ports: Ports,
     settings: Vec<(String, String)>,
-    directory: TempDir,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -49,13 +45,6 @@ struct Ports {
     http: u16,
     grpc: u16,
     console: u16,
-}
-
-/// How far a start has come.
-enum Start {
-    Ready,
-    Ended,
-    Stumbled,
 }
 
 /// What a start finds of the one before.
@@ -79,17 +68,16 @@ impl Nacos {
         let settings: Vec<_> =
             settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         for _ in 0..PORT_ATTEMPTS {
-            let directory =
-                tempfile::Builder::new().prefix("nacos-").tempdir().context("make a directory")?;
+            let directory = Daemon::room("nacos")?;
             let [http, grpc, console] = free_ports().context("find free ports")?;
             let ports = Ports { http, grpc, console };
-            let child = spawn(ports, &settings, directory.path())?;
-            let mut nacos = Self { child, ports, settings: settings.clone(), directory };
+            let command = command(ports, &settings, directory.path());
+            let daemon =
+                Daemon::spawn(command, directory).context("testkit/install-rnacos.sh installs rnacos")?;
+            let mut nacos = Self { daemon, ports, settings: settings.clone() };
             if nacos.become_ready(Disk::Emptied).await? {
                 return Ok(nacos);
             }
-            let log = nacos.log();
-            ensure!(log.contains("in use"), "rnacos ended at once:\n{log}");
         }
         bail!("no ports stayed free for rnacos in {PORT_ATTEMPTS} attempts")
     }
@@ -106,9 +94,7 @@ impl Nacos {
 
     /// Kills it without a farewell; [`Nacos::restart`] brings it back.
     pub fn kill(&mut self) {
-        // Only fails when it has ended already, and then there is nothing to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.daemon.kill();
     }
 
     /// Kills it and starts it again at the same addresses. Instances that live by heartbeats are forgotten; what it
@@ -142,49 +128,37 @@ impl Nacos {
 
     /// What it wrote to its log.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+        self.daemon.log()
     }
 
     /// Whether it came to serve; not when it has ended. Started again as often as it stumbles.
     async fn become_ready(&mut self, disk: Disk) -> anyhow::Result<bool> {
         for _ in 0..STUMBLES {
-            match self.wait_until_ready().await? {
-                Start::Ready => return Ok(true),
-                Start::Ended => return Ok(false),
-                Start::Stumbled => self.start_over(disk)?,
+            let stumbled_before = self.panics();
+            let has_stumbled = || self.panics() > stumbled_before;
+            let ended_up = async || self.knows_its_user().await || has_stumbled();
+            if !self.daemon.becomes(POLL_INTERVAL, ended_up).await? {
+                return Ok(false);
             }
+            if !has_stumbled() {
+                return Ok(true);
+            }
+            self.start_over(disk)?;
         }
         bail!("rnacos stumbled {STUMBLES} times over its own start:\n{}", self.log())
     }
 
-    fn start_over(&mut self, disk: Disk) -> anyhow::Result<()> {
-        self.kill();
-        if disk == Disk::Emptied {
-            std::fs::remove_dir_all(data(self.directory.path())).context("empty its directory")?;
-        }
-        self.child = spawn(self.ports, &self.settings, self.directory.path())?;
-        Ok(())
+    /// The log goes on from one start to the next.
+    fn panics(&self) -> usize {
+        self.log().matches("panicked at").count()
     }
 
-    async fn wait_until_ready(&mut self) -> anyhow::Result<Start> {
-        let deadline = Instant::now() + START_DEADLINE;
-        loop {
-            if self.child.try_wait().context("ask after rnacos")?.is_some() {
-                return Ok(Start::Ended);
-            }
-            if self.knows_its_user().await {
-                return Ok(Start::Ready);
-            }
-            if self.log().contains("panicked at") {
-                return Ok(Start::Stumbled);
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "rnacos is not ready after {START_DEADLINE:?}:\n{}",
-                self.log()
-            );
-            sleep(POLL_INTERVAL).await;
+    fn start_over(&mut self, disk: Disk) -> anyhow::Result<()> {
+        self.daemon.kill();
+        if disk == Disk::Emptied {
+            std::fs::remove_dir_all(data(self.daemon.directory())).context("empty its directory")?;
         }
+        self.daemon.restart(command(self.ports, &self.settings, self.daemon.directory()))
     }
 
     /// The user is the last thing that a server which starts empty puts into its store.
@@ -195,21 +169,13 @@ impl Nacos {
     }
 }
 
-impl Drop for Nacos {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 fn data(directory: &Path) -> std::path::PathBuf {
     directory.join("data")
 }
 
-fn spawn(ports: Ports, settings: &[(String, String)], directory: &Path) -> anyhow::Result<Child> {
-    let log = File::create(directory.join("log")).context("make the log")?;
-    Command::new("rnacos")
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+fn command(ports: Ports, settings: &[(String, String)], directory: &Path) -> Command {
+    let mut command = Command::new("rnacos");
+    command
         .env("HOME", directory)
         .env("RUST_LOG", "warn")
         .env("RNACOS_SDK_HOST", "127.0.0.1")
@@ -225,11 +191,6 @@ fn spawn(ports: Ports, settings: &[(String, String)], directory: &Path) -> anyho
         .env("RNACOS_DATA_DIR", data(directory))
         .env("RNACOS_INIT_ADMIN_USERNAME", USER)
         .env("RNACOS_INIT_ADMIN_PASSWORD", PASSWORD)
-        .envs(settings.iter().map(|(name, value)| (name, value)))
-        .current_dir(directory)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().context("share the log")?)
-        .stderr(log)
-        .spawn()
-        .context("start rnacos (testkit/install-rnacos.sh installs it)")
+        .envs(settings.iter().map(|(name, value)| (name, value)));
+    command
 }

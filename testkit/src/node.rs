@@ -1,6 +1,7 @@
 //! A real `cbrowse-node serve` on loopback: on a free port, in directories of its own, killed and reaped when dropped.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -42,12 +43,14 @@ pub struct Options<'a> {
     pub fleet: Option<&'a Fleet>,
     /// Further arguments of `cbrowse-node serve`.
     pub arguments: Vec<String>,
+    /// What stands before the command, for whoever starts it elsewhere or as somebody else.
+    pub launcher: Vec<String>,
 }
 
 impl<'a> Options<'a> {
     /// A node of a fleet.
     pub fn of(fleet: &'a Fleet, id: &'a str, region: &'a str) -> Self {
-        Self { id: Some(id), region: Some(region), fleet: Some(fleet), arguments: Vec::new() }
+        Self { id: Some(id), region: Some(region), fleet: Some(fleet), ..Self::default() }
     }
 
     /// With a further argument and its value.
@@ -75,7 +78,7 @@ impl Node {
         open(directory.path(), 0o711)?;
         std::fs::create_dir(directory.path().join("tmp")).context("make a directory")?;
         open(&directory.path().join("tmp"), 0o1777)?;
-        let child = spawn(directory.path(), &arguments(directory.path(), &options)?)?;
+        let child = spawn(directory.path(), &options.launcher, &arguments(directory.path(), &options)?)?;
         let mut node = Self { child, announcement: Value::Null, directory };
         node.announcement = node.wait_until_serving().await?;
         Ok(node)
@@ -226,6 +229,11 @@ fn arguments(directory: &Path, options: &Options<'_>) -> anyhow::Result<Vec<Stri
     if !options.arguments.iter().any(|argument| argument == "--listen") {
         all.extend(["--listen".into(), "127.0.0.1:0".into()]);
     }
+    // A machine that is short of memory or disk while tests run must not make its nodes refuse sessions.
+    let decides = |argument: &String| argument == "--config" || argument.starts_with("--health");
+    if !options.arguments.iter().any(decides) {
+        all.extend(["--health-memory=off".into(), "--health-disk=off".into()]);
+    }
     if let Some(fleet) = options.fleet {
         let identity = fleet::run(&["identity", "--data-dir", data])?;
         let statement = fleet.sign(&identity, id, region)?;
@@ -237,10 +245,14 @@ fn arguments(directory: &Path, options: &Options<'_>) -> anyhow::Result<Vec<Stri
     Ok(all)
 }
 
-fn spawn(directory: &Path, arguments: &[String]) -> anyhow::Result<Child> {
+fn spawn(directory: &Path, launcher: &[String], arguments: &[String]) -> anyhow::Result<Child> {
     let file = |name: &str| File::create(directory.join(name)).with_context(|| format!("make the {name}"));
-    Command::new(binary()?)
-        .args(arguments)
+    let program = binary()?;
+    let mut words: Vec<&OsStr> = launcher.iter().map(OsStr::new).collect();
+    words.push(program.as_os_str());
+    words.extend(arguments.iter().map(OsStr::new));
+    Command::new(words[0])
+        .args(&words[1..])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", directory.join("tmp"))

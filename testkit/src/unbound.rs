@@ -10,7 +10,8 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use crate::{
-    dns::{Daemon, path},
+    daemon::{Daemon, path},
+    dns::serves,
     ports::{PORT_ATTEMPTS, free_ports},
 };
 
@@ -42,8 +43,7 @@ impl Unbound {
     /// Starts one and waits until it answers.
     pub async fn start(knows: Knows<'_>) -> anyhow::Result<Self> {
         for _ in 0..PORT_ATTEMPTS {
-            let directory =
-                tempfile::Builder::new().prefix("unbound-").tempdir().context("make a directory")?;
+            let directory = Daemon::room("unbound")?;
             let [port, tls_port] = free_ports().context("find free ports")?;
             let write = |name: &str, text: &str| {
                 std::fs::write(directory.path().join(name), text).with_context(|| format!("write {name}"))
@@ -55,9 +55,9 @@ impl Unbound {
             write("unbound.conf", &configuration(directory.path(), knows, port, tls_port))?;
             let mut command = Command::new(copied(directory.path())?);
             command.args(["-d", "-p", "-c", "unbound.conf"]);
-            let mut unbound = Self { daemon: Daemon::spawn(command, directory)?, port, tls_port };
-            if unbound.daemon.serves(unbound.address(), OWN_ZONE).await? {
-                return Ok(unbound);
+            let server = Self { daemon: Daemon::spawn(command, directory)?, port, tls_port };
+            if serves(&server.daemon, server.address(), OWN_ZONE).await? {
+                return Ok(server);
             }
         }
         bail!("no ports stayed free for unbound in {PORT_ATTEMPTS} attempts")

@@ -5,6 +5,7 @@
 //! can lead a token to a stranger (promise 12). Everything a node sends has a limit and a deadline.
 
 mod ask;
+mod claims;
 mod dial;
 mod error;
 #[cfg(test)]
@@ -19,14 +20,14 @@ use bytes::Bytes;
 use cbrowse_protocol::{
     api::{Problem, Status},
     identity::IdentityKey,
-    node::{MAX_FIELD_LENGTH, MAX_TAGS, is_unprintable, printable},
+    node::{MAX_FIELD_LENGTH, printable},
     token::PROOF_HEADER,
     wire::MAX_MEDIA_LENGTH,
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+        AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
         SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
     },
 };
@@ -50,10 +51,14 @@ use tokio_tungstenite::{
     },
 };
 
-use self::dial::{dial, shake};
 pub use self::{
     ask::{Ask, Body, REQUEST_TIMEOUT},
-    error::ConnectionError,
+    error::{ConnectionError, Fault},
+};
+use self::{
+    claims::Wrong,
+    dial::{dial, shake},
+    error::ANSWER_IN_FULL,
 };
 use crate::{credentials::Credentials, trust::Trusted};
 
@@ -170,7 +175,18 @@ impl NodeConnection {
         if status.identity != self.identity {
             return Err(against("its status names another identity than its TLS certificate".into()));
         }
-        check_status(status).map_err(|field| against(format!("the field {field} of its status is garbage")))
+        claims::check(status).map_err(|wrong| match wrong {
+            Wrong::Garbage(field) => against(format!("the field {field} of its status is garbage")),
+            Wrong::Impossible(claim) => {
+                ConnectionError::Implausible { endpoint: self.endpoint.clone(), claim }
+            }
+        })
+    }
+
+    /// `GET` of what needs no login, such as `/health`. Carries no token.
+    pub async fn get(&mut self, path: &str, deadline: Duration) -> Result<Response, ConnectionError> {
+        let ask = Ask { limit: MAX_STATUS_LENGTH, ..Ask::new(Method::GET, path) };
+        self.exchange(ask, None, deadline).await
     }
 
     /// The same connection, now allowed to carry tokens, if `trust` is about who answers here.
@@ -196,7 +212,7 @@ impl NodeConnection {
         if head.status.is_success() {
             return Ok(Response { status: head.status, headers: head.headers, body });
         }
-        Err(self.refused(head.status, &body))
+        Err(self.refused(head.status, &head.headers, &body))
     }
 
     async fn send(
@@ -261,7 +277,7 @@ impl NodeConnection {
     ) -> Result<Bytes, ConnectionError> {
         let endpoint = || self.endpoint.clone();
         let collected = timeout_at(until, Limited::new(body, limit).collect()).await;
-        match collected.map_err(|_| late(&self.endpoint, "answer in full", deadline))? {
+        match collected.map_err(|_| late(&self.endpoint, ANSWER_IN_FULL, deadline))? {
             Ok(body) => Ok(body.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => {
                 Err(ConnectionError::TooLong { endpoint: endpoint(), limit })
@@ -274,7 +290,7 @@ impl NodeConnection {
     }
 
     /// The node's problem document, cleaned; its bare status where it sent none.
-    fn refused(&self, status: StatusCode, body: &[u8]) -> ConnectionError {
+    fn refused(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ConnectionError {
         let bare = || {
             let reason = status.canonical_reason().unwrap_or("no reason given");
             Problem::new(status.as_u16(), "http", reason, format!("HTTP status {status}"))
@@ -287,6 +303,11 @@ impl NodeConnection {
             title: printable(&told.title, MAX_FIELD_LENGTH),
             // Long enough for an explanation, short enough for a terminal.
             detail: printable(&told.detail, 1000),
+            // A front in place of the node says it in the header alone. A date there is passed over.
+            retry_after: headers
+                .get(RETRY_AFTER)
+                .and_then(|seconds| seconds.to_str().ok()?.parse().ok())
+                .or(told.retry_after),
             field: told.field.map(|field| printable(&field, MAX_FIELD_LENGTH).into()),
         };
         ConnectionError::Refused { endpoint: self.endpoint.clone(), problem: Box::new(problem) }
@@ -343,9 +364,9 @@ impl TrustedConnection {
         let until = Instant::now() + deadline;
         let answer = connection.send(ask, Some(credentials), until, deadline).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let status = answer.status();
-            let body = connection.collect(answer.into_body(), MAX_STATUS_LENGTH, until, deadline).await?;
-            return Err(connection.refused(status, &body));
+            let (head, body) = answer.into_parts();
+            let body = connection.collect(body, MAX_STATUS_LENGTH, until, deadline).await?;
+            return Err(connection.refused(head.status, &head.headers, &body));
         }
         check_upgrade(answer.headers(), &key, protocol).map_err(|reason| ConnectionError::Protocol {
             endpoint: connection.endpoint.clone(),
@@ -400,25 +421,4 @@ fn check_upgrade(headers: &HeaderMap, key: &str, protocol: Option<&str>) -> Resu
 
 fn late(endpoint: &str, stage: &'static str, after: Duration) -> ConnectionError {
     ConnectionError::Timeout { endpoint: endpoint.to_owned(), stage, after }
-}
-
-/// Bounds what a stranger says about itself: short printable texts, shares between 0 and 1.
-fn check_status(mut status: Status) -> Result<Status, &'static str> {
-    let garbage = |text: &str| text.len() > MAX_FIELD_LENGTH || text.chars().any(is_unprintable);
-    let texts = [
-        ("region", &status.region),
-        ("zone", &status.zone),
-        ("version", &status.version),
-        ("browser_version", &status.browser_version),
-    ];
-    if let Some((field, _)) = texts.iter().find(|(_, text)| garbage(text)) {
-        return Err(field);
-    }
-    if status.tags.len() > MAX_TAGS || status.tags.iter().any(|tag| garbage(tag)) {
-        return Err("tags");
-    }
-    for share in [&mut status.load, &mut status.cpu, &mut status.memory] {
-        *share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 1.0 };
-    }
-    Ok(status)
 }

@@ -6,13 +6,13 @@ use cbrowse_protocol::{api::Status, id::NodeId, identity::IdentityKey};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::Instant;
 
-use super::connection::{ConnectionError, NodeConnection, TrustedConnection};
+use super::connection::{ConnectionError, Fault, NodeConnection, TrustedConnection};
 use crate::{
     context::{Globals, Paths},
     credentials::seconds,
     discover::Sources,
     failure::{Exit, Failure},
-    probe::{Live, Probed},
+    probe::{Failed, Failing, Live, Probed},
     trust::{self, Decision, Listed, Seen, TrustStore, Trusted, Via},
 };
 
@@ -65,8 +65,31 @@ pub enum Interview {
     FirstUse(Box<Stranger>),
     /// It may not, whatever it measures.
     Refused(Box<Failure>),
-    /// It did not answer.
-    Failed(String),
+    /// It did not answer, or not with a status.
+    Failed(Unanswered),
+}
+
+/// Why there was no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unanswered {
+    /// In words for a person.
+    pub reason: String,
+    /// In which way it failed.
+    pub failing: Failing,
+    /// What that says about the node.
+    pub fault: Fault,
+}
+
+impl From<ConnectionError> for Unanswered {
+    fn from(error: ConnectionError) -> Self {
+        Self { reason: error.to_string(), failing: error.failing(), fault: error.fault() }
+    }
+}
+
+impl From<Unanswered> for String {
+    fn from(unanswered: Unanswered) -> Self {
+        unanswered.reason
+    }
 }
 
 /// A node that may be given a token.
@@ -121,7 +144,15 @@ pub async fn interview_all(nodes: &[&Probed], judge: &Judge, patience: Patience)
         }
         outcomes[index] = Some(outcome);
     }
-    let late = || Interview::Failed("it did not answer while others did".into());
+    // Being farther away than the others is no fault.
+    let reason = "it did not answer while others did";
+    let late = || {
+        Interview::Failed(Unanswered {
+            reason: reason.into(),
+            failing: Failing::Slow,
+            fault: Fault::Innocent,
+        })
+    };
     outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(late)).collect()
 }
 
@@ -136,7 +167,7 @@ async fn at(until: Option<Instant>) {
 pub async fn interview(node: &Probed, judge: &Judge) -> Interview {
     let (connection, status) = match meet(node).await {
         Ok(met) => met,
-        Err(error) => return Interview::Failed(error.to_string()),
+        Err(error) => return Interview::Failed(error.into()),
     };
     let endpoint = node.record.endpoint();
     let listed = node.record.identity;
@@ -186,7 +217,7 @@ fn finalist(connection: NodeConnection, status: Status, trusted: &Trusted) -> In
         Ok(connection) => {
             Interview::Trusted(Box::new(Finalist { status, connection, via: trusted.via().clone() }))
         }
-        Err(error) => Interview::Failed(error.to_string()),
+        Err(error) => Interview::Failed(error.into()),
     }
 }
 
@@ -202,7 +233,9 @@ impl Interview {
             Self::Trusted(finalist) => Live::Known(Box::new(finalist.status.clone())),
             Self::FirstUse(stranger) => Live::FirstUse(Box::new(stranger.status.clone())),
             Self::Refused(failure) => Live::Untrusted(failure.message.clone()),
-            Self::Failed(reason) => Live::Failed(reason.clone()),
+            Self::Failed(unanswered) => {
+                Live::Failed(Failed { failing: unanswered.failing, words: unanswered.reason.clone() })
+            }
         }
     }
 }

@@ -6,7 +6,9 @@
 
 mod choosing;
 mod mending;
+mod patience;
 mod refusals;
+mod seating;
 mod tabs;
 #[cfg(test)]
 mod tests;
@@ -23,11 +25,12 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connection::{ConnectionError, TrustedConnection},
-    finalist::{Finalist, Interview, Judge, interview},
-    session::{Attachment, End, Seen, Target, attach},
+    connection::ConnectionError,
+    finalist::{Interview, Judge, interview},
+    session::{Attachment, End, Seen},
 };
 use crate::{
+    breaker::{Breakers, Key},
     context::Paths,
     credentials::{Credentials, seconds},
     discover::start::Refresh,
@@ -35,18 +38,13 @@ use crate::{
     output::Output,
     pending::{self, Pending},
     probe::{Probed, Report},
-    profile::{CarryError, OpenProfile, Settled, Uploaded, chain, settle},
+    profile::{OpenProfile, Settled, Uploaded, chain, settle},
     select::{Choice, Constraints, Strategy},
-    timeline::{self, Stage},
     view::{Event, Hub, Inputs},
 };
 
 /// A lost link is tried again this long before the node counts as gone; the node keeps the session longer than that.
 const RESUME_FOR: Duration = Duration::from_secs(8);
-/// A grant is sealed to the one worker that waits. It may be taken meanwhile, and the next one needs a moment.
-const KEY_TRIES: u32 = 5;
-/// A worker's room stands after some 50 ms.
-const KEY_PAUSE: Duration = Duration::from_millis(150);
 /// A link that held this long was a good one, and is mended at once.
 const STEADY: Duration = Duration::from_secs(10);
 /// What a journey needs.
@@ -88,6 +86,14 @@ pub struct Journey<'a> {
     pub uploaded: Option<Uploaded>,
     /// What the registries say to the listing, while that is one of the past.
     refresh: Option<Refresh>,
+    /// How long to go on asking where every node that fits is full.
+    patience: Duration,
+    /// Whom to leave alone.
+    breakers: Breakers,
+    /// Nodes that failed and have not been held responsible yet: as long as nobody answers, it is this machine that is cut off.
+    suspects: Vec<Key>,
+    /// The last try failed because every node that fits is full; the shortest time that one of them asked for.
+    busy: Option<Duration>,
 }
 
 /// A survey without its connections.
@@ -96,6 +102,13 @@ pub struct Surveyed {
     pub report: Report,
     /// Verdicts and order; the node that took the session comes first.
     pub choice: Choice,
+}
+
+impl Surveyed {
+    /// What the listing says of the node that took the session.
+    fn taken(&self) -> Option<&NodeRecord> {
+        self.choice.chosen().map(|index| &self.report.nodes[index].record)
+    }
 }
 
 /// How a journey ended.
@@ -122,7 +135,18 @@ impl<'a> Journey<'a> {
             surveyed: None,
             uploaded: None,
             refresh: None,
+            patience: Duration::ZERO,
+            breakers: Breakers::of(paths),
+            suspects: Vec::new(),
+            busy: None,
         }
+    }
+
+    /// Where every node that fits is full, goes on asking for this long.
+    #[must_use]
+    pub fn waiting(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// The listing is one of the past; this is what the registries say to it.
@@ -140,64 +164,6 @@ impl<'a> Journey<'a> {
     /// The present, or last, session.
     pub fn session(&self) -> Option<&SessionId> {
         self.session.as_ref()
-    }
-
-    /// Attaches, and asks again where somebody else was faster to take the worker that the profile is sealed for.
-    async fn attach_to(&mut self, mut finalist: Finalist, node: &Probed) -> Result<Attachment, Failure> {
-        let mut tries = KEY_TRIES;
-        loop {
-            tries -= 1;
-            match self.try_to_attach(finalist, node).await {
-                Err(error) if error.is_about_the_key() && tries > 0 => {
-                    tokio::time::sleep(KEY_PAUSE).await;
-                    finalist = self.finalist(node, None).await?;
-                }
-                outcome => return Ok(outcome?),
-            }
-        }
-    }
-
-    async fn try_to_attach(&mut self, finalist: Finalist, node: &Probed) -> Result<Attachment, CarryError> {
-        let Finalist { mut status, mut connection, .. } = finalist;
-        let identity = *connection.identity();
-        let mut request = self.plan.request.clone();
-        if let Some(profile) = self.plan.profile.clone() {
-            timeline::enter_with(Stage::Profile, &node.record.id);
-            self.uploaded = Some(self.upload(&profile, &mut connection).await?);
-            // Uploading took its time; the worker behind the old key may be taken by now.
-            if self.uploaded.is_some_and(|uploaded| uploaded.objects > 0) {
-                status = connection.get_status(RESUME_FOR).await?;
-            }
-            request.profile = Some(profile.grant(&status, &identity)?);
-        }
-        timeline::enter_with(Stage::Seat, &node.record.id);
-        let attachment = attach(connection, &self.plan.credentials, Target::New(Box::new(request))).await?;
-        check_welcome(&attachment, &status)?;
-        let mut record = node.record.clone();
-        if let Some(address) = node.address {
-            (record.address, record.port) = (address.ip().to_string(), address.port());
-        }
-        record.id = attachment.node.clone();
-        record.identity = Some(identity);
-        self.note(&attachment.session, &record);
-        self.at = Some(record);
-        self.listed = Some(node.record.id.clone());
-        self.session = Some(attachment.session.clone());
-        Ok(attachment)
-    }
-
-    async fn upload(
-        &self,
-        profile: &OpenProfile,
-        connection: &mut TrustedConnection,
-    ) -> Result<Uploaded, CarryError> {
-        let mut bar = None;
-        let progress = |now: Uploaded, total: u64| {
-            let length = usize::try_from(total).unwrap_or(usize::MAX);
-            let bar = bar.get_or_insert_with(|| self.output.progress(length, "sending the profile"));
-            bar.at(usize::try_from(now.objects).unwrap_or(usize::MAX));
-        };
-        profile.upload(connection, &self.plan.credentials, progress).await
     }
 
     /// From now on a save of this session may wait on that node.
@@ -294,7 +260,20 @@ pub async fn settle_one(
     wait: Duration,
 ) -> Result<Settled, Failure> {
     // The identity was trusted when the session began, and is written down in the user's own file.
-    match interview(&Probed::unprobed(pending.node.clone()), &judge.of_own_record()).await {
+    let met = interview(&Probed::unprobed(pending.node.clone()), &judge.of_own_record()).await;
+    settle_met(met, paths, profile, credentials, pending, wait).await
+}
+
+/// The same, on a connection that stands.
+pub async fn settle_met(
+    met: Interview,
+    paths: &Paths,
+    profile: Arc<OpenProfile>,
+    credentials: &Arc<Credentials>,
+    pending: &Pending,
+    wait: Duration,
+) -> Result<Settled, Failure> {
+    match met {
         Interview::Trusted(mut finalist) => {
             let settled = settle(profile, &mut finalist.connection, credentials, wait).await?;
             if settled.closing + settled.running == 0 && settled.refused.is_empty() {
@@ -306,7 +285,7 @@ pub async fn settle_one(
             Err(lost(&format!("{} is not trusted any more", stranger.status.id)))
         }
         Interview::Refused(failure) => Err(*failure),
-        Interview::Failed(reason) => Err(lost(&reason)),
+        Interview::Failed(unanswered) => Err(lost(&unanswered.reason)),
     }
 }
 

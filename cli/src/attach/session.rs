@@ -11,6 +11,7 @@ use cbrowse_protocol::{
     encoding,
     id::{NodeId, SessionId},
     node::{MAX_FIELD_LENGTH, printable},
+    seat::{SEAT_HEADER, Seat},
     wire::{CREATE_HEADER, ClientMessage, MAX_CONTROL_LENGTH, NodeMessage, SUBPROTOCOL, Tab, Viewport},
 };
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -39,7 +40,12 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone)]
 pub enum Target {
     /// A session that begins with this attachment.
-    New(Box<SessionRequest>),
+    New {
+        /// What is asked for.
+        request: Box<SessionRequest>,
+        /// The place that is kept for it.
+        seat: Option<Seat>,
+    },
     /// A session that runs.
     Running(SessionId),
 }
@@ -65,7 +71,7 @@ pub async fn attach(
     target: Target,
 ) -> Result<Attachment, ConnectionError> {
     let (path, headers) = match &target {
-        Target::New(request) => ("/ws/new".to_owned(), create_header(request)),
+        Target::New { request, seat } => ("/ws/new".to_owned(), create_headers(request, seat.as_ref())),
         Target::Running(session) => (format!("/ws/{session}"), HeaderMap::new()),
     };
     let endpoint = connection.identity().to_string();
@@ -80,10 +86,15 @@ pub async fn attach(
     }
 }
 
-fn create_header(request: &SessionRequest) -> HeaderMap {
+fn create_headers(request: &SessionRequest, seat: Option<&Seat>) -> HeaderMap {
     let json = serde_json::to_vec(request).expect("plain data serializes");
-    let value = HeaderValue::from_str(&encoding::to_text(&json)).expect("base64url is a header value");
-    HeaderMap::from_iter([(HeaderName::from_static(CREATE_HEADER), value)])
+    let value = |text: &str| HeaderValue::from_str(text).expect("base64url is a header value");
+    let mut headers = HeaderMap::new();
+    headers.insert(HeaderName::from_static(CREATE_HEADER), value(&encoding::to_text(&json)));
+    if let Some(seat) = seat {
+        headers.insert(HeaderName::from_static(SEAT_HEADER), value(&seat.to_text()));
+    }
+    headers
 }
 
 async fn next_control(socket: &mut NodeSocket) -> Option<NodeMessage> {

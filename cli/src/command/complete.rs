@@ -15,6 +15,7 @@ use crate::{
         Sources,
         cache::{Cache, Rules},
     },
+    select::place::COUNTRY_KEY,
     settings::{CACHE_REFRESH, CACHE_SIZE, CACHE_TTL, Flags, Settings, file::SettingsFile},
 };
 
@@ -61,6 +62,12 @@ struct Described {
 /// Regions of the nodes known by the last answers.
 pub fn regions(typed: &OsStr) -> Vec<CompletionCandidate> {
     offer(typed, known().map(|node: InRegion| (node.region, None)))
+}
+
+/// Countries of the nodes known by the last answers.
+pub fn countries(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let countries = known().filter_map(|mut node: Described| node.meta.remove(COUNTRY_KEY));
+    offer(typed, countries.map(|country| (country, None)))
 }
 
 /// Ids of the nodes, with their regions as help.

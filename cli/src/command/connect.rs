@@ -17,6 +17,7 @@ use cbrowse_protocol::{
 use cbrowse_registry::Listing;
 use clap::ValueEnum;
 use clap_complete::ArgValueCompleter;
+use futures_util::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::own::{credentials_for, own_credentials, start_private_node};
@@ -33,8 +34,8 @@ use super::{
 };
 use crate::{
     attach::{
-        finalist::Judge,
-        journey::{Journey, Plan, settle_one},
+        finalist::{Interview, Judge, interview},
+        journey::{Journey, Plan, settle_met, settle_one},
         session::{Attachment, Seen},
     },
     context::Globals,
@@ -43,9 +44,11 @@ use crate::{
     failure::{Exit, Failure},
     keyring::passphrase::PassphraseArgs,
     local::OwnNode,
-    pending,
+    pending::{self, Pending},
+    probe::Probed,
     profile::{OpenProfile, chain},
     select::Constraints,
+    settings::duration::parse_age,
     timeline::{self, Stage, Timeline},
     view::{
         Event, Hub,
@@ -61,10 +64,16 @@ Examples:
   cbrowse connect https://example.org --region eu-central --profile work
   cbrowse connect https://example.org --view none --screenshot page.png
   cbrowse connect --explain --max-latency 80ms
+  cbrowse connect --wait 2m
 ";
 
 /// After a session ends by itself, its save is waited for this long; a larger one is taken home by the next command.
 const SAVE_PATIENCE: Duration = Duration::from_secs(20);
+/// Nodes of earlier sessions that are met side by side; more sessions than this rarely end without their save.
+const MET_AT_ONCE: usize = 8;
+/// How long a full fleet is asked again unless --wait says otherwise. Longer: a script learns late that it has to wait; 0:
+/// a place that is free in a moment is missed.
+const DEFAULT_WAIT: &str = "3s";
 /// A node of this machine saves and ends within this time; afterwards it does so alone.
 const OWN_NODE_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -101,6 +110,9 @@ pub struct Args {
     /// Show every node with its verdict and all reasons.
     #[arg(long)]
     pub explain: bool,
+    /// Where every node that fits is full, ask again for this long, such as 2m; 0 gives up at once.
+    #[arg(long, value_name = "DURATION", default_value = DEFAULT_WAIT, value_parser = parse_age)]
+    pub wait: Duration,
     /// Where the passphrase comes from when no keyring answers.
     #[command(flatten)]
     pub passphrase: PassphraseArgs,
@@ -198,7 +210,8 @@ async fn connect<'a>(
     let request = SessionRequest { url: args.url.clone(), viewport, ..SessionRequest::default() };
     let strategy = args.filter.strategy(&globals.settings);
     let plan = Plan { listing, judge, constraints, strategy, request, profile, credentials };
-    let mut journey = Journey::new(plan, &globals.paths, &globals.output).refreshed_by(refresh);
+    let mut journey =
+        Journey::new(plan, &globals.paths, &globals.output).refreshed_by(refresh).waiting(args.wait);
     let attachment = journey.begin().await?;
     Ok((journey, attachment))
 }
@@ -233,7 +246,8 @@ async fn open_profile(args: &Args, globals: &Globals) -> Result<Option<Arc<OpenP
     opened.await.map(|profile| Some(Arc::new(profile)))
 }
 
-/// Takes home what earlier sessions left on their nodes. A node that does not answer keeps it for later.
+/// Takes home what earlier sessions left on their nodes. A node that does not answer keeps it for later; nodes are met side by
+/// side, so that several that are gone cost no more than one.
 async fn settle_pending(
     globals: &Globals,
     judge: &Judge,
@@ -241,13 +255,28 @@ async fn settle_pending(
     credentials: &Arc<Credentials>,
     own_node: Option<&OwnNode>,
 ) {
-    for mut pending in pending::of_profile(&globals.paths, profile.id()) {
+    let mut waiting = pending::of_profile(&globals.paths, profile.id());
+    for pending in &mut waiting {
         // The private node has another port each time.
         if let Some(own) = own_node.filter(|own| own.record.identity == pending.node.identity) {
             pending.node = own.record.clone();
         }
-        let settled =
-            settle_one(&globals.paths, judge, profile.clone(), credentials, &pending, SAVE_PATIENCE).await;
+    }
+    let of_own_record = judge.of_own_record();
+    let meet = |pending: &Pending| Probed::unprobed(pending.node.clone());
+    let met: Vec<_> = stream::iter(waiting.iter().map(meet))
+        .map(|node| async { interview(&{ node }, &of_own_record).await })
+        .buffered(MET_AT_ONCE)
+        .collect()
+        .await;
+    for (index, (pending, met)) in waiting.iter().zip(met).enumerate() {
+        let paths = &globals.paths;
+        let is_gone = matches!(met, Interview::Failed(_));
+        let mut settled = settle_met(met, paths, profile.clone(), credentials, pending, SAVE_PATIENCE).await;
+        // The connection may have become old while those before it were used.
+        if settled.is_err() && index > 0 && !is_gone {
+            settled = settle_one(paths, judge, profile.clone(), credentials, pending, SAVE_PATIENCE).await;
+        }
         match settled {
             Ok(settled) => tell_settled(globals, &settled),
             Err(failure) => globals.output.warn(format_args!(

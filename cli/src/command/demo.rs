@@ -378,6 +378,9 @@ async fn plan(
         "--no-warm".into(),
         "--max-sessions".into(),
         "2".into(),
+        // It is to be seen on a machine with a full disk, too.
+        "--health-disk=off".into(),
+        "--health-memory=off".into(),
     ];
     Ok(local::Plan { data_dir, id, region: region.into(), arguments })
 }

@@ -1,17 +1,22 @@
 //! Which nodes are wanted: the flags that `nodes probe` and `connect` share, and what is said when there are none.
 
-use std::time::Duration;
+mod offer;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use cbrowse_protocol::{id::NodeId, node::NodeRecord};
 use clap_complete::ArgValueCompleter;
 use serde_json::json;
 
+use self::offer::Offer;
 use super::{complete, traits::Traits};
 use crate::{
     failure::{Exit, Failure},
     probe::Probed,
     select::{
-        self, Choice, Constraints, Reason, RegionFallback, Strategy, Verdict, strategy::StrategyParser,
+        self, Around, Choice, Constraints, Reason, RegionFallback, Strategy, Verdict,
+        place::{Location, parse_country, parse_distance},
+        strategy::StrategyParser,
     },
     settings::{Settings, duration::parse_duration},
 };
@@ -29,6 +34,15 @@ pub struct Filter {
     /// Only this node; several may be named.
     #[arg(long = "node", value_name = "ID", add = ArgValueCompleter::new(complete::nodes))]
     pub nodes: Vec<NodeId>,
+    /// Only nodes in this country (two letters, such as DE), as their metadata says; several may be named.
+    #[arg(long = "country", value_name = "CODE", value_delimiter = ',', value_parser = parse_country, add = ArgValueCompleter::new(complete::countries))]
+    pub countries: Vec<String>,
+    /// Only nodes near this place (degrees north, degrees east), as their metadata says.
+    #[arg(long, value_name = "LAT,LON", allow_hyphen_values = true)]
+    pub near: Option<Location>,
+    /// How near, such as 500km or 300mi.
+    #[arg(long, value_name = "DISTANCE", value_parser = parse_distance, default_value = "1000km", requires = "near")]
+    pub within: f64,
     /// Only nodes whose median round trip is at most this, such as 80ms (CBROWSE_MAX_LATENCY).
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub max_latency: Option<Duration>,
@@ -57,6 +71,8 @@ impl Filter {
             tags,
             version,
             meta,
+            countries: self.countries.clone(),
+            around: self.near.map(|center| Around { center, radius_km: self.within }),
             healths: self.traits.healths(),
             nodes: self.nodes.clone(),
             max_latency: self.max_latency.or(settings.max_latency.value),
@@ -68,6 +84,7 @@ impl Filter {
                 RegionFallback::Refuse
             },
             prefer: self.prefer_node.clone(),
+            kept_out: BTreeMap::new(),
         }
     }
 
@@ -77,8 +94,27 @@ impl Filter {
     }
 }
 
+/// Refuses wishes that contradict each other, whatever the catalog holds.
+fn check_consistent(constraints: &Constraints) -> Result<(), Failure> {
+    let Some(preferred) = &constraints.prefer else { return Ok(()) };
+    if constraints.nodes.is_empty() || constraints.nodes.contains(preferred) {
+        return Ok(());
+    }
+    let nodes: Vec<&str> = constraints.nodes.iter().map(NodeId::as_str).collect();
+    let message = format!("--prefer-node {preferred} is none of --node {}", nodes.join(", "));
+    Err(Failure::new(Exit::Usage, "contradictory_filters", message)
+        .hint(format!("prefer one of them, or add --node {preferred}"))
+        .details(json!({"prefer_node": preferred, "nodes": nodes})))
+}
+
+/// Of each filter that alone stands in the way, the values that there are; `None` where no single one does.
+pub fn what_there_is(nodes: &[Probed], choice: &Choice) -> Option<String> {
+    Offer::of(nodes, choice).in_words()
+}
+
 /// Refuses a region or node that the catalog does not know, and lists those it knows.
 pub fn check_known(records: &[NodeRecord], constraints: &Constraints) -> Result<(), Failure> {
+    check_consistent(constraints)?;
     if records.is_empty() {
         return Ok(());
     }
@@ -134,9 +170,12 @@ pub fn none_eligible(nodes: &[Probed], choice: &Choice) -> Failure {
             .details(json!({"nodes": details}));
     }
     let message = format!("no eligible node among {}:\n{}{more}", nodes.len(), lines.join("\n"));
+    let offer = Offer::of(nodes, choice);
+    let usual =
+        "loosen --region, --zone, --tag, --node or --max-latency, or look again with: cbrowse nodes probe";
     Failure::new(Exit::NoEligibleNode, "no_eligible_node", message)
-        .hint("loosen --region, --zone, --tag, --node or --max-latency, or look again with: cbrowse nodes probe")
-        .details(json!({"nodes": details}))
+        .hint(offer.in_words().unwrap_or_else(|| usual.to_owned()))
+        .details(json!({"nodes": details, "instead": offer.document()}))
 }
 
 pub(super) fn shorten(names: &[&str]) -> String {

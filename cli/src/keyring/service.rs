@@ -84,7 +84,7 @@ impl Service {
     }
 }
 
-fn within<T: Send + 'static>(
+pub(super) fn within<T: Send + 'static>(
     limit: Duration,
     act: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ServiceError> {

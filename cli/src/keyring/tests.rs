@@ -205,4 +205,11 @@ fn inside_a_session_with_a_keyring(directory: &Path) {
     again.service().expect("it answers").set("account-key", "no base64 !").expect("spoiled");
     assert!(matches!(again.get(Secret::AccountKey), Err(KeyringError::Entry("account-key"))));
     assert!(!paths.data.join(SEALED_FILE).exists());
+
+    assert_eq!(trial::try_out(), Ok(trial::Trial::Works));
+    assert_eq!(again.service().expect("it answers").get("doctor-probe").expect("read"), None, "it is gone");
+    let bus =
+        secret_service::blocking::SecretService::connect(secret_service::EncryptionType::Dh).expect("a bus");
+    bus.get_default_collection().and_then(|login| login.lock()).expect("locked");
+    assert_eq!(trial::try_out(), Ok(trial::Trial::Locked), "nobody is asked to unlock it");
 }

@@ -1,19 +1,25 @@
 //! Which probe goes out next, and when enough is known: a state machine without clock or sockets.
 //!
 //! Time is a [`Duration`] since the race began. The driver in [`super::drive`] asks [`Race::step`] what to do, does it,
-//! and tells every answer to [`Race::answer`].
+//! and tells every answer to [`Race::answer`]. What the rounds are, and whom each of them asks, stands in [`rounds`].
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
+mod flights;
+mod rounds;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::VecDeque, time::Duration};
+
+use self::{
+    flights::{Fate, Flight, Overdue},
+    rounds::Phase,
 };
-
 use super::{
     plan::{
-        ASK_AGAIN, BATCH, FINALIST_SAMPLES, FINALISTS, ICMP_PATIENCE, LEADER_SAMPLES, LEADERS, LOST_AFTER,
-        SIDE_BY_SIDE, SPACING, SURVEY_SPACING, TICK, band_top, is_ruled_out, leader_top, nearest,
+        ASK_AGAIN, BATCH, ICMP_PATIENCE, LOST_AFTER, RESERVE_SHARE, SIDE_BY_SIDE, SILENCE, TICK, WARY_SHARE,
+        band_top, budget, is_ruled_out,
     },
-    statistics::Samples,
+    search::Prior,
     track::{Method, Track},
 };
 
@@ -40,10 +46,10 @@ pub enum Step {
 /// One probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
-    /// Distinguishes all probes of a race.
+    /// Distinguishes all probes of a race, and counts them from 0.
     pub number: u32,
-    /// Index of the node.
-    pub node: usize,
+    /// Index of the way it takes.
+    pub way: usize,
     /// How it travels.
     pub method: Method,
 }
@@ -61,60 +67,121 @@ pub enum Answer {
     NotSent,
 }
 
+/// One way to a node: an address of one family.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Way {
+    /// Index of the other way to the same node.
+    pub sibling: Option<usize>,
+    /// Taken only while it can still change something: where the first way shows the node to be near, or fails.
+    pub is_second: bool,
+    /// What an earlier probing found on this way.
+    pub prior: Option<Prior>,
+    /// To the node that is used now: with history, it is measured well in any case.
+    pub is_present: bool,
+}
+
+/// Answers that were not simply the one to a question.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// Further answers to a probe that was answered.
+    pub duplicates: u64,
+    /// Answers after their node was ruled out, or after they were counted as lost; the count of losses was put right.
+    pub late: u64,
+    /// Answers from another address than the one that was asked.
+    pub strangers: u64,
+}
+
+impl std::ops::AddAssign for Oddities {
+    fn add_assign(&mut self, other: Self) {
+        self.duplicates += other.duplicates;
+        self.late += other.late;
+        self.strangers += other.strangers;
+    }
+}
+
+/// A probe that waits to be sent.
 #[derive(Debug, Clone, Copy)]
-struct Flight {
-    node: usize,
+struct Due {
+    at: Duration,
+    way: usize,
     method: Method,
-    sent: Duration,
+    /// Not to be sent when the port has answered meanwhile.
+    only_unless_served: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Screen,
-    Leaders,
-    Finalists,
-    Over,
-}
-
-/// One race among nodes.
+/// One race among ways to nodes.
 #[derive(Debug)]
 pub struct Race {
     goal: Goal,
     icmp: bool,
     deadline: Duration,
+    ways: Vec<Way>,
+    /// Nodes, each with one way or two.
+    nodes: usize,
     tracks: Vec<Track>,
-    /// Due time, node, method; sorted by due time.
-    queue: VecDeque<(Duration, usize, Method)>,
-    flights: BTreeMap<u32, Flight>,
-    next_number: u32,
+    /// To be asked for the first time, likely best first.
+    unasked: VecDeque<usize>,
+    /// Asked only when what is remembered turns out to be wrong; nearest first.
+    held_back: VecDeque<usize>,
+    /// Sorted by time.
+    queue: VecDeque<Due>,
+    flights: Vec<Flight>,
+    lost: Overdue,
+    /// Echo requests that make their node be asked by TCP, and connections that are tried again.
+    silent: [Overdue; 2],
     next_batch: Duration,
     phase: Phase,
     /// Round trip of the nearest node that may still be chosen.
     best: Option<Duration>,
+    /// A sample of the later rounds that takes longer tells enough.
+    bar: Duration,
+    /// Best median that was remembered.
+    recalled: Option<Duration>,
+    /// Echo requests sent, and whether one came back.
+    echoes: usize,
+    is_echoed: bool,
+    /// The nodes that were asked for an echo in vain were lined up to be asked by TCP.
+    is_silence_noted: bool,
     answered: usize,
+    oddities: Oddities,
 }
 
 impl Race {
-    /// A race among `nodes` nodes, likely best first, with or without ICMP, that ends at `deadline` at the latest.
-    pub fn new(nodes: usize, goal: Goal, icmp: bool, deadline: Duration) -> Self {
+    /// A race over `ways`, likely best first where nothing is remembered, with or without ICMP, that ends at `deadline`
+    /// at the latest.
+    pub fn new(ways: Vec<Way>, goal: Goal, icmp: bool, deadline: Duration) -> Self {
         let mut race = Self {
             goal,
             icmp,
             deadline,
-            tracks: vec![Track::default(); nodes],
+            nodes: ways.iter().filter(|way| !way.is_second).count(),
+            tracks: vec![Track::default(); ways.len()],
+            ways,
+            unasked: VecDeque::new(),
+            held_back: VecDeque::new(),
             queue: VecDeque::new(),
-            flights: BTreeMap::new(),
-            next_number: 0,
+            flights: Vec::new(),
+            lost: Overdue::new(LOST_AFTER, None),
+            silent: [
+                Overdue::new(ICMP_PATIENCE, Some(Method::Icmp)),
+                Overdue::new(ASK_AGAIN, Some(Method::Tcp)),
+            ],
             next_batch: Duration::ZERO,
             phase: Phase::Screen,
             best: None,
+            bar: Duration::ZERO,
+            recalled: None,
+            echoes: 0,
+            is_echoed: false,
+            is_silence_noted: false,
             answered: 0,
+            oddities: Oddities::default(),
         };
-        race.plan_screen();
+        race.begin();
         race
     }
 
-    /// What is known of each node, in the order given.
+    /// What is known of each way, in the order given.
     pub fn into_tracks(self) -> Vec<Track> {
         self.tracks
     }
@@ -124,6 +191,28 @@ impl Race {
         self.answered
     }
 
+    /// The shortest round trip among those that are not out, and the way that it took.
+    pub fn best(&self) -> Option<(usize, Duration)> {
+        let best = self.best?;
+        let is_best = |track: &Track| !track.is_out() && track.min() == Some(best);
+        self.tracks.iter().position(is_best).map(|way| (way, best))
+    }
+
+    /// What came back and was not simply an answer.
+    pub fn oddities(&self) -> Oddities {
+        self.oddities
+    }
+
+    /// The way that a probe took.
+    pub fn asked(&self, number: u32) -> Option<usize> {
+        self.flights.get(usize::try_from(number).ok()?).map(|flight| flight.way)
+    }
+
+    /// Probes sent so far.
+    pub fn sent(&self) -> usize {
+        self.flights.len()
+    }
+
     /// What to do at `now`.
     pub fn step(&mut self, now: Duration) -> Step {
         if now >= self.deadline {
@@ -131,6 +220,7 @@ impl Race {
         }
         self.count_lost(now);
         self.ask_the_silent(now);
+        self.note_silence(now);
         while self.phase != Phase::Over && self.is_phase_over(now) {
             self.next_phase(now);
         }
@@ -142,65 +232,99 @@ impl Race {
         if batch.is_empty() { Step::Wait(self.wake(now)) } else { Step::Send(batch) }
     }
 
-    /// Records an answer. One that comes late, or twice, changes nothing.
-    pub fn answer(&mut self, number: u32, answer: Answer) {
-        let Some(flight) = self.flights.remove(&number) else { return };
-        let track = &mut self.tracks[flight.node];
-        match answer {
-            Answer::Reply(rtt) => {
-                self.answered += usize::from(track.min().is_none());
-                track.samples(flight.method).replies.push(rtt);
-                if !track.is_out() {
-                    self.best = Some(self.best.map_or(rtt, |best| best.min(rtt)));
-                }
+    /// Records what came back at `now`. A duplicate changes nothing but its count; what was counted as lost and comes
+    /// after all is no longer counted as lost.
+    pub fn answer(&mut self, now: Duration, number: u32, answer: Answer) {
+        let Some(flight) = usize::try_from(number).ok().and_then(|number| self.flights.get_mut(number))
+        else {
+            return;
+        };
+        let Flight { way, method, fate, .. } = *flight;
+        let age = flight.age(now);
+        flight.fate = Fate::Answered;
+        match fate {
+            Fate::Answered => {
+                self.oddities.duplicates += 1;
+                return;
             }
-            Answer::Refused => self.rule_out(flight.node, |track| track.refused = true),
-            Answer::NoRoute if flight.method == Method::Tcp => {
-                self.rule_out(flight.node, |track| track.no_route = true);
+            Fate::Lost => {
+                self.oddities.late += 1;
+                self.tracks[way].samples(method).lost -= 1;
+            }
+            Fate::Out => self.oddities.late += u64::from(is_ruled_out(age, self.best)),
+        }
+        match answer {
+            Answer::Reply(rtt) => self.replied(way, method, rtt),
+            Answer::Refused => self.rule_out(way, |track| track.refused = true),
+            Answer::NoRoute if method == Method::Tcp => {
+                self.rule_out(way, |track| track.no_route = true);
+                self.ask_sibling(now, way);
             }
             // Echo requests may be barred on the way, or from here; connections need not be.
-            Answer::NoRoute | Answer::NotSent if flight.method == Method::Icmp => {
-                if track.asked[Method::Tcp as usize] == 0 {
-                    self.plan(self.next_batch, flight.node, Method::Tcp);
+            Answer::NoRoute | Answer::NotSent if method == Method::Icmp => {
+                if self.tracks[way].asked[Method::Tcp as usize] == 0 {
+                    self.plan(self.next_batch, way, Method::Tcp);
                 }
+                self.ask_sibling(now, way);
             }
             Answer::NoRoute | Answer::NotSent => {}
         }
     }
 
-    fn plan_screen(&mut self) {
-        let side_by_side =
-            !self.icmp || self.tracks.len() <= SIDE_BY_SIDE || matches!(self.goal, Goal::Survey(_));
-        let methods = [Method::Icmp, Method::Tcp];
-        for node in 0..self.tracks.len() {
-            for method in methods {
-                if (method == Method::Icmp && self.icmp) || (method == Method::Tcp && side_by_side) {
-                    self.plan(Duration::ZERO, node, method);
-                }
-            }
-        }
-        if let Goal::Survey(count) = self.goal {
-            for sample in 1..count {
-                for node in 0..self.tracks.len() {
-                    // The method is settled when it is sent; see `settle`.
-                    let method = if self.icmp { Method::Icmp } else { Method::Tcp };
-                    self.plan(SURVEY_SPACING * sample, node, method);
-                }
-            }
+    /// Counts an answer that came from an address that was not asked.
+    pub fn stranger(&mut self) {
+        self.oddities.strangers += 1;
+    }
+
+    fn replied(&mut self, way: usize, method: Method, rtt: Duration) {
+        let sibling = self.ways[way].sibling.map(|sibling| self.tracks[sibling].min());
+        let track = &mut self.tracks[way];
+        self.answered += usize::from(track.min().is_none() && sibling.flatten().is_none());
+        track.samples(method).replies.push(rtt);
+        self.is_echoed |= method == Method::Icmp;
+        if !track.is_out() {
+            self.best = Some(self.best.map_or(rtt, |best| best.min(rtt)));
         }
     }
 
-    fn plan(&mut self, due: Duration, node: usize, method: Method) {
-        *self.tracks[node].asked(method) += 1;
-        let at = self.queue.partition_point(|(other, ..)| *other <= due);
-        self.queue.insert(at, (due, node, method));
+    fn is_side_by_side(&self) -> bool {
+        self.nodes <= SIDE_BY_SIDE || matches!(self.goal, Goal::Survey(_))
     }
 
-    /// In a survey, a node that is silent on ICMP and answers on TCP gets its further samples by TCP.
-    fn settle(&self, node: usize, method: Method) -> Method {
-        let track = &self.tracks[node];
+    fn plan(&mut self, at: Duration, way: usize, method: Method) {
+        self.line_up(Due { at, way, method, only_unless_served: false });
+    }
+
+    fn line_up(&mut self, due: Due) {
+        *self.tracks[due.way].asked(due.method) += 1;
+        let at = self.queue.partition_point(|other| other.at <= due.at);
+        self.queue.insert(at, due);
+    }
+
+    /// Packets that may still be spent on top of those that are planned.
+    fn left(&self) -> usize {
+        let planned = self.flights.len() + self.queue.len() + self.unasked.len();
+        budget(self.nodes).saturating_sub(planned)
+    }
+
+    /// Whether there is something to spend on the silent, with what the later rounds need set aside.
+    fn can_ask_more(&self) -> bool {
+        self.left() > budget(self.nodes) / RESERVE_SHARE
+    }
+
+    /// In a survey, a node's further samples go the way, and by the method, that has answered.
+    fn settle(&self, way: usize, method: Method) -> (usize, Method) {
+        if !matches!(self.goal, Goal::Survey(_)) || self.tracks[way].asked[method as usize] <= 1 {
+            return (way, method);
+        }
+        let sibling = self.ways[way].sibling.filter(|sibling| {
+            let other = self.tracks[*sibling].min();
+            other.is_some_and(|other| self.tracks[way].min().is_none_or(|own| other < own))
+        });
+        let way = sibling.unwrap_or(way);
+        let track = &self.tracks[way];
         let deaf = track.icmp.replies.is_empty() && !track.tcp.replies.is_empty();
-        if matches!(self.goal, Goal::Survey(_)) && deaf { Method::Tcp } else { method }
+        (way, if deaf { Method::Tcp } else { method })
     }
 
     fn take_batch(&mut self, now: Duration) -> Vec<Probe> {
@@ -209,18 +333,12 @@ impl Race {
             return batch;
         }
         while batch.len() < BATCH {
-            let Some((_, node, method)) = self.queue.front().filter(|(due, ..)| *due <= now).copied() else {
-                break;
-            };
-            self.queue.pop_front();
-            if self.tracks[node].is_out() {
-                continue;
-            }
-            let method = self.settle(node, method);
-            let number = self.next_number;
-            self.next_number += 1;
-            self.flights.insert(number, Flight { node, method, sent: now });
-            batch.push(Probe { number, node, method });
+            let next = self.pop_due(now).or_else(|| self.pop_unasked(now));
+            let Some((way, method)) = next else { break };
+            self.echoes += usize::from(method == Method::Icmp);
+            let number = u32::try_from(self.flights.len()).unwrap_or(u32::MAX);
+            self.flights.push(Flight { way, method, sent: now, fate: Fate::Out });
+            batch.push(Probe { number, way, method });
         }
         if !batch.is_empty() {
             self.next_batch = now + TICK;
@@ -228,164 +346,187 @@ impl Race {
         batch
     }
 
-    fn count_lost(&mut self, now: Duration) {
-        let tracks = &mut self.tracks;
-        self.flights.retain(|_, flight| {
-            let lost = now.saturating_sub(flight.sent) >= LOST_AFTER;
-            if lost {
-                tracks[flight.node].samples(flight.method).lost += 1;
+    fn pop_due(&mut self, now: Duration) -> Option<(usize, Method)> {
+        while let Some(due) = self.queue.front().filter(|due| due.at <= now).copied() {
+            self.queue.pop_front();
+            let track = &self.tracks[due.way];
+            let is_moot = due.only_unless_served && !track.tcp.replies.is_empty();
+            if !track.is_out() && !is_moot {
+                return Some(self.settle(due.way, due.method));
             }
-            !lost
-        });
+        }
+        None
     }
 
-    /// While the band is open, a node silent on ICMP gets its chance by TCP, and one silent on TCP a second one.
-    fn ask_the_silent(&mut self, now: Duration) {
-        if self.phase != Phase::Screen || self.goal != Goal::Decide {
+    fn pop_unasked(&mut self, now: Duration) -> Option<(usize, Method)> {
+        let method = self.screens_by(now)?;
+        while let Some(way) = self.unasked.pop_front() {
+            let track = &self.tracks[way];
+            // Lined up again since nobody's echo had come back, and now one has.
+            let is_moot = track.asked != [0, 0] && (method == Method::Icmp || track.min().is_some());
+            if track.is_out() || is_moot {
+                continue;
+            }
+            *self.tracks[way].asked(method) += 1;
+            if method == Method::Icmp && self.is_side_by_side() {
+                self.plan(now, way, Method::Tcp);
+            }
+            return Some((way, method));
+        }
+        None
+    }
+
+    /// How the next node is asked for the first time; `None`: not yet.
+    fn screens_by(&self, now: Duration) -> Option<Method> {
+        let is_known_to_pass = self.is_echoed || self.is_side_by_side();
+        match self.icmp {
+            false => Some(Method::Tcp),
+            true if is_known_to_pass || self.echoes < self.nodes / WARY_SHARE => Some(Method::Icmp),
+            true => (now >= SILENCE).then_some(Method::Tcp),
+        }
+    }
+
+    fn count_lost(&mut self, now: Duration) {
+        while let Some(number) = self.lost.pop(&self.flights, now) {
+            let flight = &mut self.flights[number];
+            flight.fate = Fate::Lost;
+            self.tracks[flight.way].samples(flight.method).lost += 1;
+        }
+    }
+
+    /// Where nothing but silence answers echo requests, those who were sent one are asked by TCP like the others.
+    fn note_silence(&mut self, now: Duration) {
+        let is_silent = self.icmp && !self.is_echoed && !self.is_side_by_side();
+        if now < SILENCE || self.is_silence_noted || !is_silent || self.phase != Phase::Screen {
             return;
         }
-        let silent: Vec<usize> = self
-            .flights
-            .values()
-            .filter(|flight| now.saturating_sub(flight.sent) >= patience(flight.method))
-            .map(|flight| flight.node)
-            .collect();
-        for node in silent {
-            let track = &self.tracks[node];
-            let tries = track.asked[Method::Tcp as usize];
-            let again = tries == 0 || (tries == 1 && self.has_waited(node, Method::Tcp, now));
-            if track.min().is_none() && !track.is_out() && again {
-                self.plan(now, node, Method::Tcp);
+        self.is_silence_noted = true;
+        let asked =
+            self.flights.iter().filter(|flight| flight.method == Method::Icmp).map(|flight| flight.way);
+        let mut asked: Vec<usize> =
+            asked.filter(|way| self.tracks[*way].asked[Method::Tcp as usize] == 0).collect();
+        asked.dedup();
+        self.unasked.extend(asked);
+    }
+
+    /// While the band is open, a node silent on ICMP gets its chance by TCP, and one silent on TCP a second one, as far
+    /// as the budget goes.
+    fn ask_the_silent(&mut self, now: Duration) {
+        for method in [Method::Icmp, Method::Tcp] {
+            while let Some(number) = self.silent[method as usize].pop(&self.flights, now) {
+                let way = self.flights[number].way;
+                let track = &self.tracks[way];
+                let is_new = track.asked[Method::Tcp as usize] == u32::from(method == Method::Tcp);
+                let is_open = self.phase == Phase::Screen && self.goal == Goal::Decide;
+                if is_open && is_new && track.min().is_none() && !track.is_out() && self.can_ask_more() {
+                    self.plan(now, way, Method::Tcp);
+                    self.ask_sibling(now, way);
+                }
             }
         }
     }
 
-    fn has_waited(&self, node: usize, method: Method, now: Duration) -> bool {
-        self.flights.values().any(|flight| {
-            flight.node == node
-                && flight.method == method
-                && now.saturating_sub(flight.sent) >= patience(method)
-        })
+    /// The other way to the same node, when this one fails.
+    fn ask_sibling(&mut self, now: Duration, way: usize) {
+        let Some(sibling) = self.ways[way].sibling else { return };
+        if self.tracks[sibling].asked != [0, 0] || !self.can_ask_more() {
+            return;
+        }
+        let method = if self.icmp { Method::Icmp } else { Method::Tcp };
+        self.plan(now, sibling, method);
+        if self.icmp && self.is_side_by_side() {
+            self.plan(now, sibling, Method::Tcp);
+        }
     }
 
-    fn rule_out(&mut self, node: usize, mark: impl FnOnce(&mut Track)) {
-        mark(&mut self.tracks[node]);
-        self.best = self.tracks.iter().filter(|track| !track.is_out()).filter_map(Track::min).min();
+    fn rule_out(&mut self, way: usize, mark: impl FnOnce(&mut Track)) {
+        mark(&mut self.tracks[way]);
+        if self.tracks[way].min().is_some_and(|min| self.best == Some(min)) {
+            self.best = self.tracks.iter().filter(|track| !track.is_out()).filter_map(Track::min).min();
+        }
     }
 
     fn is_phase_over(&self, now: Duration) -> bool {
-        self.queue.is_empty() && !self.flights.values().any(|flight| self.matters(flight, now))
+        self.queue.is_empty() && self.unasked.is_empty() && self.last_to_matter(now).is_none()
     }
 
-    /// The stop rule: whether the answer to this probe could still change the choice.
-    fn matters(&self, flight: &Flight, now: Duration) -> bool {
-        let track = &self.tracks[flight.node];
-        if track.is_out() {
-            return false;
-        }
-        let age = now.saturating_sub(flight.sent);
-        match (self.goal, self.phase) {
-            (Goal::Survey(_), _) => true,
-            // Side by side, whichever answers first has screened the node.
-            (Goal::Decide, Phase::Screen) => track.min().is_none() && !is_ruled_out(age, self.best),
-            // Later rounds know their nodes: a sample that takes longer than its own band tells enough.
-            (Goal::Decide, _) => track.min().is_some_and(|min| !is_ruled_out(age, Some(min))),
-        }
-    }
-
-    fn next_phase(&mut self, now: Duration) {
-        self.phase = match (self.goal, self.phase) {
-            (Goal::Decide, Phase::Screen) => {
-                self.plan_leaders(now);
-                Phase::Leaders
-            }
-            (Goal::Decide, Phase::Leaders) => {
-                self.plan_finalists(now);
-                Phase::Finalists
-            }
-            _ => Phase::Over,
+    /// When the last of the probes under way stops mattering, unless it is answered before. `None` when none matters.
+    fn last_to_matter(&self, now: Duration) -> Option<Duration> {
+        // The youngest matter longest, but for a few; see `matters_for`.
+        let limit = match (self.goal, self.phase, self.best) {
+            (Goal::Survey(_), ..) | (_, Phase::Screen, None) => LOST_AFTER,
+            (_, Phase::Screen, Some(best)) => band_top(best),
+            _ => band_top(self.bar),
         };
+        let young = self.flights.iter().rev().take_while(|flight| flight.age(now) <= limit);
+        let mattering = young.filter(|flight| flight.is_out()).filter_map(|flight| {
+            let matters_for = self.matters_for(flight)?;
+            (flight.age(now) <= matters_for).then_some(flight.sent + matters_for)
+        });
+        match self.phase {
+            Phase::Screen => mattering.take(1).next(),
+            _ => mattering.max(),
+        }
     }
 
-    fn plan_leaders(&mut self, now: Duration) {
-        let Some(best) = self.best else { return };
-        for node in nearest(&self.standing(Samples::min), LEADERS, leader_top(best)) {
-            self.plan_samples(now, node, LEADER_SAMPLES);
-            // Reachable is not serving: a leader has to answer on its port.
-            if self.tracks[node].asked[Method::Tcp as usize] == 0 {
-                self.plan(now, node, Method::Tcp);
+    /// The stop rule: up to which age the answer to this probe could still change the choice.
+    fn matters_for(&self, flight: &Flight) -> Option<Duration> {
+        let track = &self.tracks[flight.way];
+        if track.is_out() {
+            return None;
+        }
+        match (self.goal, self.phase) {
+            (Goal::Survey(_), _) => Some(LOST_AFTER),
+            // Side by side, whichever answers first has screened the node.
+            (Goal::Decide, Phase::Screen) => {
+                track.min().is_none().then(|| self.best.map_or(LOST_AFTER, band_top))
             }
-        }
-    }
-
-    fn plan_finalists(&mut self, now: Duration) {
-        let medians = self.standing(|samples| samples.measure().map(|measured| measured.p50));
-        let Some(best) = medians.iter().flatten().min().copied() else { return };
-        for node in nearest(&medians, FINALISTS, band_top(best)) {
-            self.plan_samples(now, node, FINALIST_SAMPLES);
-            if self.tracks[node].tcp.replies.is_empty() {
-                self.plan(now, node, Method::Tcp);
+            // Reachable is not serving: who is in the band by echo is given the time to accept a connection.
+            (Goal::Decide, _) if flight.method == Method::Tcp && track.tcp.replies.is_empty() => {
+                let near = track.min().filter(|min| *min <= self.bar);
+                Some(near.map_or(self.bar, band_top).max(self.bar))
             }
+            (Goal::Decide, _) => Some(self.bar),
         }
-    }
-
-    fn plan_samples(&mut self, now: Duration, node: usize, count: u32) {
-        let deaf = self.tracks[node].icmp.replies.is_empty();
-        let method = if deaf { Method::Tcp } else { Method::Icmp };
-        for sample in 0..count {
-            self.plan(now + SPACING * sample, node, method);
-        }
-    }
-
-    /// One figure per node that may still be chosen, of the method that screened it.
-    fn standing(&self, figure: impl Fn(&Samples) -> Option<Duration>) -> Vec<Option<Duration>> {
-        self.tracks
-            .iter()
-            .map(|track| {
-                let samples = if track.icmp.replies.is_empty() { &track.tcp } else { &track.icmp };
-                figure(samples).filter(|_| !track.is_out())
-            })
-            .collect()
     }
 
     /// When the next thing can happen without an answer.
-    fn wake(&self, now: Duration) -> Duration {
-        let due = self.queue.front().map(|(due, ..)| (*due).max(self.next_batch));
-        let flights = self.flights.values().flat_map(|flight| {
-            let best = if self.phase == Phase::Screen { self.best } else { self.tracks[flight.node].min() };
-            let ruled_out = best.map(|best| flight.sent + band_top(best) + Duration::from_nanos(1));
-            let patience = flight.sent + patience(flight.method);
-            ruled_out.into_iter().chain([patience, flight.sent + LOST_AFTER])
+    fn wake(&mut self, now: Duration) -> Duration {
+        let due = self.queue.front().map(|due| due.at.max(self.next_batch));
+        let unasked = (!self.unasked.is_empty()).then(|| match self.screens_by(now) {
+            Some(_) => self.next_batch,
+            None => SILENCE,
         });
-        let next = due.into_iter().chain(flights.filter(|time| *time > now)).min();
+        // Just when it stops mattering it still does.
+        let settled = self.last_to_matter(now).map(|last| last + Duration::from_nanos(1));
+        let [icmp, tcp] = &mut self.silent;
+        let overdue = [icmp, tcp, &mut self.lost].map(|overdue| overdue.due(&self.flights));
+        let times = [due, unasked, settled].into_iter().chain(overdue).flatten();
+        let next = times.filter(|time| *time > now).min();
         next.map_or(self.deadline, |time| time.min(self.deadline)).max(now)
     }
 
-    /// A sample that is still out counts as the time it was waited for, when its node is known to answer:
-    /// dropping it would flatter a node that has become slow.
+    /// What is still out when the race ends: a sample counts as the time it was waited for, when its node is known to answer.
     fn close(&mut self, now: Duration) {
-        for flight in std::mem::take(&mut self.flights).into_values() {
-            let waited = now.saturating_sub(flight.sent);
-            let track = &mut self.tracks[flight.node];
-            if self.goal != Goal::Decide {
-                continue;
-            }
+        if self.goal != Goal::Decide {
+            return;
+        }
+        for flight in self.flights.iter().filter(|flight| flight.is_out()) {
+            let waited = flight.age(now);
+            let track = &mut self.tracks[flight.way];
             track.not_awaited = now < self.deadline;
-            if !is_ruled_out(waited, track.min()) {
+            if waited <= self.bar || track.min().is_none() {
                 continue;
             }
-            if !track.samples(flight.method).replies.is_empty() {
-                track.samples(flight.method).replies.push(waited);
+            let samples = track.samples(flight.method);
+            if !samples.replies.is_empty() {
+                samples.cut.push(waited);
             } else if flight.method == Method::Tcp {
                 track.given_up += 1;
             }
         }
-    }
-}
-
-fn patience(method: Method) -> Duration {
-    match method {
-        Method::Icmp => ICMP_PATIENCE,
-        Method::Tcp => ASK_AGAIN,
+        for track in self.tracks.iter_mut().filter(|track| track.asked == [0, 0]) {
+            track.not_awaited = true;
+        }
     }
 }

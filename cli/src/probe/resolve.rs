@@ -15,12 +15,27 @@ const NAME_DEADLINE: Duration = Duration::from_secs(2);
 /// Names asked for at once: each takes a thread of the system's resolver while it waits.
 const AT_ONCE: usize = 32;
 
-/// The address of each record, in their order, or why there is none. `permits` says which addresses a name may lead to.
+/// Where a node is to be found: one address per family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// The one that the system would try first (RFC 6724).
+    pub first: SocketAddr,
+    /// The first one of the other family.
+    pub second: Option<SocketAddr>,
+}
+
+impl From<SocketAddr> for Addresses {
+    fn from(first: SocketAddr) -> Self {
+        Self { first, second: None }
+    }
+}
+
+/// The addresses of each record, in their order, or why there are none. `permits` says which addresses a name may lead to.
 pub async fn resolve(
     records: &[NodeRecord],
     permits: impl Fn(&NodeId, IpAddr) -> bool,
-) -> Vec<Result<SocketAddr, Reach>> {
-    let mut addresses: Vec<Result<SocketAddr, Reach>> = records.iter().map(literal).collect();
+) -> Vec<Result<Addresses, Reach>> {
+    let mut addresses: Vec<Result<Addresses, Reach>> = records.iter().map(literal).collect();
     let mut names =
         records.iter().enumerate().filter(|(index, _)| addresses[*index].is_err()).collect::<Vec<_>>();
     let mut asked = JoinSet::new();
@@ -32,10 +47,11 @@ pub async fn resolve(
             asked.spawn(async move { (index, look_up(host, port).await) });
         }
         if let Some(Ok((index, found))) = asked.join_next().await {
-            let permitted = found.iter().find(|address| permits(&records[index].id, address.ip()));
-            addresses[index] = match permitted {
-                Some(address) => Ok(*address),
-                None if found.is_empty() => Err(Reach::Unresolved),
+            let is_empty = found.is_empty();
+            let permitted = found.into_iter().filter(|address| permits(&records[index].id, address.ip()));
+            addresses[index] = match one_per_family(permitted) {
+                Some(addresses) => Ok(addresses),
+                None if is_empty => Err(Reach::Unresolved),
                 None => Err(Reach::Forbidden),
             };
         }
@@ -43,9 +59,16 @@ pub async fn resolve(
     addresses
 }
 
-fn literal(record: &NodeRecord) -> Result<SocketAddr, Reach> {
+/// The first address, and the first of the other family.
+fn one_per_family(mut found: impl Iterator<Item = SocketAddr>) -> Option<Addresses> {
+    let first = found.next()?;
+    let second = found.find(|address| address.is_ipv4() != first.is_ipv4());
+    Some(Addresses { first, second })
+}
+
+fn literal(record: &NodeRecord) -> Result<Addresses, Reach> {
     let address = record.address.parse::<IpAddr>().map_err(|_| Reach::Unresolved)?;
-    Ok(SocketAddr::new(address, record.port))
+    Ok(SocketAddr::new(address, record.port).into())
 }
 
 /// Its addresses in the system's own order (RFC 6724).
@@ -69,9 +92,10 @@ mod tests {
     async fn addresses_stay_names_resolve_and_order_is_kept() {
         let records = ["192.0.2.7", "localhost", "2001:db8::1", "not a name"].map(record);
         let addresses = resolve(&records, |_, _| true).await;
-        assert_eq!(addresses[0], Ok("192.0.2.7:7443".parse().unwrap()));
-        assert!(addresses[1].is_ok_and(|address| address.ip().is_loopback()));
-        assert_eq!(addresses[2], Ok("[2001:db8::1]:7443".parse().unwrap()));
+        let only = |address: &str| Addresses::from(address.parse::<SocketAddr>().expect("address"));
+        assert_eq!(addresses[0], Ok(only("192.0.2.7:7443")));
+        assert!(addresses[1].is_ok_and(|addresses| addresses.first.ip().is_loopback()));
+        assert_eq!(addresses[2], Ok(only("[2001:db8::1]:7443")));
         assert_eq!(addresses[3], Err(Reach::Unresolved));
     }
 
@@ -81,5 +105,18 @@ mod tests {
         let addresses = resolve(&records, |_, address| !address.is_loopback()).await;
         assert_eq!(addresses[0], Err(Reach::Forbidden));
         assert!(addresses[1].is_ok(), "addresses were judged with the catalog");
+    }
+
+    #[test]
+    fn a_name_gives_the_first_address_of_each_family_in_the_systems_order() {
+        let of = |addresses: &[&str]| {
+            one_per_family(addresses.iter().map(|address| address.parse().expect("address")))
+                .map(|found| (found.first.to_string(), found.second.map(|second| second.to_string())))
+        };
+        let (v6, v4) = ("[2001:db8::1]:1", "192.0.2.1:1");
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[v4, "192.0.2.2:1"]), Some((v4.into(), None)));
+        assert_eq!(of(&[v6, "[2001:db8::2]:1", v4]), Some((v6.into(), Some(v4.into()))));
+        assert_eq!(of(&[v4, v6]), Some((v4.into(), Some(v6.into()))));
     }
 }

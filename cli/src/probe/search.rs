@@ -26,12 +26,14 @@ pub struct Search {
     pub deadline: Duration,
     /// What is known of each node, in the order of the records; missing ones count as unknown.
     pub priors: Vec<Option<Prior>>,
+    /// The present node's place among the records: it is measured well, however near others were.
+    pub present: Option<usize>,
 }
 
 impl Search {
     /// A search by somebody who knows nothing yet.
     pub fn new(goal: Goal) -> Self {
-        Self { goal, deadline: plan::DEADLINE, priors: Vec::new() }
+        Self { goal, deadline: plan::DEADLINE, priors: Vec::new(), present: None }
     }
 
     /// The same, with another deadline.

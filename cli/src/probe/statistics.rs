@@ -9,6 +9,9 @@ pub struct Samples {
     pub replies: Vec<Duration>,
     /// Probes that were waited for in vain.
     pub lost: u32,
+    /// Probes still out when the race had no more time for them, each with the time that it had been waited for: their
+    /// round trips are longer than that. Dropping them would flatter a node that has become slow.
+    pub cut: Vec<Duration>,
 }
 
 /// The figures by which nodes are compared.
@@ -29,10 +32,11 @@ pub struct Measurement {
 impl Samples {
     /// The figures, once at least one probe was answered.
     pub fn measure(&self) -> Option<Measurement> {
-        let p50 = median(self.replies.clone())?;
+        let min = self.min()?;
+        let p50 = median(self.replies.iter().chain(&self.cut).copied().collect())?;
         let deviations = self.replies.iter().map(|reply| reply.abs_diff(p50)).collect();
         Some(Measurement {
-            min: *self.replies.iter().min()?,
+            min,
             p50,
             jitter: median(deviations)?,
             answered: u32::try_from(self.replies.len()).unwrap_or(u32::MAX),
@@ -68,7 +72,11 @@ mod tests {
     use super::*;
 
     fn samples(replies: &[u64], lost: u32) -> Samples {
-        Samples { replies: replies.iter().map(|ms| Duration::from_millis(*ms)).collect(), lost }
+        Samples {
+            replies: replies.iter().map(|ms| Duration::from_millis(*ms)).collect(),
+            lost,
+            ..Samples::default()
+        }
     }
 
     #[test]
@@ -96,5 +104,14 @@ mod tests {
     fn loss_counts_only_what_was_waited_for() {
         let measured = samples(&[10; 9], 1).measure().expect("nine answers");
         assert!((measured.loss() - 0.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_was_cut_short_counts_for_the_median_and_not_as_an_answer() {
+        let series = Samples { cut: vec![Duration::from_millis(30); 2], ..samples(&[10, 11, 12], 0) };
+        let measured = series.measure().expect("three answers");
+        assert_eq!((measured.p50, measured.answered), (Duration::from_millis(12), 3));
+        assert_eq!(measured.min, Duration::from_millis(10));
+        assert_eq!(Samples { replies: Vec::new(), ..series }.measure(), None);
     }
 }

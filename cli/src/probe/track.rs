@@ -109,6 +109,22 @@ impl Track {
         self.icmp.min().into_iter().chain(self.tcp.min()).min()
     }
 
+    /// Whether this way to a node is to be taken rather than `other`: who serves before who does not, then the shorter.
+    pub(super) fn is_better_than(&self, other: &Self) -> bool {
+        let rank = |track: &Self| {
+            let standing = match track.reach() {
+                Reach::Serving => 0,
+                Reach::Unconfirmed => 1,
+                Reach::PortSilent => 2,
+                Reach::Refused => 3,
+                Reach::NotAwaited => 4,
+                Reach::Silent | Reach::NoRoute | Reach::Unresolved | Reach::NotProbed | Reach::Forbidden => 5,
+            };
+            (standing, track.measure().map_or(Duration::MAX, |measured| measured.p50))
+        };
+        rank(self) < rank(other)
+    }
+
     /// Whether it is out, whatever else comes.
     pub(super) fn is_out(&self) -> bool {
         self.refused || self.no_route

@@ -89,10 +89,20 @@ fn better_of_two(band: &[usize], scores: &[Option<Duration>], dice: &mut dyn Dic
 
 /// Fills `order` with members drawn by their weight times their free seats.
 fn by_capacity(nodes: &[Probed], mut band: Vec<usize>, order: &mut Vec<usize>, dice: &mut dyn Dice) {
-    let mut shares: Vec<usize> = band.iter().map(|index| share(&nodes[*index])).collect();
-    while !band.is_empty() && order.len() < MOST_DRAWN {
+    by_shares(&mut band, order, |index| share(&nodes[index]), dice);
+}
+
+/// Moves members of `rest` to `order`, each drawn with a chance in proportion to its share, until [`MOST_DRAWN`] stand there.
+pub(super) fn by_shares(
+    rest: &mut Vec<usize>,
+    order: &mut Vec<usize>,
+    share: impl Fn(usize) -> usize,
+    dice: &mut dyn Dice,
+) {
+    let mut shares: Vec<usize> = rest.iter().map(|index| share(*index)).collect();
+    while !rest.is_empty() && order.len() < MOST_DRAWN {
         let total = shares.iter().copied().fold(0, usize::saturating_add);
-        let mut drawn = dice.below(total);
+        let mut drawn = dice.below(total.max(1));
         let at = shares.iter().position(|share| {
             let is_drawn = drawn < *share;
             drawn = drawn.saturating_sub(*share);
@@ -100,7 +110,7 @@ fn by_capacity(nodes: &[Probed], mut band: Vec<usize>, order: &mut Vec<usize>, d
         });
         let at = at.unwrap_or(0);
         shares.swap_remove(at);
-        order.push(band.swap_remove(at));
+        order.push(rest.swap_remove(at));
     }
 }
 

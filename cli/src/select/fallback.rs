@@ -1,6 +1,6 @@
 //! Where to go when no node of the wanted region is eligible: to the nearest other region.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{Choice, Circumstances, Constraints, Strategy, choose_under, judge};
 use crate::probe::Probed;
@@ -33,9 +33,28 @@ pub fn choose_or_fall_back(
         return choice;
     }
     let region = anywhere(constraints).and_then(|anywhere| nearest_region(nodes, &anywhere));
-    let Some(region) = region else { return choice };
-    let there = Constraints { regions: vec![region.to_owned()], ..constraints.clone() };
-    choose_under(nodes, &there, strategy, circumstances)
+    if let Some(region) = region {
+        let there = Constraints { regions: vec![region.to_owned()], ..constraints.clone() };
+        return choose_under(nodes, &there, strategy, circumstances);
+    }
+    if constraints.kept_out.is_empty() {
+        return choice;
+    }
+    least_bad(nodes, constraints, strategy, circumstances)
+}
+
+/// Nobody but nodes that failed lately, or asked to be left alone: better those than none, the soonest welcome first.
+fn least_bad(
+    nodes: &[Probed],
+    constraints: &Constraints,
+    strategy: Strategy,
+    circumstances: &mut Circumstances<'_>,
+) -> Choice {
+    let lenient = Constraints { kept_out: BTreeMap::new(), ..constraints.clone() };
+    let mut choice = choose_or_fall_back(nodes, &lenient, strategy, circumstances);
+    let wait = |index: &usize| constraints.kept_out.get(&nodes[*index].record.id).map(|kept| kept.wait);
+    choice.order.sort_by_key(wait);
+    choice
 }
 
 /// The region of the nearest node against which nothing but its region speaks. Nodes that name no region are passed over:
@@ -88,6 +107,39 @@ mod tests {
         assert_eq!(chosen(&nodes, &wish("eu-central")), [1]);
         let strict = Constraints { region_fallback: RegionFallback::Refuse, ..wish("eu-central") };
         assert!(chosen(&nodes, &strict).is_empty());
+    }
+
+    #[test]
+    fn who_is_kept_out_is_chosen_only_where_nobody_else_is_and_the_soonest_first() {
+        use crate::{
+            breaker::KeptOut,
+            select::{Memory, Reason, tests::Scripted},
+        };
+        let kept = |failures, seconds| KeptOut { failures, wait: Duration::from_secs(seconds) };
+        let nodes = [node("near", "eu", 5), node("mid", "eu", 20), node("far", "eu", 90)];
+        let choice = |kept_out: &[(&str, KeptOut)], rest: Constraints| {
+            let (memory, mut table, mut dice) = (Memory::default(), None, Scripted::new(&[]));
+            let now = Duration::ZERO;
+            let mut circumstances =
+                Circumstances { dice: &mut dice, memory: &memory, key: None, now, table: &mut table };
+            let kept_out = kept_out.iter().map(|(id, kept)| (id.parse().expect("id"), *kept)).collect();
+            choose_or_fall_back(
+                &nodes,
+                &Constraints { kept_out, ..rest },
+                Strategy::Latency,
+                &mut circumstances,
+            )
+        };
+        let one = choice(&[("near", kept(3, 19))], Constraints::default());
+        assert_eq!(one.order, [1, 2]);
+        let reasons = one.verdicts[0].reasons();
+        assert_eq!(reasons, [Reason::KeptOut(kept(3, 19))]);
+        assert_eq!(reasons[0].to_string(), "kept out after 3 failures, tried again in 20 s");
+        assert_eq!(reasons[0].code(), "kept_out");
+        let all = [("near", kept(3, 19)), ("mid", kept(0, 4)), ("far", kept(1, 10))];
+        assert_eq!(choice(&all, Constraints::default()).order, [1, 2, 0]);
+        let tagged = Constraints { tags: vec!["arm".into()], ..Constraints::default() };
+        assert!(choice(&all, tagged).order.is_empty(), "other wishes stay in force");
     }
 
     #[test]

@@ -9,8 +9,15 @@ use cbrowse_protocol::{
 use cbrowse_registry::VersionRange;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 
-use super::Constraints;
-use crate::probe::{Live, Probed, Reach};
+use super::{
+    Constraints,
+    place::{Around, COUNTRY_KEY, Location},
+};
+use crate::{
+    breaker::KeptOut,
+    probe::{Failed, Live, Probed, Reach},
+    words::count,
+};
 
 /// One thing that speaks against a node.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +48,20 @@ pub enum Reason {
         value: String,
         /// What stands there instead.
         is: Option<String>,
+    },
+    /// In another country, or in one that it does not name.
+    Country {
+        /// Where it stands; `None` when it does not say.
+        is: Option<String>,
+        /// Where it should.
+        wanted: Vec<String>,
+    },
+    /// Too far from the point asked for, or nobody knows.
+    Distance {
+        /// How far it stands, in kilometres; `None` when it does not say.
+        is: Option<f64>,
+        /// What was asked for.
+        around: Around,
     },
     /// Its registry holds it for healthier, or less healthy, than asked for.
     Health {
@@ -81,6 +102,8 @@ pub enum Reason {
         /// Sessions it admits.
         capacity: u32,
     },
+    /// It failed this user lately, or asked to be left alone.
+    KeptOut(KeptOut),
     /// It will end soon.
     Draining,
     /// Farther away than asked for.
@@ -93,7 +116,7 @@ pub enum Reason {
     /// It cannot be reached, or does not serve.
     Unreachable(Reach),
     /// It answers, and its status cannot be had.
-    NotServing(String),
+    NotServing(Failed),
     /// It is not who it should be.
     NotTrusted(String),
 }
@@ -107,6 +130,8 @@ impl Reason {
             Self::Zone { .. } => "zone",
             Self::Tag(_) => "tag",
             Self::Meta { .. } => "meta",
+            Self::Country { .. } => "country",
+            Self::Distance { .. } => "distance",
             Self::Health { .. } => "health",
             Self::VersionRange { .. } => "version_range",
             Self::NotAsked => "node",
@@ -114,11 +139,34 @@ impl Reason {
             Self::BrowserTooOld { .. } => "browser_too_old",
             Self::NoWeight => "weight",
             Self::Full { .. } => "full",
+            Self::KeptOut(_) => "kept_out",
             Self::Draining => "draining",
             Self::TooFar { .. } => "max_latency",
             Self::Unreachable(_) => "unreachable",
             Self::NotServing(_) => "not_serving",
             Self::NotTrusted(_) => "not_trusted",
+        }
+    }
+}
+
+impl Reason {
+    /// Which of several things it is that the code sums up; a stable name for programs.
+    pub fn cause(&self) -> Option<&'static str> {
+        match self {
+            Self::Unreachable(reach) => Some(match reach {
+                Reach::Refused => "refused",
+                Reach::NoRoute => "no_route",
+                Reach::PortSilent => "port_silent",
+                Reach::Forbidden => "forbidden",
+                Reach::Unresolved => "unresolved",
+                Reach::Silent
+                | Reach::NotAwaited
+                | Reach::NotProbed
+                | Reach::Serving
+                | Reach::Unconfirmed => "silent",
+            }),
+            Self::NotServing(failed) => Some(failed.failing.name()),
+            _ => None,
         }
     }
 }
@@ -133,6 +181,15 @@ impl fmt::Display for Reason {
             Self::Tag(tag) => write!(f, "lacks the tag {tag}"),
             Self::Meta { key, value, is: None } => write!(f, "lacks the metadata {key}={value}"),
             Self::Meta { key, value, is: Some(is) } => write!(f, "metadata {key}={is}, not {value}"),
+            Self::Country { is, wanted } => {
+                write!(f, "country {}, not {}", is.as_deref().unwrap_or("unknown"), wanted.join(" or "))
+            }
+            Self::Distance { is: None, around } => {
+                write!(f, "does not say how far it is from {}", around.center)
+            }
+            Self::Distance { is: Some(km), around } => {
+                write!(f, "{km:.0} km from {}, over {:.0} km", around.center, around.radius_km)
+            }
             Self::Health { is, wanted } => {
                 let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
                 write!(f, "health {is}, not {}", wanted.join(" or "))
@@ -145,6 +202,13 @@ impl fmt::Display for Reason {
             }
             Self::NoWeight => f.write_str("weight 0: takes no new sessions"),
             Self::Full { sessions, capacity } => write!(f, "full ({sessions} of {capacity} seats)"),
+            Self::KeptOut(KeptOut { failures: 0, wait }) => {
+                write!(f, "kept out as it asked for, tried again in {} s", wait.as_secs() + 1)
+            }
+            Self::KeptOut(KeptOut { failures, wait }) => {
+                let times = count(u64::from(*failures), "failure");
+                write!(f, "kept out after {times}, tried again in {} s", wait.as_secs() + 1)
+            }
             Self::Draining => f.write_str("draining"),
             Self::TooFar { rtt, limit } => write!(f, "{:.1} ms away, over {:.1} ms", ms(rtt), ms(limit)),
             Self::Unreachable(reach) => f.write_str(match reach {
@@ -171,8 +235,12 @@ fn or_unknown(text: &str) -> &str {
 
 impl Serialize for Reason {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_struct("Reason", 2)?;
+        let cause = self.cause();
+        let mut object = serializer.serialize_struct("Reason", 2 + usize::from(cause.is_some()))?;
         object.serialize_field("code", self.code())?;
+        if let Some(cause) = cause {
+            object.serialize_field("cause", cause)?;
+        }
         object.serialize_field("message", &self.to_string())?;
         object.end()
     }
@@ -283,10 +351,27 @@ fn of_catalog_alone(record: &NodeRecord, constraints: &Constraints) -> Vec<Reaso
             reasons.push(Reason::Meta { key: key.clone(), value: value.clone(), is: is.cloned() });
         }
     }
+    reasons.extend(of_place(record, constraints));
     if let Some(healths) = &constraints.healths
         && !healths.contains(&record.health)
     {
         reasons.push(Reason::Health { is: record.health, wanted: healths.iter().copied().collect() });
+    }
+    reasons
+}
+
+fn of_place(record: &NodeRecord, constraints: &Constraints) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let country = record.meta.get(COUNTRY_KEY);
+    let is_wanted = |is: &String| constraints.countries.iter().any(|wanted| wanted.eq_ignore_ascii_case(is));
+    if !constraints.countries.is_empty() && !country.is_some_and(is_wanted) {
+        reasons.push(Reason::Country { is: country.cloned(), wanted: constraints.countries.clone() });
+    }
+    if let Some(around) = constraints.around {
+        let is = Location::of_meta(&record.meta).map(|location| location.distance_km(&around.center));
+        if is.is_none_or(|km| km > around.radius_km) {
+            reasons.push(Reason::Distance { is, around });
+        }
     }
     reasons
 }
@@ -313,6 +398,9 @@ pub(super) fn of_probe(node: &Probed, constraints: &Constraints) -> Vec<Reason> 
     {
         reasons.push(Reason::TooFar { rtt: rtt.p50, limit });
     }
+    if let Some(kept_out) = constraints.kept_out.get(&node.record.id) {
+        reasons.push(Reason::KeptOut(*kept_out));
+    }
     match &node.live {
         Live::Unasked => {}
         Live::Untrusted(why) => reasons.push(Reason::NotTrusted(why.clone())),
@@ -321,8 +409,9 @@ pub(super) fn of_probe(node: &Probed, constraints: &Constraints) -> Vec<Reason> 
             if status.draining {
                 reasons.push(Reason::Draining);
             }
-            if status.sessions >= status.capacity {
-                reasons.push(Reason::Full { sessions: status.sessions, capacity: status.capacity });
+            let sessions = status.sessions.saturating_add(status.reserved);
+            if sessions >= status.capacity {
+                reasons.push(Reason::Full { sessions, capacity: status.capacity });
             }
         }
     }

@@ -10,6 +10,7 @@ pub mod p2c;
 mod random;
 pub mod responsive;
 mod round_robin;
+mod srv;
 pub mod weighted;
 pub(super) mod weighted_round_robin;
 pub mod xxh64;
@@ -47,10 +48,12 @@ pub enum Strategy {
     P2c,
     /// By the profile: the same one goes to the same node as long as that is there.
     ConsistentHash,
+    /// As RFC 2782 has the records of a service tried.
+    Srv,
 }
 
 /// One of each, in the order in which they are listed.
-const ALL: [Strategy; 9] = [
+const ALL: [Strategy; 10] = [
     Strategy::Responsive,
     Strategy::Latency,
     Strategy::Random,
@@ -60,6 +63,7 @@ const ALL: [Strategy; 9] = [
     Strategy::WeightedRoundRobin,
     Strategy::P2c,
     Strategy::ConsistentHash,
+    Strategy::Srv,
 ];
 
 impl Strategy {
@@ -75,6 +79,7 @@ impl Strategy {
             Self::WeightedRoundRobin => "weighted-round-robin",
             Self::P2c => "p2c",
             Self::ConsistentHash => "consistent-hash",
+            Self::Srv => "srv",
         }
     }
 
@@ -93,6 +98,7 @@ impl Strategy {
             Self::WeightedRoundRobin => "One after another, each as often as its weight says",
             Self::P2c => "The better of two drawn, by peak-EWMA latency and sessions",
             Self::ConsistentHash => "The same node for the same profile",
+            Self::Srv => "The lowest DNS SRV priority first, by a weighted draw inside one (RFC 2782)",
         }
     }
 
@@ -100,7 +106,9 @@ impl Strategy {
     pub fn ranks_by_measurement(self) -> bool {
         match self {
             Self::Responsive | Self::Latency | Self::Weighted(_) | Self::LeastConnections | Self::P2c => true,
-            Self::Random | Self::RoundRobin | Self::WeightedRoundRobin | Self::ConsistentHash => false,
+            Self::Random | Self::RoundRobin | Self::WeightedRoundRobin | Self::ConsistentHash | Self::Srv => {
+                false
+            }
         }
     }
 
@@ -131,6 +139,7 @@ impl Strategy {
             Self::WeightedRoundRobin => weighted_round_robin::order(field, circumstances),
             Self::P2c => p2c::order(field, circumstances),
             Self::ConsistentHash => consistent_hash::order(field, circumstances),
+            Self::Srv => srv::order(field, circumstances.dice),
         }
     }
 

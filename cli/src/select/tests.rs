@@ -40,6 +40,9 @@ pub(super) fn status() -> Status {
         cpu: 0.2,
         memory: 0.1,
         draining: false,
+        bandwidth: None,
+        bytes_per_second: None,
+        reserved: 0,
         age_ms: 0,
         session_key: None,
     }
@@ -70,6 +73,30 @@ pub(crate) fn known(mut node: Probed, change: impl FnOnce(&mut Status)) -> Probe
 
 fn codes(node: &Probed, constraints: &Constraints) -> Vec<&'static str> {
     judge(node, constraints).reasons().iter().map(Reason::code).collect()
+}
+
+#[test]
+fn a_node_stands_where_its_metadata_says_and_nowhere_without() {
+    let at = |country: &str, location: &str| {
+        let mut node = node("n", "", 10);
+        node.record.meta = [("country".into(), country.into()), ("location".into(), location.into())].into();
+        node
+    };
+    let frankfurt = at("de", "50.11,8.68");
+    let countries = Constraints { countries: vec!["DE".into(), "AT".into()], ..Constraints::default() };
+    assert_eq!(codes(&frankfurt, &countries), [""; 0]);
+    assert_eq!(codes(&at("FR", ""), &countries), ["country"]);
+    assert_eq!(codes(&node("n", "", 10), &countries), ["country"]);
+    // Berlin is 423 km away.
+    let around = |radius_km| Constraints {
+        around: Some(Around { center: "52.52,13.40".parse().expect("Berlin"), radius_km }),
+        ..Constraints::default()
+    };
+    assert_eq!(codes(&frankfurt, &around(424.0)), [""; 0]);
+    assert_eq!(codes(&frankfurt, &around(422.0)), ["distance"]);
+    assert_eq!(codes(&at("DE", "here"), &around(20_100.0)), ["distance"], "nobody knows");
+    let reason = &judge(&frankfurt, &around(400.0)).reasons()[0].to_string();
+    assert_eq!(reason, "423 km from 52.52,13.4, over 400 km");
 }
 
 #[test]

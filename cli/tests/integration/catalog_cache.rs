@@ -7,12 +7,12 @@ use cbrowse_testkit::{
     fleet::Fleet,
     node::{Node, Options},
     ports::free_ports,
+    relay::{Pace, Relay},
 };
 use serde_json::json;
 
 use crate::{
     catalog_watch::register,
-    relay::Relay,
     user::{Ended, User},
 };
 
@@ -36,11 +36,11 @@ async fn a_session_begins_while_the_registry_is_silent_or_gone() {
     let (mut consul, fleet) = (Consul::start().await.unwrap(), Fleet::new().unwrap());
     let node = Node::start(Options::of(&fleet, "fra-1", "eu-central")).await.unwrap();
     register_node(&consul, &node).await;
-    let relay = Relay::to(consul.http_address()).await;
-    let user = User::of(&fleet).await.with_catalog(relay.consul_uri()).with(REFRESH, "0");
+    let relay = Relay::to(consul.http_address(), Pace::Free).await.expect("loopback works");
+    let user = User::of(&fleet).await.with_catalog(format!("consul://{}", relay.address)).with(REFRESH, "0");
     user.run(&["nodes", "list"]).await.succeeded();
 
-    relay.silence();
+    relay.set(Pace::Silent);
     let before = relay.asked().len();
     let ended = connect(&user).await;
     assert_eq!(ended.document()["node"], "fra-1");
@@ -103,8 +103,8 @@ async fn the_copies_alone_answer_without_asking_anybody() {
     let mut consul = Consul::start().await.unwrap();
     register(&consul, "one", json!({"Tags": ["fast"]})).await;
     register(&consul, "two", json!({})).await;
-    let relay = Relay::to(consul.http_address()).await;
-    let user = User::new().with_catalog(relay.consul_uri());
+    let relay = Relay::to(consul.http_address(), Pace::Free).await.expect("loopback works");
+    let user = User::new().with_catalog(format!("consul://{}", relay.address));
     let (exit, code, _) = user.run(&["nodes", "list", "--cached", "--json"]).await.error();
     assert_eq!((exit, code.as_str()), (4, "not_cached"));
     assert_eq!(relay.asked(), [""; 0]);

@@ -1,9 +1,13 @@
 //! `cbrowse nodes list` and its filters: on a real Consul, on files, and on several catalogs at once.
 
-use cbrowse_testkit::{consul::Consul, ports::free_ports};
+use cbrowse_testkit::{
+    consul::Consul,
+    ports::free_ports,
+    relay::{Pace, Relay},
+};
 use serde_json::{Value, json};
 
-use crate::{catalog_watch::register, relay::Relay, user::User};
+use crate::{catalog_watch::register, user::User};
 
 fn ids(listing: &Value) -> Vec<&str> {
     listing.as_array().expect("a list").iter().filter_map(|node| node["id"].as_str()).collect()
@@ -15,8 +19,8 @@ async fn filters_narrow_and_the_whole_is_asked_for_only_to_explain_an_empty_answ
     register(&consul, "eu-1", json!({"Tags": ["fast", "gpu"]})).await;
     let meta = json!({"region": "us-east", "zone": "b", "version": "0.3.1", "rack": "r2"});
     register(&consul, "us-1", json!({"Tags": ["fast"], "Meta": meta})).await;
-    let relay = Relay::to(consul.http_address()).await;
-    let user = User::new().with_catalog(relay.consul_uri());
+    let relay = Relay::to(consul.http_address(), Pace::Free).await.expect("loopback works");
+    let user = User::new().with_catalog(format!("consul://{}", relay.address));
     for (filters, wanted) in [
         (&["--region", "eu-central"][..], &["eu-1"][..]),
         (&["--region", "eu-central", "--region", "us-east"], &["eu-1", "us-1"]),

@@ -1,6 +1,7 @@
 //! What the CLI's parts do with real nodes, registries, browsers and sockets.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
+mod caller;
 mod catalog_cache;
 mod catalog_filters;
 mod catalog_watch;
@@ -8,11 +9,14 @@ mod catalogs;
 mod chromium;
 mod command_line;
 mod connecting;
+mod doctor;
+mod failover;
+mod hostile;
 mod profile_nodes;
 mod profile_sealing;
 mod promises;
 mod refusals;
-mod relay;
+mod seats;
 mod site;
 mod travelling;
 mod user;

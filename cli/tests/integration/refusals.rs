@@ -155,6 +155,24 @@ async fn a_full_node_refuses_and_the_next_one_is_taken() {
 }
 
 #[tokio::test]
+async fn who_waits_gets_the_seat_that_somebody_leaves() {
+    let fleet = Fleet::new().unwrap();
+    let node =
+        Node::start(Options::of(&fleet, "full", "eu-central").with("--max-sessions", 1)).await.unwrap();
+    let user = User::of(&fleet).await.knowing(&[&node]);
+    let mut first = user.start(&["connect", "--view", "web", "--no-open"]).await;
+    first.until("open this file in your browser").await;
+    let waits = [&PICTURE[..], &["--wait", "80s"]].concat();
+    let mut second = user.start(&waits).await;
+    second.until("asking again in").await;
+    first.signal(Signal::SIGINT);
+    assert_eq!(first.end().await.code, Some(130));
+    let ended = second.end().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("connected to full"), "{}", ended.stderr);
+}
+
+#[tokio::test]
 async fn a_node_that_cannot_serve_says_why_and_ends() {
     let missing = Node::start(Options::default().with("--chromium", "/nonexistent/chromium")).await;
     let words = format!("{:#}", missing.unwrap_err());

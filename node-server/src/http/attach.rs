@@ -47,6 +47,10 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(20);
 /// Bytes that may wait in the socket's own buffer before a write blocks: pictures must not queue up there.
 const WRITE_BUFFER: usize = 64 * 1024;
 
+/// A session that was begun for a client which then never said a word is kept this long. Shorter: a client on a bad link does
+/// not find it again; longer: a client that asked two nodes at once and went on with the other keeps a seat here.
+const UNCLAIMED: Duration = Duration::from_secs(10);
+
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Checks everything that can be refused with a problem document, then upgrades.
@@ -59,7 +63,7 @@ pub async fn attach(
     let accept = check_upgrade(request.headers())?;
     let role = role(&caller)?;
     let session = match id.as_str() {
-        NEW => sessions::start(&app, &caller, requested(request.headers())?).await?,
+        NEW => sessions::start(&app, &caller, request.headers(), requested(request.headers())?).await?,
         _ => existing(&app, &caller, &id)?,
     };
     let begins = id == NEW;
@@ -74,6 +78,8 @@ pub async fn attach(
             let io = TokioIo::new(upgraded);
             let socket = WebSocketStream::from_raw_socket(io, SocketRole::Server, Some(config)).await;
             serve(&app, &session, role, begins, socket).await;
+        } else if begins {
+            session.close(false, sessions::NOBODY_CAME).await;
         }
     });
     let headers = [
@@ -149,17 +155,24 @@ async fn serve(app: &App, session: &Session, role: Role, begins: bool, mut socke
         browser_version: app.facts.browser_version.clone(),
         role,
     };
+    let mut claimed = !begins;
     if send(&mut socket, text(&welcome)).await {
         if begins {
             // The request has named the size, so pictures need not wait a round trip for the first hello.
             session.want_pictures(viewer).await;
         }
-        Attachment { app, session, viewer, role, flight: Flight::default(), quiet_pings: 0 }
-            .relay(&mut socket, feed)
-            .await;
+        let flight = Flight::default();
+        let attachment = Attachment { app, session, viewer, role, flight, quiet_pings: 0, claimed };
+        claimed = attachment.relay(&mut socket, feed).await;
     }
     let _ = tokio::time::timeout(WRITE_DEADLINE, socket.close(None)).await;
     session.detach(viewer).await;
+    if !claimed {
+        let _over_or_late = tokio::time::timeout(UNCLAIMED, session.ended()).await;
+        if session.view().attached == 0 {
+            session.close(false, sessions::NOBODY_CAME).await;
+        }
+    }
 }
 
 struct Attachment<'a> {
@@ -169,11 +182,13 @@ struct Attachment<'a> {
     role: Role,
     flight: Flight,
     quiet_pings: u32,
+    /// The client has said something, if only that it is there.
+    claimed: bool,
 }
 
 impl Attachment<'_> {
-    /// Until either side ends. Input comes before control, control before pictures.
-    async fn relay(mut self, socket: &mut Socket, mut feed: ViewerFeed) {
+    /// Until either side ends; whether the session is claimed by then. Input comes before control, control before pictures.
+    async fn relay(mut self, socket: &mut Socket, mut feed: ViewerFeed) -> bool {
         let mut ping = tokio::time::interval(PING_INTERVAL);
         ping.reset();
         loop {
@@ -201,7 +216,7 @@ impl Attachment<'_> {
                 }
             };
             if !going_on {
-                return;
+                return self.claimed;
             }
         }
     }
@@ -215,6 +230,7 @@ impl Attachment<'_> {
 
     async fn on_message(&mut self, socket: &mut Socket, message: Message) -> bool {
         self.quiet_pings = 0;
+        self.claimed |= !matches!(message, Message::Close(_));
         let Message::Text(text_message) = message else { return !matches!(message, Message::Close(_)) };
         match serde_json::from_str::<ClientMessage>(&text_message) {
             Ok(message) => self.on_control(socket, message).await,

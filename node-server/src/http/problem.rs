@@ -10,8 +10,10 @@ use cbrowse_protocol::api::Problem;
 
 use crate::{access, objects::ObjectError, session::table::CreateError};
 
-/// Seconds after which a full node is worth asking again.
-const RETRY_AFTER: &str = "5";
+/// When a node that could not start a worker, or says nothing else, is worth asking again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// A node that drains is gone within its deadline (30 s unless set), and another may stand in its place.
+const AFTER_DRAIN: Duration = Duration::from_secs(30);
 
 const DOCUMENT: &str = "application/problem+json";
 /// Longest text of an error that is not ours, in bytes.
@@ -35,8 +37,8 @@ impl From<CreateError> for Refusal {
     fn from(error: CreateError) -> Self {
         let detail = error.to_string();
         Self(match error {
-            CreateError::Full(_) => Problem::new(503, "full", "No free seat", detail),
-            CreateError::Draining => Problem::new(503, "draining", "Draining", detail),
+            CreateError::Full { wait, .. } => Problem::new(503, "full", "No free seat", detail).after(wait),
+            CreateError::Draining => Problem::new(503, "draining", "Draining", detail).after(AFTER_DRAIN),
             CreateError::KeyUsed => {
                 Problem::new(409, "session_key_used", "Session key used", detail).at("profile.session_key")
             }
@@ -73,7 +75,10 @@ impl From<ObjectError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Self(problem) = self;
+        let Self(mut problem) = self;
+        if matches!(problem.status, 429 | 503) && problem.retry_after.is_none() {
+            problem = problem.after(RETRY_AFTER);
+        }
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = (status, body).into_response();
@@ -82,8 +87,8 @@ impl IntoResponse for Refusal {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, access::challenge(&problem));
         }
-        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        if let Some(seconds) = problem.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.get().into());
         }
         response
     }
@@ -122,4 +127,29 @@ pub async fn no_method() -> Refusal {
 /// For a session that does not exist or is somebody else's.
 pub fn no_session() -> Refusal {
     Refusal(Problem::new(404, "no_session", "No such session", "there is no such session on this node"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_turned_away_hears_when_to_come_again() {
+        let wait = Duration::from_secs(7);
+        let waits = |refusal: Refusal| {
+            let response = refusal.into_response();
+            let told = response
+                .headers()
+                .get(header::RETRY_AFTER)
+                .map(|value| value.to_str().unwrap_or("?").to_owned());
+            (response.status().as_u16(), told)
+        };
+        let after = |seconds: &str| Some(seconds.to_owned());
+        assert_eq!(waits(CreateError::Full { capacity: 1, wait }.into()), (503, after("7")));
+        assert_eq!(waits(CreateError::Draining.into()), (503, after("30")));
+        assert_eq!(waits(CreateError::Lost.into()), (503, after("5")));
+        assert_eq!(waits(CreateError::KeyUsed.into()), (409, None));
+        assert_eq!(waits(Problem::new(429, "x", "x", "x").into()), (429, after("5")));
+        assert_eq!(waits(Problem::new(429, "x", "x", "x").after(wait).into()), (429, after("7")));
+    }
 }

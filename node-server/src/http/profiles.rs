@@ -76,6 +76,7 @@ pub async fn put_object(
 ) -> Result<StatusCode, Refusal> {
     let owner = caller.allowed(Scope::Profile)?.to_owned();
     let profile = profile_id(&profile)?;
+    app.table.renew_seat(&owner);
     let objects = app.objects.clone();
     let length = body.len() as u64;
     let new = blocking(move || {

@@ -1,4 +1,4 @@
-//! What a node tells everybody: that it lives, how well it is, and how busy it is.
+//! What a node tells whoever watches it: that it lives, how well it is, and its counters.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use cbrowse_protocol::{api::Status, node::Health};
+use cbrowse_protocol::node::Health;
 use serde_json::json;
 
 use crate::http::{App, problem::Finished};
@@ -58,7 +58,7 @@ fn status_of(health: Health) -> StatusCode {
 pub async fn ready(State(app): State<Arc<App>>) -> impl IntoResponse {
     let (status, word) = if app.table.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
-    } else if app.table.running() >= app.table.capacity() {
+    } else if app.table.running() + app.table.reserved() >= app.table.capacity() {
         (StatusCode::SERVICE_UNAVAILABLE, "full")
     } else if app.health.status() == Health::Critical {
         (StatusCode::SERVICE_UNAVAILABLE, "critical")
@@ -68,36 +68,11 @@ pub async fn ready(State(app): State<Arc<App>>) -> impl IntoResponse {
     (status, Json(json!({ "status": word })))
 }
 
-/// `GET /status`: who the node is, its load, and the key for the next session's grant.
-pub async fn status(State(app): State<Arc<App>>) -> Json<Status> {
-    let (load, age) = app.load.read();
-    let (sessions, capacity) = (app.table.running(), app.table.capacity());
-    let seats = f64::from(sessions) / f64::from(capacity.max(1));
-    let facts = &app.facts;
-    Json(Status {
-        id: facts.id.clone(),
-        identity: facts.identity,
-        statement: facts.statement.clone(),
-        region: facts.region.clone(),
-        zone: facts.zone.clone(),
-        tags: app.record.borrow().tags.clone(),
-        version: facts.version.clone(),
-        browser_version: facts.browser_version.clone(),
-        sessions,
-        capacity,
-        load: seats.max(load.cpu).max(load.memory).clamp(0.0, 1.0),
-        cpu: load.cpu,
-        memory: load.memory,
-        draining: app.table.is_draining(),
-        age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
-        session_key: app.table.session_key(),
-    })
-}
-
 /// `GET /metrics`: Prometheus text.
 pub async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     let (load, _) = app.load.read();
-    app.metrics.observe(app.table.running(), app.table.capacity(), load, &app.health.report());
+    let seats = (app.table.running(), app.table.reserved(), app.table.capacity());
+    app.metrics.observe(seats, load, &app.health.report());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], app.metrics.encode())
 }

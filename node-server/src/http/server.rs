@@ -1,8 +1,13 @@
 //! The listener: TLS 1.3, HTTP/1.1 and for gRPC HTTP/2, bounded connections, and an end that lets answers finish.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, response::Response};
+use hyper::{
+    Request,
+    body::Incoming,
+    service::{Service as HyperService, service_fn},
+};
 #[cfg(feature = "grpc-health")]
 use hyper_util::rt::TokioExecutor;
 use hyper_util::{
@@ -22,8 +27,18 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::{
+    limiter::{Crowd, Place},
+    peer::{Connection, Prefix},
+};
+
 /// Open connections at once; a node serves tens of sessions, and the rest are probes.
 const MAX_CONNECTIONS: usize = 4096;
+/// Of those, the ones of one address (IPv4) or network (IPv6), attached sockets apart. More: one client that opens many and
+/// says nothing keeps the others out; fewer: an office behind one address does.
+const MAX_CONNECTIONS_OF_ONE: u32 = 512;
+/// Of those in turn, the ones that shake hands. A handshake is what costs a node most of all that it does for strangers.
+const MAX_HANDSHAKES_OF_ONE: u32 = 64;
 /// Of those, the ones that speak HTTP/2. They may be silent for as long as they live, so that a client which opens many
 /// must not use up what the others need.
 #[cfg(feature = "grpc-health")]
@@ -58,6 +73,8 @@ pub async fn serve(
         acceptor: TlsAcceptor::from(tls),
         router,
         stop: stop.clone(),
+        connected: Crowd::new(MAX_CONNECTIONS_OF_ONE),
+        shaking: Crowd::new(MAX_HANDSHAKES_OF_ONE),
         #[cfg(feature = "grpc-health")]
         http2: Arc::new(Semaphore::new(MAX_HTTP2_CONNECTIONS)),
     };
@@ -69,8 +86,8 @@ pub async fn serve(
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => continue,
         };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!("accept a connection: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -79,10 +96,12 @@ pub async fn serve(
         };
         // Over the limit a connection is dropped at once: a probe then sees a node that is too busy.
         let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
+        let Some(place) = desk.connected.enter(Prefix::of(peer)) else { continue };
+        let Some(shaking) = desk.shaking.enter(Prefix::of(peer)) else { continue };
         let desk = desk.clone();
         connections.spawn(async move {
-            desk.serve(socket).await;
-            drop(permit);
+            desk.serve(socket, peer, shaking).await;
+            drop((permit, place));
         });
     }
     drop(listener);
@@ -96,26 +115,29 @@ struct Desk {
     acceptor: TlsAcceptor,
     router: Router,
     stop: CancellationToken,
+    connected: Crowd,
+    shaking: Crowd,
     #[cfg(feature = "grpc-health")]
     http2: Arc<Semaphore>,
 }
 
 impl Desk {
-    async fn serve(self, socket: TcpStream) {
+    async fn serve(self, socket: TcpStream, peer: SocketAddr, shaking: Place) {
         let _ = socket.set_nodelay(true);
         let handshake = tokio::time::timeout(HANDSHAKE_DEADLINE, self.acceptor.accept(socket)).await;
+        drop(shaking);
         let Ok(Ok(stream)) = handshake else { return };
         #[cfg(feature = "grpc-health")]
         if stream.get_ref().1.alpn_protocol() == Some(crate::tls::HTTP2) {
-            return self.serve_http2(stream).await;
+            return self.serve_http2(stream, peer).await;
         }
-        self.serve_http1(stream).await;
+        self.serve_http1(stream, peer).await;
     }
 
-    async fn serve_http1(self, stream: TlsStream<TcpStream>) {
+    async fn serve_http1(self, stream: TlsStream<TcpStream>, peer: SocketAddr) {
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
-        let service = TowerToHyperService::new(self.router);
+        let service = on_connection(self.router, peer);
         let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
@@ -128,7 +150,7 @@ impl Desk {
     }
 
     #[cfg(feature = "grpc-health")]
-    async fn serve_http2(self, stream: TlsStream<TcpStream>) {
+    async fn serve_http2(self, stream: TlsStream<TcpStream>, peer: SocketAddr) {
         let Ok(_permit) = self.http2.try_acquire() else { return };
         let mut stream = BufReader::new(stream);
         // The library waits for the first bytes without end.
@@ -142,7 +164,7 @@ impl Desk {
             .max_header_list_size(MAX_HEADERS_LENGTH)
             .keep_alive_interval(HEADER_DEADLINE)
             .keep_alive_timeout(HEADER_DEADLINE);
-        let service = TowerToHyperService::new(self.router);
+        let service = on_connection(self.router, peer);
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
             _ = connection.as_mut() => return,
@@ -153,6 +175,24 @@ impl Desk {
         // A watch has no end of its own.
         let _ = timeout(FINISH_DEADLINE, connection).await;
     }
+}
+
+/// Tells every request on which connection it came; the connection is over when this is dropped.
+fn on_connection(
+    router: Router,
+    peer: SocketAddr,
+) -> impl HyperService<
+    Request<Incoming>,
+    Response = Response,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response, Infallible>> + Send + 'static,
+> + Send
++ 'static {
+    let (service, connection) = (TowerToHyperService::new(router), Arc::new(Connection { peer }));
+    service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(connection.clone());
+        service.call(request)
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, Query, State, rejection::JsonRejection},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::IntoResponse,
 };
 use cbrowse_protocol::{
@@ -15,13 +15,16 @@ use cbrowse_protocol::{
 };
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use crate::{
     address,
-    http::{App, Authenticated, problem, problem::Refusal},
-    session::relay::Session,
+    http::{App, Authenticated, problem, problem::Refusal, seats},
+    session::{relay::Session, table::CreateError},
 };
 
+/// Why a session ends that its client never saw.
+pub(super) const NOBODY_CAME: &str = "the client that began it never came";
 /// Tabs that a session may begin with.
 const MAX_FIRST_TABS: usize = 32;
 
@@ -35,20 +38,42 @@ pub async fn whoami(caller: Authenticated) -> impl IntoResponse {
 
 /// Checks a request's fields and its profile's owner, then starts the session.
 pub async fn start(
-    app: &App,
+    app: &Arc<App>,
     caller: &Authenticated,
+    headers: &HeaderMap,
     request: SessionRequest,
 ) -> Result<Arc<Session>, Refusal> {
     let owner = caller.allowed(Scope::Create)?;
     check(&request)?;
+    let seat = seats::brought(app, caller, headers)?;
+    seats::admit(app, owner, seat.as_deref())?;
     if let Some(grant) = &request.profile {
         caller.allowed(Scope::Profile)?;
         let (objects, profile, subject) = (app.objects.clone(), grant.profile.clone(), owner.to_owned());
         super::profiles::blocking(move || objects.claim(&profile, &subject)).await?;
     }
-    let session = app.table.create(owner, request).await;
+    let session = begin(app.clone(), owner.to_owned(), request, seat).await;
     app.metrics.created(session.is_ok());
     Ok(session?)
+}
+
+/// Begins a session to its end, even when the request ends meanwhile: half begun, it would hold its seat until it idles out.
+/// Nobody could find one whose request is gone, so it ends at once.
+async fn begin(
+    app: Arc<App>,
+    owner: String,
+    request: SessionRequest,
+    seat: Option<String>,
+) -> Result<Arc<Session>, CreateError> {
+    let (sender, receiver) = oneshot::channel();
+    let tracker = app.sockets.clone();
+    tracker.spawn(async move {
+        let session = app.table.create(&owner, request, seat.as_deref()).await;
+        if let Err(Ok(session)) = sender.send(session) {
+            session.close(false, NOBODY_CAME).await;
+        }
+    });
+    receiver.await.unwrap_or(Err(CreateError::Lost))
 }
 
 fn check(request: &SessionRequest) -> Result<(), Problem> {
@@ -69,10 +94,11 @@ fn check(request: &SessionRequest) -> Result<(), Problem> {
 pub async fn create(
     State(app): State<Arc<App>>,
     caller: Authenticated,
+    headers: HeaderMap,
     body: Result<Json<SessionRequest>, JsonRejection>,
 ) -> Result<impl IntoResponse, Refusal> {
     let Json(request) = body.map_err(|rejection| bad_body(&rejection))?;
-    let session = start(&app, &caller, request).await?;
+    let session = start(&app, &caller, &headers, request).await?;
     Ok((StatusCode::CREATED, Json(session.view())))
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use cbrowse_protocol::{
@@ -11,15 +11,18 @@ use cbrowse_protocol::{
     encoding,
     id::{NodeId, ProfileId, SessionId},
     identity::SigningKey,
+    seat::Seat,
 };
 use tokio::{sync::Mutex as AsyncMutex, task::JoinSet};
 
 use crate::{
     guard::Guard,
     objects::{Objects, random},
+    peer::Connection,
     session::{
         process::{self, ProcessError, Template, Waiting},
         relay::{Relay, Session},
+        seats::{LASTS, Seats},
     },
     worker::link::{Order, Outbox, Start},
 };
@@ -34,12 +37,21 @@ const REFILL_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before another try after a worker could not be made.
 const RETRY_WORKER: Duration = Duration::from_secs(2);
 
+/// A full node is worth asking again after this at the latest, even where no session has ended lately. Longer: places stay
+/// empty; shorter: a crowd that waits keeps the node busy with refusals.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
 /// Why a session was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// All seats are taken.
-    #[error("all {0} seats of this node are taken")]
-    Full(u32),
+    #[error("all {capacity} seats of this node are taken")]
+    Full {
+        /// Most sessions.
+        capacity: u32,
+        /// When one may be free.
+        wait: Duration,
+    },
     /// The node is ending.
     #[error("this node is draining and takes no new session")]
     Draining,
@@ -65,6 +77,10 @@ pub struct Table {
     idle_timeout: Duration,
     capacity: u32,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
+    /// Locked after `sessions`, where both are.
+    seats: Mutex<Seats>,
+    /// Grows with every change of what `/status` tells.
+    version: std::sync::atomic::AtomicU64,
     waiting: AsyncMutex<Option<Waiting>>,
     offered: Mutex<Option<SessionKey>>,
     refill: tokio::sync::Notify,
@@ -105,6 +121,8 @@ impl Table {
             idle_timeout: parts.idle_timeout,
             capacity: parts.capacity,
             sessions: Mutex::default(),
+            seats: Mutex::default(),
+            version: 0.into(),
             waiting: AsyncMutex::default(),
             offered: Mutex::default(),
             refill: tokio::sync::Notify::new(),
@@ -130,6 +148,16 @@ impl Table {
         let key = SessionKey { public: worker.session_key.clone(), signature };
         *self.waiting.lock().await = Some(worker);
         *self.offered.lock().expect("no holder panics") = Some(key);
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.version.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Another number for every change of what is told of this table, the end of sessions apart.
+    pub fn version(&self) -> u64 {
+        self.version.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Replaces each worker that was taken or died, for ever.
@@ -155,6 +183,7 @@ impl Table {
             tracing::warn!("the worker that waited for the next session is gone; making another");
             *waiting = None;
             self.offered.lock().expect("no holder panics").take();
+            self.changed();
             self.refill.notify_one();
         }
     }
@@ -164,18 +193,24 @@ impl Table {
         self.offered.lock().expect("no holder panics").clone()
     }
 
-    /// Admits and starts a session. The browser starts in the background; the session tells how it goes.
-    pub async fn create(&self, owner: &str, request: SessionRequest) -> Result<Arc<Session>, CreateError> {
+    /// Admits and starts a session, on the seat of this id if it is the owner's and held. The browser starts in the
+    /// background; the session tells how it goes.
+    pub async fn create(
+        &self,
+        owner: &str,
+        request: SessionRequest,
+        seat: Option<&str>,
+    ) -> Result<Arc<Session>, CreateError> {
         if self.is_draining() {
             return Err(CreateError::Draining);
         }
-        let worker = self.take_worker(&request).await?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let worker = self.take_worker(&request, owner, seat).await?;
+        let now = unix_now();
         let id: SessionId = encoding_id();
         let profile = request.profile.as_ref().map(|grant| grant.profile.clone());
         let (orders, pump) = Outbox::new(worker.writer);
         let session = Arc::new(Session::new(id.clone(), owner.to_owned(), profile, now, orders.clone()));
-        self.seat(&session)?;
+        self.seat(&session, seat)?;
         let start = Start {
             session: id,
             node: self.node.clone(),
@@ -217,11 +252,14 @@ impl Table {
         }
     }
 
-    async fn take_worker(&self, request: &SessionRequest) -> Result<Waiting, CreateError> {
+    async fn take_worker(
+        &self,
+        request: &SessionRequest,
+        owner: &str,
+        seat: Option<&str>,
+    ) -> Result<Waiting, CreateError> {
         let mut waiting = self.waiting.lock().await;
-        if self.running() >= self.capacity {
-            return Err(CreateError::Full(self.capacity));
-        }
+        self.has_room(&self.sessions.lock().expect("no holder panics"), owner, seat)?;
         self.let_go_of_dead(&mut waiting);
         let sealed_to = request.profile.as_ref().map(|grant| &grant.session_key);
         let taken = match (waiting.take(), sealed_to) {
@@ -233,6 +271,7 @@ impl Table {
             (taken, _) => taken,
         };
         self.offered.lock().expect("no holder panics").take();
+        self.changed();
         drop(waiting);
         self.refill.notify_one();
         match taken {
@@ -242,7 +281,7 @@ impl Table {
     }
 
     /// Takes the seat, or says that another session was faster.
-    fn seat(&self, session: &Arc<Session>) -> Result<(), CreateError> {
+    fn seat(&self, session: &Arc<Session>, seat: Option<&str>) -> Result<(), CreateError> {
         let mut sessions = self.sessions.lock().expect("no holder panics");
         // Under the same lock a drain lists the sessions that it closes: none slips in behind.
         if self.is_draining() {
@@ -250,18 +289,82 @@ impl Table {
         }
         let horizon = session.created.saturating_sub(REMEMBER_FINISHED.as_secs());
         sessions.retain(|_, old| old.ended_at().is_none_or(|ended| ended >= horizon));
-        let running = sessions.values().filter(|session| !session.is_over()).count();
-        if running >= self.capacity as usize {
-            return Err(CreateError::Full(self.capacity));
+        self.has_room(&sessions, &session.owner, seat)?;
+        if let Some(id) = seat {
+            self.seats.lock().expect("no holder panics").release(Instant::now(), &session.owner, id);
         }
         sessions.insert(session.id.clone(), session.clone());
+        self.changed();
         Ok(())
+    }
+
+    /// Whether one more session of `owner` fits beside those that run and the places that are kept for others.
+    fn has_room(
+        &self,
+        sessions: &HashMap<SessionId, Arc<Session>>,
+        owner: &str,
+        seat: Option<&str>,
+    ) -> Result<(), CreateError> {
+        let (now, mut seats) = (Instant::now(), self.seats.lock().expect("no holder panics"));
+        // Somebody else's seat makes no room.
+        let own = seat.filter(|id| seats.of(now, owner) == Some(id));
+        let kept = seats.taken(now, own);
+        if alive(sessions) + kept < self.capacity as usize {
+            return Ok(());
+        }
+        let ended = sessions.values().filter(|session| session.is_over()).count();
+        let wait = wait_for_room(ended, seats.soonest(now));
+        Err(CreateError::Full { capacity: self.capacity, wait })
+    }
+
+    /// Keeps a place for a user, while `connection` lives and for some seconds at most. The user's earlier seat is over.
+    pub fn reserve(
+        &self,
+        user: &str,
+        client: &str,
+        connection: &Arc<Connection>,
+    ) -> Result<Seat, CreateError> {
+        let sessions = self.sessions.lock().expect("no holder panics");
+        if self.is_draining() {
+            return Err(CreateError::Draining);
+        }
+        let own = self.seats.lock().expect("no holder panics").of(Instant::now(), user).map(str::to_owned);
+        self.has_room(&sessions, user, own.as_deref())?;
+        let id = encoding_id().to_string();
+        self.seats.lock().expect("no holder panics").keep(Instant::now(), user, id.clone(), connection);
+        self.changed();
+        let expires = unix_now() + LASTS.as_secs();
+        let lasts_ms = u32::try_from(LASTS.as_millis()).unwrap_or(u32::MAX);
+        let (node, subject, client) = (self.node.clone(), user.to_owned(), client.to_owned());
+        let seat = Seat { id, node, subject, client, expires, lasts_ms, signature: Vec::new() };
+        Ok(seat.signed(&self.identity))
+    }
+
+    /// Ends a user's seat; whether it was held.
+    pub fn release(&self, user: &str, id: &str) -> bool {
+        self.changed();
+        self.seats.lock().expect("no holder panics").release(Instant::now(), user, id)
+    }
+
+    /// Whether a place is kept for this user under this id.
+    pub fn holds_seat(&self, user: &str, id: &str) -> bool {
+        self.seats.lock().expect("no holder panics").of(Instant::now(), user) == Some(id)
+    }
+
+    /// A part of a user's profile has arrived: what waits for it lasts longer.
+    pub fn renew_seat(&self, user: &str) {
+        self.seats.lock().expect("no holder panics").renew(Instant::now(), user);
+    }
+
+    /// Places kept for sessions that have not begun.
+    pub fn reserved(&self) -> u32 {
+        let kept = self.seats.lock().expect("no holder panics").taken(Instant::now(), None);
+        u32::try_from(kept).unwrap_or(u32::MAX)
     }
 
     /// Sessions that hold a seat.
     pub fn running(&self) -> u32 {
-        let sessions = self.sessions.lock().expect("no holder panics");
-        u32::try_from(sessions.values().filter(|session| !session.is_over()).count()).unwrap_or(u32::MAX)
+        u32::try_from(alive(&self.sessions.lock().expect("no holder panics"))).unwrap_or(u32::MAX)
     }
 
     /// Most sessions at once.
@@ -305,6 +408,8 @@ impl Table {
     /// Stops admitting, closes and saves every session, and returns when all are over.
     pub async fn drain(&self) {
         self.draining.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.changed();
+        self.seats.lock().expect("no holder panics").clear();
         self.offered.lock().expect("no holder panics").take();
         self.waiting.lock().await.take();
         let running: Vec<_> = self.sessions.lock().expect("no holder panics").values().cloned().collect();
@@ -316,9 +421,44 @@ impl Table {
     }
 }
 
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn alive(sessions: &HashMap<SessionId, Arc<Session>>) -> usize {
+    sessions.values().filter(|session| !session.is_over()).count()
+}
+
+/// When a full node is worth asking again: when the next seat ends by itself, or as often as sessions have ended lately.
+fn wait_for_room(ended: usize, soonest_seat: Option<Duration>) -> Duration {
+    let ends_every = REMEMBER_FINISHED / u32::try_from(ended).unwrap_or(u32::MAX).max(1);
+    soonest_seat.map_or(ends_every, |seat| seat.min(ends_every)).min(LONGEST_WAIT)
+}
+
 /// 128 random bits: a session's id cannot be guessed, though it opens nothing by itself.
 fn encoding_id() -> SessionId {
     let text = encoding::to_text(&random::<16>());
     // An id starts with a letter or digit; base64url may start with - or _.
     format!("s{text}").parse().expect("base64url after a letter is an id")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_node_is_asked_again_when_a_place_may_be_free() {
+        let seconds = Duration::from_secs;
+        for (ended, seat, wait) in [
+            (0, None, LONGEST_WAIT),
+            (39, None, LONGEST_WAIT),
+            (40, None, LONGEST_WAIT),
+            (60, None, seconds(10)),
+            (60, Some(seconds(3)), seconds(3)),
+            (0, Some(seconds(29)), LONGEST_WAIT),
+            (usize::MAX, None, REMEMBER_FINISHED / u32::MAX),
+        ] {
+            assert_eq!(wait_for_room(ended, seat), wait, "{ended} ended, {seat:?}");
+        }
+    }
 }

@@ -3,6 +3,8 @@
 //! `GET /health`, `/ready`, `/status`, `/metrics` need no login. Everything under `/v1` and `/ws` needs a token and a proof
 //! (see [`crate::token`]). Errors are RFC 9457 problem documents.
 
+use std::{num::NonZeroU16, time::Duration};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -48,12 +50,22 @@ pub struct Status {
     pub sessions: u32,
     /// Sessions it admits at most.
     pub capacity: u32,
-    /// 0 idle to 1 saturated: the largest of the three below.
+    /// Places kept for sessions that have not begun; they count against the capacity.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reserved: u32,
+    /// 0 idle to 1 saturated: the largest of its seats' and the shares below.
     pub load: f64,
     /// Busy share of all processors over the last seconds, 0 to 1.
     pub cpu: f64,
     /// Used share of memory, 0 to 1.
     pub memory: f64,
+    /// Used share of its line over the last seconds, 0 to 1, in the busier direction; absent where the operator did not say
+    /// how fast the line is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<f64>,
+    /// Bytes a second over the last seconds, sent and received together; absent where they cannot be counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<u64>,
     /// Admits no new session, and will end.
     pub draining: bool,
     /// Age of the figures in milliseconds.
@@ -61,6 +73,11 @@ pub struct Status {
     /// The key to seal a profile's session grant to; absent when no worker waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_key: Option<SessionKey>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A one-use HPKE public key, made by the waiting worker that will take the session.
@@ -215,6 +232,9 @@ pub struct Problem {
     /// The request's field that was wrong. Boxed to keep a `Result` with a problem in it small.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<Box<str>>,
+    /// Whole seconds after which asking again may help; the same as the header `Retry-After`. Small for the same reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<NonZeroU16>,
 }
 
 fn blank() -> String {
@@ -231,7 +251,21 @@ impl Problem {
             title: title.into(),
             detail: detail.into(),
             field: None,
+            retry_after: None,
         }
+    }
+
+    /// Says when asking again may help; a begun second counts as a whole one.
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.retry_after = Some(u16::try_from(seconds).ok().map_or(NonZeroU16::MAX, nonzero));
+        self
+    }
+
+    /// How long to wait before asking again, if that was said.
+    pub fn wait(&self) -> Option<Duration> {
+        self.retry_after.map(|seconds| Duration::from_secs(seconds.get().into()))
     }
 
     /// Names the field that was wrong.
@@ -239,5 +273,27 @@ impl Problem {
     pub fn at(mut self, field: &str) -> Self {
         self.field = Some(field.into());
         self
+    }
+}
+
+fn nonzero(seconds: u16) -> NonZeroU16 {
+    NonZeroU16::new(seconds).unwrap_or(NonZeroU16::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds_and_never_none() {
+        let wait = |wait| Problem::new(503, "full", "Full", "").after(wait).wait();
+        let (seconds, millis) = (Duration::from_secs, Duration::from_millis);
+        for (told, heard) in
+            [(0, 1000), (1, 1000), (999, 1000), (1000, 1000), (1001, 2000), (u64::MAX, 65_535_000)]
+        {
+            assert_eq!(wait(millis(told)), Some(millis(heard)), "{told}");
+        }
+        assert_eq!(wait(seconds(65_536)), Some(seconds(65_535)));
+        assert_eq!(Problem::new(503, "full", "Full", "").wait(), None);
     }
 }

@@ -7,6 +7,7 @@ pub mod encoding;
 pub mod id;
 pub mod identity;
 pub mod node;
+pub mod seat;
 pub mod statement;
 pub mod token;
 pub mod wire;

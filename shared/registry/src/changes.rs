@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, future::Future, time::Duration};
 
 use cbrowse_protocol::{id::NodeId, node::NodeRecord};
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 
 use crate::{
     catalog::{Change, ChangeStream, Listing},
@@ -71,6 +71,31 @@ fn differences(gone: Vec<NodeId>, new: Vec<NodeRecord>, mut names: BTreeMap<Node
         changes.push(Change::Add(Listing { nodes: new, names, ..Listing::default() }));
     }
     changes
+}
+
+/// A watch that goes on by steps for ever.
+pub(crate) trait Stepping: Send + 'static {
+    /// What a step tells of.
+    type Item: Send + 'static;
+    /// How long to wait before the next step.
+    fn take_pause(&mut self) -> Duration;
+    /// Waits for what comes next; errors are told, too, and the watch goes on after them.
+    fn step(&mut self) -> impl Future<Output = Vec<Result<Self::Item, CatalogError>>> + Send;
+}
+
+/// What the steps of `watch` tell, one after another.
+pub(crate) fn steps<W: Stepping>(watch: W) -> BoxStream<'static, Result<W::Item, CatalogError>> {
+    stream::unfold(watch, |mut watch| async move {
+        let pause = watch.take_pause();
+        // Even a sleep of no time lasts until the timer's next tick.
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        let items = watch.step().await;
+        Some((stream::iter(items), watch))
+    })
+    .flatten()
+    .boxed()
 }
 
 /// Lists again and again: `list` answers with a listing and the pause until the next one.

@@ -152,7 +152,12 @@ fn plan(directory: &Path, index: usize, site: &Site) -> anyhow::Result<local::Pl
         data_dir: directory.join(&id),
         id: id.parse()?,
         region: "bench".into(),
-        arguments: vec!["--allow".into(), site.address().to_string()],
+        arguments: vec![
+            "--allow".into(),
+            site.address().to_string(),
+            "--health-disk=off".into(),
+            "--health-memory=off".into(),
+        ],
     })
 }
 

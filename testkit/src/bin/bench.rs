@@ -1,26 +1,42 @@
 //! `cargo run --release -p cbrowse-testkit --bin bench`: cbrowse next to a bare DevTools client, on this machine;
-//! with `catalogs`, its reading of catalogs next to the registries' own tools.
+//! with `catalogs`, its reading of catalogs next to the registries' own tools; with `probing`, its naming of the best node
+//! beside what the design promises; with `network`, the same over an emulated network and the kernel's own ICMP and TCP.
 
 use std::io::Write as _;
 
-use cbrowse_testkit::bench::{self, Options, Part, catalogs};
+use anyhow::Context as _;
+use cbrowse_testkit::bench::{self, Options, Part, catalogs, network, probing};
 use clap::Parser as _;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let text = match &options.part {
         None => {
-            let results = tokio::task::LocalSet::new().run_until(bench::run(&options)).await?;
+            let results = wait(tokio::task::LocalSet::new().run_until(bench::run(&options)))??;
             if options.json { results.to_json().to_string() } else { results.to_table() }
         }
         Some(Part::Catalogs(options)) => {
-            let results = catalogs::run(options).await;
+            let results = wait(catalogs::run(options))?;
             if options.json { results.to_json().to_string() } else { results.to_table() }
         }
-        Some(Part::Once(options)) => catalogs::once::run(options).await?.to_string(),
+        Some(Part::Network(options)) => {
+            let results = network::run(options)?;
+            if options.json { results.to_json().to_string() } else { results.to_table() }
+        }
+        Some(Part::Probing(options)) => {
+            let results = wait(probing::run(options))??;
+            if options.json { results.to_json().to_string() } else { results.to_table() }
+        }
+        Some(Part::Once(options)) => wait(catalogs::once::run(options))??.to_string(),
         Some(Part::Spent(options)) => catalogs::spent::run(options)?.to_string(),
+        // Moves into namespaces, which a process with the threads of a runtime cannot do.
+        Some(Part::NetworkOnce(options)) => network::once::run(options)?.to_string(),
+        Some(Part::Prober(options)) => wait(network::prober::run(options))??.to_string(),
     };
     writeln!(std::io::stdout(), "{}", text.trim_end())?;
     Ok(())
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
+    Ok(tokio::runtime::Runtime::new().context("start a runtime")?.block_on(future))
 }

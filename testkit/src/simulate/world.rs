@@ -178,6 +178,9 @@ fn node(index: usize, region: usize, capacity: u32) -> Probed {
         cpu: 0.0,
         memory: 0.0,
         draining: false,
+        bandwidth: None,
+        bytes_per_second: None,
+        reserved: 0,
         age_ms: 0,
         session_key: None,
     };

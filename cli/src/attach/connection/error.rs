@@ -5,7 +5,10 @@ use std::{io, time::Duration};
 use cbrowse_protocol::{api::Problem, identity::IdentityKey};
 
 use super::super::verifier::IdentityError;
-use crate::failure::{Exit, Failure};
+use crate::{
+    failure::{Exit, Failure},
+    probe::Failing,
+};
 
 /// Why a connection or a request on it came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +89,14 @@ pub enum ConnectionError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It says of itself what cannot be.
+    #[error("{endpoint} cannot be believed: {claim}")]
+    Implausible {
+        /// Host and port.
+        endpoint: String,
+        /// What it says, and why that cannot be.
+        claim: String,
+    },
     /// The node said no, and why. Its words are cleaned for the terminal.
     #[error("{endpoint} refused: {}", .problem.detail)]
     Refused {
@@ -96,7 +107,62 @@ pub enum ConnectionError {
     },
 }
 
+/// What [`ConnectionError::Timeout`] names where an answer has begun and does not end.
+pub(super) const ANSWER_IN_FULL: &str = "answer in full";
+
+/// What a failed attempt says about the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It does not work: enough of these, and it is left alone for a while.
+    Broken,
+    /// It works, and asks to be left alone for this long.
+    Busy(Duration),
+    /// Nothing: who asked was the reason, or nobody was to blame.
+    Innocent,
+}
+
+/// How long a node is left alone that has no room and does not say for how long.
+const BUSY: Duration = Duration::from_secs(5);
+/// The one refusal with `Retry-After` that is the node's own fault: it cannot start a browser.
+const WORKER_FAILED: &str = "worker_failed";
+
 impl ConnectionError {
+    /// In which way the node failed.
+    pub fn failing(&self) -> Failing {
+        match self {
+            Self::Resolve { .. } | Self::Connect { .. } | Self::Http { .. } => Failing::Disconnected,
+            Self::Timeout { stage, .. } if *stage == ANSWER_IN_FULL => Failing::Slow,
+            Self::Timeout { .. } => Failing::Silent,
+            Self::Tls { .. } | Self::Identity { .. } | Self::OtherIdentity { .. } => Failing::NoTls,
+            Self::TooLong { .. } => Failing::TooLong,
+            Self::Protocol { .. } => Failing::Garbage,
+            Self::Implausible { .. } => Failing::Implausible,
+            Self::Refused { .. } => Failing::Refused,
+        }
+    }
+
+    /// What this says about the node. A refused login says nothing.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Refused { problem, .. } => match problem.status {
+                429 => Fault::Busy(problem.wait().unwrap_or(BUSY)),
+                503 if problem.code != WORKER_FAILED => Fault::Busy(problem.wait().unwrap_or(BUSY)),
+                500..=599 => Fault::Broken,
+                _ => Fault::Innocent,
+            },
+            Self::OtherIdentity { .. } => Fault::Innocent,
+            Self::Resolve { .. }
+            | Self::Connect { .. }
+            | Self::Timeout { .. }
+            | Self::Tls { .. }
+            | Self::Identity { .. }
+            | Self::Http { .. }
+            | Self::TooLong { .. }
+            | Self::Protocol { .. }
+            | Self::Implausible { .. } => Fault::Broken,
+        }
+    }
+
     /// Whether the same may work in a moment, or on another node. A refusal for who one is stays one everywhere.
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -105,7 +171,8 @@ impl ConnectionError {
             | Self::Identity { .. }
             | Self::OtherIdentity { .. }
             | Self::TooLong { .. }
-            | Self::Protocol { .. } => false,
+            | Self::Protocol { .. }
+            | Self::Implausible { .. } => false,
             Self::Refused { problem, .. } => matches!(problem.status, 408 | 409 | 429 | 500..=599),
         }
     }
@@ -130,6 +197,7 @@ impl From<ConnectionError> for Failure {
             ConnectionError::Refused { problem, .. } => of_problem(problem, message),
             ConnectionError::TooLong { .. }
             | ConnectionError::Protocol { .. }
+            | ConnectionError::Implausible { .. }
             | ConnectionError::Tls { .. } => Self::new(Exit::NoEligibleNode, "node_protocol", message)
                 .hint("check that a cbrowse node of a matching version answers there"),
             _ => Self::new(Exit::NoEligibleNode, "node_unreachable", message).hint("cbrowse nodes probe"),
@@ -150,4 +218,33 @@ fn of_problem(problem: &Problem, message: String) -> Failure {
         _ => Failure::new(Exit::Refused, "refused", message),
     };
     failure.details(serde_json::json!({ "problem": problem }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_blames_the_node_only_where_it_is_to_blame() {
+        let fault = |status, code: &str, wait: Option<u64>| {
+            let problem = Problem::new(status, code, "No", "no");
+            let problem = match wait {
+                Some(seconds) => problem.after(Duration::from_secs(seconds)),
+                None => problem,
+            };
+            ConnectionError::Refused { endpoint: "h:1".into(), problem: Box::new(problem) }.fault()
+        };
+        assert_eq!(fault(503, "full", Some(7)), Fault::Busy(Duration::from_secs(7)));
+        assert_eq!(fault(429, "too_many_requests", None), Fault::Busy(BUSY));
+        assert_eq!(fault(503, WORKER_FAILED, Some(5)), Fault::Broken);
+        for status in [500, 502, 504, 507, 599] {
+            assert_eq!(fault(status, "http", None), Fault::Broken, "{status}");
+        }
+        for status in [400, 401, 403, 404, 409, 499, 600] {
+            assert_eq!(fault(status, "http", Some(1)), Fault::Innocent, "{status}");
+        }
+        let reset = std::io::ErrorKind::ConnectionReset.into();
+        let broken = ConnectionError::Connect { endpoint: "h:1".into(), source: reset };
+        assert_eq!(broken.fault(), Fault::Broken);
+    }
 }

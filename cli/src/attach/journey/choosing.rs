@@ -1,31 +1,66 @@
 //! From the nodes known to an attachment: survey, and one candidate after another until one takes the session.
 
-use std::pin::pin;
+mod candidates;
+
+use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use cbrowse_protocol::id::NodeId;
 use cbrowse_registry::Listing;
+use tokio::time::Instant;
 
+use self::candidates::{Candidates, Heard};
 use super::{
     Journey, Surveyed,
-    refusals::{all_refused, ends_the_search},
+    patience::pause,
+    refusals::all_refused,
+    seating::{Asker, Seated},
 };
 use crate::{
     attach::{
-        finalist::{Finalist, Interview, interview},
+        connection::Fault,
+        finalist::{Interview, Unanswered},
         session::Attachment,
     },
+    breaker::{Event, Key, chance},
     discover::start::{Refresh, news},
     failure::{Exit, Failure},
-    probe::Probed,
+    probe::Report,
     remembered,
     survey::{Preference, Survey, survey},
-    timeline::{self, Stage},
+    timeline,
 };
 
+/// Code of the failure of a survey in which every node that fits is full.
+const FULL: &str = "full";
+
 impl Journey<'_> {
+    /// Attaches to the best node that takes the session. Where every node that fits is full, asks again for as long as it was
+    /// told to wait.
+    pub async fn begin(&mut self) -> Result<Attachment, Failure> {
+        let (started, mut tries) = (Instant::now(), 0);
+        loop {
+            self.busy = None;
+            let failure = match self.begin_once().await {
+                Ok(attachment) => return Ok(attachment),
+                Err(failure) => failure,
+            };
+            let left = self.patience.saturating_sub(started.elapsed());
+            let Some(pause) = self.busy.and_then(|asked| pause(tries, asked, chance(), left)) else {
+                return Err(failure);
+            };
+            self.output.warn(format_args!(
+                "every node that fits is full; asking again in {:.1} s, for {} s more",
+                pause.as_secs_f64(),
+                left.as_secs()
+            ));
+            tokio::time::sleep(pause).await;
+            tries += 1;
+        }
+    }
+
     /// Surveys, and attaches to the best node that takes the session. Where none of the nodes known does, the
     /// registries' own answer is waited for before that is a failure.
-    pub async fn begin(&mut self) -> Result<Attachment, Failure> {
+    async fn begin_once(&mut self) -> Result<Attachment, Failure> {
         let failure = match self.try_known().await {
             Err(failure) if failure.exit != Exit::Authentication => failure,
             outcome => return outcome,
@@ -44,7 +79,9 @@ impl Journey<'_> {
         let survey = self.survey().await;
         if survey.choice.order.is_empty() {
             timeline::in_vain(&survey.report, &survey.choice);
-            return Err(survey.nobody());
+            let failure = survey.nobody();
+            self.busy = (failure.code == FULL).then_some(Duration::ZERO);
+            return Err(failure);
         }
         self.take_seat(survey).await
     }
@@ -55,6 +92,7 @@ impl Journey<'_> {
             let mut listing = self.plan.listing.clone();
             listing.nodes.retain(|node| !self.gone.contains(&node.id));
             let preference = self.preference();
+            self.plan.constraints.kept_out = self.breakers.kept_out(&listing.nodes);
             let plan = &mut self.plan;
             let mut surveying = pin!(survey(listing, &plan.constraints, preference, &plan.judge));
             let fresh = tokio::select! {
@@ -94,60 +132,76 @@ impl Journey<'_> {
         }
     }
 
-    /// Asks one candidate after another; remembers why each refused.
-    async fn take_seat(&mut self, mut survey: Survey) -> Result<Attachment, Failure> {
-        let mut refusals: Vec<(NodeId, Failure)> = Vec::new();
-        for index in survey.choice.order.clone() {
-            let record = survey.report.nodes[index].record.clone();
-            let finalist =
-                match self.finalist(&survey.report.nodes[index], survey.interviews.remove(&index)).await {
-                    Ok(finalist) => finalist,
-                    Err(failure) => {
-                        timeline::failed_over(&record.id, &failure);
-                        refusals.push((record.id, failure));
-                        continue;
-                    }
-                };
-            match self.attach_to(finalist, &survey.report.nodes[index]).await {
-                Ok(attachment) => {
-                    let Survey { report, mut choice, .. } = survey;
-                    choice.order.retain(|other| *other != index);
-                    choice.order.insert(0, index);
-                    let surveyed = Surveyed { report, choice };
-                    self.took(&surveyed);
-                    self.surveyed = Some(surveyed);
-                    return Ok(attachment);
-                }
-                Err(failure) => {
-                    timeline::failed_over(&record.id, &failure);
-                    if ends_the_search(&failure, refusals.len()) {
-                        timeline::in_vain(&survey.report, &survey.choice);
-                        return Err(failure);
-                    }
-                    refusals.push((record.id, failure));
-                }
+    /// Asks the candidates in order: the next one at once when one refuses, and beside it when one is silent. The first to
+    /// take the session has it.
+    async fn take_seat(&mut self, survey: Survey) -> Result<Attachment, Failure> {
+        let Survey { report, mut choice, interviews } = survey;
+        self.hold_responsible(&report, &interviews);
+        let asker = Asker { plan: &self.plan, paths: self.paths, output: self.output };
+        let mut candidates =
+            Candidates::new(asker, self.breakers.clone(), &report, &choice.order, interviews);
+        let outcome = candidates.first_to_take().await;
+        let Heard { failures, faults, silent, busy } = candidates.heard();
+        self.suspects.extend(silent);
+        self.busy = busy;
+        match outcome {
+            Ok((index, seated)) => {
+                self.remember(faults, Some(Key::of(&report.nodes[index].record)));
+                choice.order.retain(|other| *other != index);
+                choice.order.insert(0, index);
+                Ok(self.seated(seated, report.nodes[index].record.id.clone(), Surveyed { report, choice }))
+            }
+            Err(failure) => {
+                self.remember(faults, None);
+                timeline::in_vain(&report, &choice);
+                Err(failure.unwrap_or_else(|| all_refused(failures)))
             }
         }
-        timeline::in_vain(&survey.report, &survey.choice);
-        Err(all_refused(refusals))
     }
 
-    pub(super) async fn finalist(
-        &mut self,
-        node: &Probed,
-        interviewed: Option<Interview>,
-    ) -> Result<Finalist, Failure> {
-        let outcome = if let Some(outcome) = interviewed {
-            outcome
-        } else {
-            timeline::enter_with(Stage::Tls, &node.record.id);
-            interview(node, &self.plan.judge).await
-        };
-        match outcome {
-            Interview::Trusted(finalist) => Ok(*finalist),
-            Interview::FirstUse(stranger) => stranger.introduce(self.paths).await,
-            Interview::Refused(failure) => Err(*failure),
-            Interview::Failed(reason) => Err(Failure::new(Exit::SessionLost, "connection", reason)),
+    fn seated(&mut self, seated: Seated, listed: NodeId, surveyed: Surveyed) -> Attachment {
+        let Seated { attachment, record, uploaded } = seated;
+        self.note(&attachment.session, &record);
+        (self.at, self.listed) = (Some(record), Some(listed));
+        self.session = Some(attachment.session.clone());
+        self.uploaded = uploaded.or(self.uploaded);
+        self.took(&surveyed);
+        self.surveyed = Some(surveyed);
+        attachment
+    }
+
+    /// Finalists that did not answer while others did have failed.
+    fn hold_responsible(&mut self, report: &Report, interviews: &BTreeMap<usize, Interview>) {
+        let mut faults = Vec::new();
+        for (index, interview) in interviews {
+            if let Interview::Failed(Unanswered { fault, .. }) = interview {
+                faults.push((Key::of(&report.nodes[*index].record), *fault));
+            }
+        }
+        if interviews.values().any(Interview::is_usable) {
+            self.remember(faults, None);
+        }
+    }
+
+    /// Writes down who failed and who works. Failures wait until some node has answered: before that it may be this machine
+    /// that is cut off, and every node would be kept out for it.
+    fn remember(&mut self, faults: Vec<(Key, Fault)>, works: Option<Key>) {
+        let mut answered = works.is_some();
+        let mut events = Vec::new();
+        for (key, fault) in faults {
+            match fault {
+                Fault::Broken => self.suspects.push(key),
+                Fault::Busy(wait) => events.push((key, Event::Asked(wait))),
+                Fault::Innocent => {}
+            }
+        }
+        answered |= !events.is_empty();
+        if answered {
+            events.extend(self.suspects.drain(..).map(|key| (key, Event::Failed)));
+        }
+        events.extend(works.map(|key| (key, Event::Worked)));
+        if let Err(error) = self.breakers.note(&events) {
+            self.output.warn(format_args!("which nodes failed is not remembered: {error}"));
         }
     }
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use cbrowse_protocol::id::SessionId;
 use tokio::time::Instant;
 
-use super::{Journey, RESUME_FOR, check_welcome, lost, tabs::tabs_to_carry};
+use super::{Journey, RESUME_FOR, Surveyed, check_welcome, lost, tabs::tabs_to_carry};
 use crate::{
     attach::{
         connection::ConnectionError,
         finalist::{Interview, interview},
         session::{Attachment, Seen, Target, attach},
     },
+    breaker::Key,
     failure::{Exit, Failure},
     probe::Probed,
 };
@@ -51,6 +52,12 @@ impl Journey<'_> {
             return Ok(*attachment);
         }
         let (left, listed) = (attachment.node.clone(), self.listed.take());
+        // Taken and dropped again within seconds. A node that served for long and then died is only gone.
+        if self.flaps > 0
+            && let Some(record) = self.surveyed.as_ref().and_then(Surveyed::taken)
+        {
+            self.suspects.push(Key::of(record));
+        }
         self.gone.push(listed.clone().unwrap_or_else(|| left.clone()));
         self.flaps = 0;
         if self.gone.len() > MAX_MOVES {
@@ -118,8 +125,8 @@ impl Journey<'_> {
                     }
                 }
                 Interview::FirstUse(_) | Interview::Refused(_) => return Resumed::Gone,
-                Interview::Failed(reason)
-                    if reason.contains("refused") && started.elapsed() > REFUSED_FOR =>
+                Interview::Failed(unanswered)
+                    if unanswered.reason.contains("refused") && started.elapsed() > REFUSED_FOR =>
                 {
                     return Resumed::Gone;
                 }

@@ -31,7 +31,9 @@ pub(in crate::command) async fn start_private_node(globals: &Globals) -> Result<
         Failure::new(Exit::Configuration, "local_node", format!("cannot make {}: {error}", parent.display()))
     })?;
     let id = "private".parse().expect("letters are an id");
-    let plan = local::Plan { data_dir, id, region: "local".into(), arguments: vec!["--no-warm".into()] };
+    // A full disk is no reason to refuse its owner: there is no other node to go to.
+    let arguments = ["--no-warm", "--health-disk=off", "--health-memory=off"].map(Into::into).into();
+    let plan = local::Plan { data_dir, id, region: "local".into(), arguments };
     OwnNode::start(&plan).await
 }
 

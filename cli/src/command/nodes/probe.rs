@@ -1,7 +1,6 @@
 //! `cbrowse nodes probe`: every node's distance, loss, load and verdict, and which one would be chosen.
 
 mod change;
-mod live;
 mod rounds;
 pub mod table;
 mod watch;
@@ -11,16 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cbrowse_protocol::node::NodeRecord;
+use cbrowse_protocol::{id::NodeId, node::NodeRecord};
 use cbrowse_registry::Listing;
 use clap::ValueHint;
 
-use self::{
-    live::Overheard,
-    table::{Look, SHOWN},
-};
+use self::table::{Look, SHOWN};
 use crate::{
     attach::finalist::{Judge, Patience, interview_all},
+    breaker::Breakers,
     command::filter::{self, Filter},
     context::Globals,
     discover,
@@ -28,7 +25,7 @@ use crate::{
     outcome::Document,
     output::{Output, Progress, line::wrapped},
     plot::{self, file::PlotFile},
-    probe::{self, Goal, Probed, Report, Search, Sockets},
+    probe::{self, Goal, Heard, Probed, Report, Search, Sockets},
     remembered,
     select::{self, Constraints, Strategy},
     settings::duration::parse_duration,
@@ -105,7 +102,8 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let listing = probing.list(globals).await?;
     let start = Instant::now();
     let report = probing.measure_once(globals, &listing).await;
-    let choice = probing.preference(globals).choose(&report.nodes, &probing.constraints);
+    let constraints = probing.constraints_now(globals, &listing.nodes);
+    let choice = probing.preference(globals).choose(&report.nodes, &constraints);
     let document = Document::new(&report, &choice, start.elapsed());
     let why = select::explain(&report.nodes, &choice, probing.strategy);
     if let Some(file) = plot {
@@ -115,7 +113,8 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
         return globals.output.document(&document);
     }
     show(args, &globals.output, &document)?;
-    conclude(&globals.output, &document, why.as_deref());
+    let offer = if why.is_none() { filter::what_there_is(&report.nodes, &choice) } else { None };
+    conclude(&globals.output, &document, why.as_deref(), offer.as_deref());
     if let Some(path) = &args.plot {
         globals.output.note(format_args!("Plot: {}", path.display()));
     }
@@ -149,6 +148,12 @@ impl Probing {
         Ok(listing)
     }
 
+    /// What is asked of a node, and whom earlier failures keep out just now.
+    fn constraints_now(&self, globals: &Globals, nodes: &[NodeRecord]) -> Constraints {
+        let kept_out = Breakers::of(&globals.paths).kept_out(nodes);
+        Constraints { kept_out, ..self.constraints.clone() }
+    }
+
     fn preference(&self, globals: &Globals) -> Preference {
         let memory = remembered::load(&globals.paths, self.strategy);
         Preference { strategy: self.strategy, key: None, memory }
@@ -173,14 +178,14 @@ impl Probing {
     ) -> Report {
         let search = Search { priors, ..Search::new(Goal::Survey(self.samples)).within(self.timeout) };
         let sockets = Sockets::open();
-        let (road, best) = Overheard::new(&sockets, &wanted);
-        let heard = |answered| {
-            progress.at(answered);
-            if let Some(words) = best.words() {
-                progress.message(words);
+        let ids: Vec<NodeId> = wanted.iter().map(|record| record.id.clone()).collect();
+        let heard = |now: Heard| {
+            progress.at(now.answered);
+            if let Some((index, rtt)) = now.best {
+                progress.message(format!("best so far: {}, {:.1} ms", ids[index], rtt.as_secs_f64() * 1e3));
             }
         };
-        probe::probe(wanted, listing.gate(), &road, search, heard).await
+        probe::probe(wanted, listing.gate(), &sockets, search, heard).await
     }
 
     /// Asks the nearest over TLS for their load.
@@ -231,13 +236,18 @@ pub fn explanation(output: &Output, document: &Document) -> String {
     text
 }
 
-fn conclude(output: &Output, document: &Document, why: Option<&str>) {
+fn conclude(output: &Output, document: &Document, why: Option<&str>, offer: Option<&str>) {
     let took =
         format!("{} in {:.2} s", count(document.nodes.len() as u64, "node"), document.elapsed_ms / 1e3);
     let say = |sentence: &str| wrapped(sentence, output.columns_of_error());
     match why {
         Some(sentence) => output.note(format_args!("\n{}", say(&format!("* {sentence}. {took}.")))),
-        None => output.note(format_args!("\n{}", say(&format!("No node is eligible. {took}.")))),
+        None => {
+            output.note(format_args!("\n{}", say(&format!("No node is eligible. {took}."))));
+            if let Some(offer) = offer {
+                output.note(say(offer));
+            }
+        }
     }
     if !document.icmp {
         output.note(say(

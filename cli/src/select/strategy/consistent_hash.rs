@@ -26,7 +26,7 @@ pub(super) fn order(field: &Field<'_>, circumstances: &mut Circumstances<'_>) ->
         (record.id.as_str(), record.weight)
     });
     let known = circumstances.table.take().filter(|table| table.is_of(members.clone()));
-    let table = known.unwrap_or_else(|| Table::new(members, SLOTS));
+    let mut table = known.unwrap_or_else(|| Table::new(members, SLOTS));
     let hash = xxh64(key.as_bytes(), 0);
     let mut order: Vec<usize> = Vec::with_capacity(MOST_DRAWN);
     for attempt in 0..MOST_ATTEMPTS {

@@ -12,7 +12,7 @@ pub const SLOTS: usize = 65_537;
 const FREE: u32 = u32::MAX;
 
 /// How a node walks through the slots.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Walk {
     at: usize,
     skip: usize,
@@ -20,16 +20,24 @@ struct Walk {
     target: u64,
 }
 
-/// Which node holds which slot.
+/// Which node holds which slot. Slots are dealt in turns and never change hands, so they are dealt no further than
+/// somebody has asked: the last few take as long as all the others together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     slots: Vec<u32>,
+    /// Most looks find a slot that is held. A bit for each stays in the nearest cache, which the slots themselves outgrow.
+    is_held: Vec<u64>,
+    walks: Vec<Walk>,
+    heaviest: u64,
+    turn: u64,
+    /// The member whose turn it is.
+    next: usize,
     /// Over the members, in order.
     fingerprint: u64,
 }
 
 impl Table {
-    /// Builds the table of `members` (name and weight), in the order in which they take turns. `size` has to be prime.
+    /// The table of `members` (name and weight), in the order in which they take turns. `size` has to be prime.
     pub fn new<'a>(members: impl Iterator<Item = (&'a str, u16)> + Clone, size: usize) -> Self {
         let fingerprint = fingerprint(members.clone());
         let below = |hash: u64, limit: usize| usize::try_from(hash % limit as u64).unwrap_or(0);
@@ -39,59 +47,74 @@ impl Table {
             weight: u64::from(weight.max(1)),
             target: 0,
         });
-        Self { slots: fill(walks.collect(), size), fingerprint }
+        Self::of(walks.collect(), size, fingerprint)
     }
 
-    /// Whether it was built of exactly these.
+    fn of(walks: Vec<Walk>, size: usize, fingerprint: u64) -> Self {
+        let heaviest = walks.iter().map(|walk| walk.weight).max().unwrap_or(0);
+        let (slots, is_held) = (vec![FREE; size], vec![0; size.div_ceil(64)]);
+        Self { slots, is_held, walks, heaviest, turn: 1, next: 0, fingerprint }
+    }
+
+    /// Whether it is the table of exactly these.
     pub fn is_of<'a>(&self, members: impl Iterator<Item = (&'a str, u16)>) -> bool {
         self.fingerprint == fingerprint(members)
     }
 
     /// The member that takes `hash`, or the one to ask when `attempt` others refused. Two attempts may name the same one.
-    pub fn member(&self, hash: u64, attempt: u64) -> Option<usize> {
+    pub fn member(&mut self, hash: u64, attempt: u64) -> Option<usize> {
         // Many bits change, so that the refused of one node do not all move to the same other.
         let hash = if attempt == 0 { hash } else { hash ^ (u64::MAX - attempt + 1) };
         let slot = usize::try_from(hash % self.slots.len().max(1) as u64).ok()?;
+        self.deal_until(slot);
         let member = *self.slots.get(slot)?;
         (member != FREE).then_some(member as usize)
+    }
+
+    /// Deals slots until `wanted` is held; without members nothing is.
+    fn deal_until(&mut self, wanted: usize) {
+        if self.walks.is_empty() || self.slots.get(wanted).is_none_or(|member| *member != FREE) {
+            return;
+        }
+        loop {
+            if self.next == self.walks.len() {
+                (self.turn, self.next) = (self.turn + 1, 0);
+            }
+            let (member, walk) = (self.next, &mut self.walks[self.next]);
+            self.next += 1;
+            // The heaviest takes a slot each turn, one of a third of its weight each third turn.
+            if self.turn * walk.weight < walk.target {
+                continue;
+            }
+            walk.target += self.heaviest;
+            let slot = walk.next_free(&self.is_held, self.slots.len());
+            self.is_held[slot / 64] |= 1 << (slot % 64);
+            self.slots[slot] = u32::try_from(member).unwrap_or(FREE - 1);
+            if slot == wanted {
+                return;
+            }
+        }
+    }
+}
+
+impl Walk {
+    /// The next slot on its way that nobody holds; there has to be one.
+    fn next_free(&mut self, is_held: &[u64], size: usize) -> usize {
+        loop {
+            let slot = self.at;
+            self.at += self.skip;
+            if self.at >= size {
+                self.at -= size;
+            }
+            if is_held[slot / 64] >> (slot % 64) & 1 == 0 {
+                return slot;
+            }
+        }
     }
 }
 
 fn fingerprint<'a>(members: impl Iterator<Item = (&'a str, u16)>) -> u64 {
     members.fold(0, |hash, (name, weight)| xxh64(name.as_bytes(), hash ^ u64::from(weight)).rotate_left(1))
-}
-
-fn fill(mut walks: Vec<Walk>, size: usize) -> Vec<u32> {
-    let mut slots = vec![FREE; size];
-    // Most looks find a slot that is held. A bit for each stays in the nearest cache, which the slots themselves outgrow.
-    let mut is_held = vec![0u64; size.div_ceil(64)];
-    let heaviest = walks.iter().map(|walk| walk.weight).max().unwrap_or(0);
-    let mut held = 0;
-    let mut turn = 0;
-    while held < size && !walks.is_empty() {
-        turn += 1;
-        for (member, walk) in walks.iter_mut().enumerate() {
-            // The heaviest takes a slot each turn, one of a third of its weight each third turn.
-            if turn * walk.weight < walk.target || held == size {
-                continue;
-            }
-            walk.target += heaviest;
-            let slot = loop {
-                let slot = walk.at;
-                walk.at += walk.skip;
-                if walk.at >= size {
-                    walk.at -= size;
-                }
-                if is_held[slot / 64] >> (slot % 64) & 1 == 0 {
-                    break slot;
-                }
-            };
-            is_held[slot / 64] |= 1 << (slot % 64);
-            slots[slot] = u32::try_from(member).unwrap_or(FREE - 1);
-            held += 1;
-        }
-    }
-    slots
 }
 
 #[cfg(test)]
@@ -100,6 +123,12 @@ mod tests {
 
     fn walks(walks: &[(usize, usize)]) -> Vec<Walk> {
         walks.iter().map(|(at, skip)| Walk { at: *at, skip: *skip, weight: 1, target: 0 }).collect()
+    }
+
+    fn fill(walks: Vec<Walk>, size: usize) -> Vec<u32> {
+        let mut table = Table::of(walks, size, 0);
+        (0..size).for_each(|slot| table.deal_until(slot));
+        table.slots
     }
 
     /// Table 1 and figure of the paper: B0 walks 3 0 4 1 5 2 6, B1 0 2 4 6 1 3 5, B2 3 4 5 6 0 1 2.
@@ -114,7 +143,7 @@ mod tests {
         Table::new(hosts.iter().copied(), size)
     }
 
-    fn owners(table: &Table, size: u64) -> Vec<usize> {
+    fn owners(mut table: Table, size: u64) -> Vec<usize> {
         (0..size).filter_map(|hash| table.member(hash, 0)).collect()
     }
 
@@ -130,34 +159,47 @@ mod tests {
     /// The figures of Envoy's tests: six hosts by address, by name, and two of weights 1 and 2.
     #[test]
     fn the_tables_are_envoys() {
-        assert_eq!(owners(&envoy(&HOSTS, 7), 7), [2, 4, 0, 1, 5, 0, 3]);
+        assert_eq!(owners(envoy(&HOSTS, 7), 7), [2, 4, 0, 1, 5, 0, 3]);
         let named = [("90", 1), ("91", 1), ("92", 1), ("93", 1), ("94", 1), ("95", 1)];
-        assert_eq!(owners(&envoy(&named, 7), 7), [2, 5, 0, 3, 4, 1, 0]);
+        assert_eq!(owners(envoy(&named, 7), 7), [2, 5, 0, 3, 4, 1, 0]);
         let weighted = [("127.0.0.1:90", 1), ("127.0.0.1:91", 2)];
-        assert_eq!(owners(&envoy(&weighted, 17), 17), [1, 0, 0, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 0, 1, 0, 1]);
+        assert_eq!(owners(envoy(&weighted, 17), 17), [1, 0, 0, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 0, 1, 0, 1]);
     }
 
     /// Envoy's figures for a key of 10 whose first host, then whose second is refused.
     #[test]
     fn later_attempts_are_envoys() {
-        let table = envoy(&HOSTS, 7);
+        let mut table = envoy(&HOSTS, 7);
         assert_eq!([0, 1, 2].map(|attempt| table.member(10, attempt)), [Some(1), Some(0), Some(5)]);
     }
 
     #[test]
     fn shares_are_even_and_a_leaving_node_disturbs_few_others() {
         let names: Vec<String> = (0..100).map(|index| format!("node-{index}")).collect();
-        let all = Table::new(names.iter().map(|name| (name.as_str(), 1)), SLOTS);
+        let owners = |names: &[String]| {
+            owners(Table::new(names.iter().map(|name| (name.as_str(), 1)), SLOTS), SLOTS as u64)
+        };
+        let (all, fewer) = (owners(&names), owners(&names[..99]));
         let mut shares = vec![0usize; 100];
-        for slot in &all.slots {
-            shares[*slot as usize] += 1;
+        for owner in &all {
+            shares[*owner] += 1;
         }
         let mean = SLOTS / 100;
         assert!(shares.iter().all(|share| share.abs_diff(mean) <= mean / 50), "{shares:?}");
-        let fewer = Table::new(names[..99].iter().map(|name| (name.as_str(), 1)), SLOTS);
-        let moved = all.slots.iter().zip(&fewer.slots).filter(|(one, other)| **one != 99 && one != other);
+        let moved = all.iter().zip(&fewer).filter(|(one, other)| **one != 99 && one != other);
         // The paper measures that a few percent move besides those of the node that left.
         assert!(moved.count() < SLOTS / 20);
+    }
+
+    #[test]
+    fn whoever_is_asked_first_every_slot_has_the_same_owner() {
+        let whole = owners(envoy(&HOSTS, 1009), 1009);
+        for hash in (0..1009).rev() {
+            assert_eq!(
+                envoy(&HOSTS, 1009).member(hash, 0),
+                Some(whole[usize::try_from(hash).expect("small")])
+            );
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ fn names_are_read_as_they_are_written() {
     assert_eq!(weighted.to_string().parse(), Ok(weighted));
     assert_ne!(weighted, Strategy::Weighted(Weights::CLASSIC));
     let unknown = "best".parse::<Strategy>().expect_err("unknown");
-    assert!(unknown.ends_with("p2c, consistent-hash"), "{unknown}");
+    assert!(unknown.ends_with("consistent-hash, srv"), "{unknown}");
 }
 
 #[test]
@@ -248,4 +248,31 @@ fn stale_reports_are_drawn_by_free_seats_and_still_come_before_guesses() {
         let order = User::new(&[roll]).choose(&nodes, Strategy::Responsive).order;
         assert_eq!((order[0], order[1]), (first, 8 - first), "roll {roll}");
     }
+}
+
+/// RFC 2782: the lowest priority first whatever the weights; inside one, weights 1 and 3 share the draws as 1:3.
+#[test]
+fn srv_records_are_drawn_as_the_rfc_says() {
+    let at = |id, priority: Option<&str>, weight| {
+        let mut node = weighing(id, weight);
+        node.record.meta.extend(priority.map(|priority| ("srv_priority".to_owned(), priority.to_owned())));
+        node
+    };
+    let nodes = [
+        at("backup", Some("20"), 60_000),
+        at("one", Some("10"), 1),
+        at("three", Some("10"), 3),
+        at("odd", Some("?"), 9),
+    ];
+    let ids = |rolls: &[usize]| {
+        let choice = User::new(rolls).choose(&nodes, Strategy::Srv);
+        choice.order.iter().map(|index| nodes[*index].record.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&[0]), ["one", "three", "backup", "odd"]);
+    for roll in 1..4 {
+        assert_eq!(ids(&[roll]), ["three", "one", "backup", "odd"]);
+    }
+    // A catalog without priorities means all of them alike.
+    let plain = [at("a", None, 1), at("b", None, 1)];
+    assert_eq!(User::new(&[1]).names(&plain, Strategy::Srv, 1), "b");
 }

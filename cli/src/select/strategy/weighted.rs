@@ -2,8 +2,8 @@
 //!
 //! Source: the classic 0.6 x latency in ms + 0.4 x 1000 x load, which is [`Weights::CLASSIC`]. A share (load, CPU, memory)
 //! counts as 1000 ms when it is whole. Nodes that were not asked, and figures that have aged, count as
-//! [`super::responsive::ASSUMED_LOAD`]. Bandwidth is what the catalog's metadata [`BANDWIDTH`] says, since no node
-//! measures its link: it counts as the time that one picture takes on it.
+//! [`super::responsive::ASSUMED_LOAD`]. Bandwidth is what the catalog's metadata [`BANDWIDTH`] says, less what the node says is
+//! used of its line: it counts as the time that one picture takes on the rest.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -62,11 +62,12 @@ impl Weights {
     }
 }
 
-/// Milliseconds that a picture takes on the node's link.
+/// Milliseconds that a picture takes on what is free of the node's link.
 fn picture(node: &Probed) -> f64 {
     let said = node.record.meta.get(BANDWIDTH).and_then(|text| text.parse::<f64>().ok());
     let mbps = said.filter(|mbps| mbps.is_finite()).unwrap_or(ASSUMED_MBPS);
-    PICTURE_KILOBITS / mbps.max(SLOWEST_MBPS)
+    let used = node.live.status().and_then(|status| status.bandwidth).unwrap_or(0.0);
+    PICTURE_KILOBITS / (mbps * (1.0 - used)).max(SLOWEST_MBPS)
 }
 
 /// As `latency=0.6,load=0.4`, without those that are 0.
@@ -141,6 +142,10 @@ mod tests {
         near(ms("bandwidth=1", &asked), 8.0);
         asked.record.meta.insert(BANDWIDTH.into(), "10".into());
         near(ms("bandwidth=1", &asked), 80.0);
+        let mut busy = known(asked.clone(), |status| status.bandwidth = Some(0.75));
+        near(ms("bandwidth=1", &busy), 320.0);
+        busy = known(busy, |status| status.bandwidth = Some(1.0));
+        near(ms("bandwidth=1", &busy), 8000.0);
         for lie in ["0", "-5", "1e-300"] {
             asked.record.meta.insert(BANDWIDTH.into(), lie.into());
             near(ms("bandwidth=1000", &asked), 8e6);

@@ -48,6 +48,45 @@ async fn whoever_can_speak_http1_does() {
     assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
 }
 
+#[tokio::test]
+async fn one_client_cannot_take_every_connection() {
+    let (address, _stop, _server) = start().await;
+    let mut open = Vec::new();
+    // Whoever connects and says nothing shakes hands for as long as that may take.
+    for _ in 0..MAX_HANDSHAKES_OF_ONE {
+        open.push(TcpStream::connect(address).await.expect("a connection"));
+    }
+    let mut over = TcpStream::connect(address).await.expect("a connection");
+    assert!(over.read_u8().await.is_err(), "there is no place for it");
+    // Another address has its own.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 2], 0).into()).expect("another address of this machine");
+    let other = socket.connect(address).await.expect("a connection");
+    let config = unpinned_client_config().expect("TLS");
+    let name = ServerName::try_from("node.example").expect("a name");
+    TlsConnector::from(config).connect(name, other).await.expect("a handshake");
+    drop(open);
+}
+
+#[tokio::test]
+async fn every_request_knows_its_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let tls = tls::server_config(&SigningKey::generate()).expect("certificates");
+    let peer = |axum::Extension(connection): axum::Extension<Arc<Connection>>| async move {
+        connection.peer.to_string()
+    };
+    let router = Router::new().route("/", get(peer));
+    let server = tokio::spawn(serve(listener, tls, router, CancellationToken::new()));
+    let mut stream = connect(address, &[]).await.expect("a connection");
+    let own = stream.get_ref().0.local_addr().expect("an address").to_string();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: n\r\nconnection: close\r\n\r\n").await.expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.ends_with(&own), "{answer}");
+    server.abort();
+}
+
 #[cfg(feature = "grpc-health")]
 #[tokio::test]
 async fn whoever_speaks_http2_only_gets_it_until_the_server_stops() {

@@ -10,7 +10,7 @@
 
 mod seen;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cbrowse_protocol::node::is_unprintable;
@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     capped::Capped,
+    changes::{Stepping, steps},
     error::{CatalogError, Cause},
     http::Answer,
     options::Options,
@@ -150,12 +151,7 @@ impl Events {
             pause: LEAST_PAUSE,
         };
         let first = watch.ask().await.map_err(|cause| cause.of(&self.uri))?;
-        let rest = stream::unfold(watch, |mut watch| async move {
-            tokio::time::sleep(watch.pause).await;
-            let items = watch.step().await;
-            Some((stream::iter(items), watch))
-        });
-        Ok(stream::iter(first.into_iter().map(Ok)).chain(rest.flatten()).boxed())
+        Ok(stream::iter(first.into_iter().map(Ok)).chain(steps(watch)).boxed())
     }
 }
 
@@ -165,10 +161,16 @@ struct Watch {
     place: Option<Place>,
     seen: Seen,
     backoff: Backoff,
-    pause: std::time::Duration,
+    pause: Duration,
 }
 
-impl Watch {
+impl Stepping for Watch {
+    type Item = Event;
+
+    fn take_pause(&mut self) -> Duration {
+        std::mem::take(&mut self.pause)
+    }
+
     async fn step(&mut self) -> Vec<Result<Event, CatalogError>> {
         match self.ask().await {
             Ok(events) => {
@@ -182,7 +184,9 @@ impl Watch {
             }
         }
     }
+}
 
+impl Watch {
     async fn ask(&mut self) -> Result<Vec<Event>, Cause> {
         let agent = &self.events.agent;
         let started = Instant::now();

@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -17,7 +16,7 @@ use super::{
 };
 use crate::{
     catalog::{Change, ChangeStream},
-    changes::Known,
+    changes::{Known, Stepping, steps},
     error::{CatalogError, Cause},
     http::Answer,
     retry::Backoff,
@@ -106,16 +105,16 @@ pub(super) fn changes(catalog: ConsulCatalog) -> ChangeStream {
         pause: Duration::ZERO,
         is_old: false,
     };
-    stream::unfold(watch, |mut watch| async move {
-        tokio::time::sleep(watch.pause).await;
-        let items = watch.step().await;
-        Some((stream::iter(items), watch))
-    })
-    .flatten()
-    .boxed()
+    steps(watch)
 }
 
-impl Watch {
+impl Stepping for Watch {
+    type Item = Change;
+
+    fn take_pause(&mut self) -> Duration {
+        std::mem::take(&mut self.pause)
+    }
+
     async fn step(&mut self) -> Vec<Result<Change, CatalogError>> {
         match self.ask().await {
             Ok(changes) => {
@@ -130,7 +129,9 @@ impl Watch {
             }
         }
     }
+}
 
+impl Watch {
     async fn ask(&mut self) -> Result<Vec<Change>, Cause> {
         let (agent, path) = (&self.catalog.agent, self.catalog.path());
         let started = Instant::now();

@@ -15,7 +15,6 @@ use std::{
 };
 
 use cbrowse_protocol::{id::NodeId, node::NodeRecord};
-use futures_util::{StreamExt as _, stream};
 
 use super::{
     EtcdCatalog, Revision,
@@ -26,7 +25,7 @@ use super::{
 };
 use crate::{
     catalog::{Change, ChangeStream, Listing},
-    changes::Known,
+    changes::{Known, Stepping, steps},
     error::{CatalogError, Cause},
     http::Lines,
     reach::Reach,
@@ -66,19 +65,16 @@ pub(super) fn changes(catalog: EtcdCatalog) -> ChangeStream {
         backoff: Backoff::default(),
         pause: Duration::ZERO,
     };
-    stream::unfold(watch, |mut watch| async move {
-        // Even a sleep of no time lasts until the timer's next tick.
-        if !watch.pause.is_zero() {
-            tokio::time::sleep(std::mem::take(&mut watch.pause)).await;
-        }
-        let items = watch.step().await;
-        Some((stream::iter(items), watch))
-    })
-    .flatten()
-    .boxed()
+    steps(watch)
 }
 
-impl Watch {
+impl Stepping for Watch {
+    type Item = Change;
+
+    fn take_pause(&mut self) -> Duration {
+        std::mem::take(&mut self.pause)
+    }
+
     async fn step(&mut self) -> Vec<Result<Change, CatalogError>> {
         match self.advance().await {
             Ok(changes) => changes.into_iter().map(Ok).collect(),
@@ -89,7 +85,9 @@ impl Watch {
             }
         }
     }
+}
 
+impl Watch {
     async fn advance(&mut self) -> Result<Vec<Change>, Cause> {
         let Some(next) = self.next else { return self.list().await };
         if self.lines.is_none() {

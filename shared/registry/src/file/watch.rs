@@ -7,13 +7,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures_util::stream::{self, StreamExt as _};
 use tokio::time::{sleep, timeout};
 
 use super::{FileCatalog, READ_DEADLINE};
 use crate::{
     catalog::{Change, ChangeStream},
-    changes::Known,
+    changes::{Known, Stepping, steps},
     error::{CatalogError, Cause},
     retry::Backoff,
 };
@@ -95,16 +94,16 @@ pub(super) fn changes(catalog: FileCatalog) -> ChangeStream {
         backoff: Backoff::default(),
         pause: Duration::ZERO,
     };
-    stream::unfold(watch, |mut watch| async move {
-        sleep(watch.pause).await;
-        let items = watch.step().await;
-        Some((stream::iter(items), watch))
-    })
-    .flatten()
-    .boxed()
+    steps(watch)
 }
 
-impl Watch {
+impl Stepping for Watch {
+    type Item = Change;
+
+    fn take_pause(&mut self) -> Duration {
+        std::mem::take(&mut self.pause)
+    }
+
     async fn step(&mut self) -> Vec<Result<Change, CatalogError>> {
         self.pause = POLL_INTERVAL;
         let stamp = Stamp::at_rest(self.catalog.path(), self.read).await;
@@ -130,7 +129,9 @@ impl Watch {
             Err(error) => self.failed(error),
         }
     }
+}
 
+impl Watch {
     fn succeeded(&mut self) {
         self.told = None;
         self.backoff.succeeded();

@@ -33,6 +33,9 @@ use crate::{environment::Environment, error::Cause, uri::SrvUri};
 /// How long one server has for one question. Longer: one attempt over TCP and two over UDP do not fit the listing's
 /// deadline, so that a server that speaks UDP alone is never heard; shorter: a far one is not.
 const QUESTION_DEADLINE: Duration = Duration::from_millis(1500);
+/// How long a server has to refuse a connection, once it has kept silent over UDP: a round trip, and what is left of the
+/// listing's deadline by then.
+const REFUSAL_DEADLINE: Duration = Duration::from_millis(400);
 /// Questions over UDP get lost, over TCP they do not.
 const UDP_RETRIES: usize = 1;
 /// How many questions about targets are asked at once. More: a small resolver drops questions.
@@ -44,7 +47,7 @@ pub(super) struct Lookups {
     road: Road,
     /// Whatever else they speak, where nobody asked for secrecy.
     otherwise: Option<Road>,
-    /// The server that the user named.
+    /// The server that the user named, or else the system's first: to learn why it cannot be asked.
     server: Option<Server>,
     /// What was last known of the targets, so that a lost answer does not take a node away.
     remembered: Mutex<HashMap<Question, Vec<Record>>>,
@@ -62,6 +65,7 @@ impl Lookups {
             (Some(_), None) => return Err(Cause::Settings("tls needs a server".into())),
             (None, server) => {
                 let (config, options) = server.map_or_else(of_system, |server| Ok(of_server(server)))?;
+                named = named.or_else(|| first(&config).map(Server::plain));
                 let tcp = Road::new(&tcp_only(&config), options.clone(), 0, tls::unused()?);
                 (tcp, Some(Road::new(&config, options, UDP_RETRIES, tls::unused()?)))
             }
@@ -77,12 +81,12 @@ impl Lookups {
             (Ok(records), _) => (&self.road, records, Vec::new()),
             // Whoever answered has said what it has to say.
             (Err(error @ NetError::Dns(_)), _) | (Err(error), None) => {
-                return Err(self.explained(name, &error).await);
+                return Err(self.explained(name, &error, &error).await);
             }
             (Err(over_tcp), Some(otherwise)) => {
                 let records = match otherwise.records(&question).await {
                     Ok(records) => records,
-                    Err(error) => return Err(self.explained(name, &error).await),
+                    Err(error) => return Err(self.explained(name, &error, &over_tcp).await),
                 };
                 let warning =
                     format!("DNS answered over UDP only ({over_tcp} over TCP): long lists may be cut");
@@ -97,15 +101,22 @@ impl Lookups {
     }
 
     /// The library says that there is no connection and keeps the reason to itself, so the server is asked once more.
-    async fn explained(&self, name: &str, error: &NetError) -> Cause {
-        let reason = match (error, &self.server) {
-            (NetError::NoConnections, Some(server)) => {
-                let connecting = tokio::time::timeout(QUESTION_DEADLINE, server.connect()).await;
-                connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).err()
-            }
-            _ => None,
+    /// Over UDP nobody refuses: what is silence there may be a closed port, as connecting has shown.
+    async fn explained(&self, name: &str, error: &NetError, over_tcp: &NetError) -> Cause {
+        let within = match (error, over_tcp) {
+            (NetError::NoConnections, _) => QUESTION_DEADLINE,
+            (NetError::Timeout, NetError::NoConnections | NetError::Io(_)) => REFUSAL_DEADLINE,
+            _ => return failed(name, error),
         };
-        reason.map_or_else(|| failed(name, error), |reason| unreachable_by(&reason))
+        let Some(server) = &self.server else { return failed(name, error) };
+        match tokio::time::timeout(within, server.connect()).await {
+            Ok(Err(reason)) if reason.kind() == io::ErrorKind::ConnectionRefused => Cause::Unreachable(
+                format!("{} refuses the connection: no DNS server listens there", server.address()),
+            ),
+            Ok(Err(reason)) => unreachable_by(&reason),
+            Err(_) if matches!(error, NetError::NoConnections) => Cause::Deadline(QUESTION_DEADLINE),
+            Ok(Ok(())) | Err(_) => failed(name, error),
+        }
     }
 
     /// Asks what is open. What could not be asked is as it was; the warning says so.
@@ -224,10 +235,18 @@ fn at(port: u16, protocol: ProtocolConfig) -> ConnectionConfig {
     connection
 }
 
+fn first(config: &ResolverConfig) -> Option<SocketAddr> {
+    config.name_servers().first().map(|server| SocketAddr::new(server.ip, port_of(server)))
+}
+
+fn port_of(server: &NameServerConfig) -> u16 {
+    server.connections.first().map_or(crate::uri::DNS_PORT, |connection| connection.port)
+}
+
 fn tcp_only(config: &ResolverConfig) -> ResolverConfig {
     let servers = config.name_servers().iter().map(|server| {
-        let port = server.connections.first().map_or(crate::uri::DNS_PORT, |connection| connection.port);
-        NameServerConfig::new(server.ip, server.trust_negative_responses, vec![at(port, ProtocolConfig::Tcp)])
+        let connection = at(port_of(server), ProtocolConfig::Tcp);
+        NameServerConfig::new(server.ip, server.trust_negative_responses, vec![connection])
     });
     ResolverConfig::from_name_servers(servers.collect())
 }

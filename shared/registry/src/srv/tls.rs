@@ -76,6 +76,10 @@ impl Server {
         Ok(Self { address, tls: Some((name, Arc::new(config))) })
     }
 
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Connects, and agrees on TLS where that is asked for, without a question.
     pub(super) async fn connect(&self) -> io::Result<()> {
         let stream = TcpStream::connect(self.address).await?;

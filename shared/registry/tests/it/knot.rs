@@ -168,3 +168,18 @@ async fn a_node_with_a_name_in_one_catalog_and_none_in_another_is_one() {
     assert_eq!((ids(&listing), listing.nodes[0].region.as_str()), (vec!["n1"], "eu"));
     assert_eq!(listing.warnings, [""; 0]);
 }
+
+#[tokio::test]
+async fn a_closed_port_is_said_to_refuse_and_a_silent_one_not() {
+    let [closed] = cbrowse_testkit::ports::free_ports().expect("a port");
+    let uri = format!("dns+srv://{SERVICE}.fleet.test?server=127.0.0.1:{closed}");
+    let error = catalog(&uri).list().await.expect_err("nobody serves there").to_string();
+    assert!(error.contains(&format!("127.0.0.1:{closed} refuses the connection")), "{error}");
+    // Hears everything, says nothing, on both roads.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = silent.local_addr().expect("an address");
+    let _deaf = std::net::UdpSocket::bind(address);
+    let uri = format!("dns+srv://{SERVICE}.fleet.test?server={address}");
+    let error = catalog(&uri).list().await.expect_err("nobody serves there").to_string();
+    assert!(error.contains("no answer within"), "{error}");
+}

@@ -1,7 +1,6 @@
 //! Records to register, and how long to wait for what a registry does by itself.
 
 pub(crate) mod authority;
-pub(crate) mod proxy;
 pub(crate) mod rubbish;
 
 use std::{collections::BTreeMap, time::Duration};

@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::{dns::path, ports::free_ports};
+use crate::{daemon::path, ports::free_ports};
 
 /// Longest wait until it answers.
 const START_DEADLINE: Duration = Duration::from_secs(20);

@@ -29,13 +29,13 @@ pub async fn run(options: &Options) -> anyhow::Result<Value> {
 }
 
 /// Of a process since it began, in milliseconds.
-pub(super) fn cpu(usage: &Usage) -> f64 {
+pub(in crate::bench) fn cpu(usage: &Usage) -> f64 {
     (usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e3
 }
 
 /// The most memory that this process ever held, in MiB. Not from `getrusage`, which counts what the parent held
 /// until this program was loaded.
-fn peak() -> anyhow::Result<f64> {
+pub(in crate::bench) fn peak() -> anyhow::Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status").context("read this process's status")?;
     peak_in(&status).context("this process's status tells no peak")
 }

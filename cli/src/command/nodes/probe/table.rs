@@ -260,8 +260,11 @@ mod tests {
 
     fn rejected(id: &str, p50: f64) -> Row {
         let reasons = [("region", "in us-east, not eu-central"), ("full", "full (8 of 8 seats)")];
-        let objection =
-            |(code, message): (&str, &str)| Objection { code: code.into(), message: message.into() };
+        let objection = |(code, message): (&str, &str)| Objection {
+            code: code.into(),
+            cause: None,
+            message: message.into(),
+        };
         Row {
             verdict: "rejected".into(),
             in_band: false,

@@ -144,7 +144,7 @@ impl<'a> Watch<'a> {
 
     /// Whoever is somewhere stays there, as a session would: until another node is better by enough to be felt.
     fn constraints(&self) -> Constraints {
-        let mut constraints = self.probing.constraints.clone();
+        let mut constraints = self.probing.constraints_now(self.globals, &self.listing.nodes);
         if self.probing.strategy.ranks_by_measurement() {
             constraints.prefer = constraints.prefer.or_else(|| self.chosen.clone());
         }

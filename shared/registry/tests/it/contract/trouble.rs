@@ -6,14 +6,13 @@ use std::{
 };
 
 use cbrowse_registry::{CatalogError, Cause, list_all, stay_registered};
+use cbrowse_testkit::relay::{Pace, Relay};
 use futures_util::{StreamExt as _, future::join_all};
 use tokio::sync::{oneshot, watch};
 
 use super::{LONG, SHORT, Server};
 use crate::support::{
-    DEADLINE, Seen, catalog,
-    proxy::{Pace, Proxy},
-    record, registry,
+    DEADLINE, Seen, catalog, record, registry,
     rubbish::{self, Rubbish},
 };
 
@@ -39,7 +38,7 @@ pub(crate) async fn what_begins_before_the_server_works_once_it_is_up(mut server
 pub(crate) async fn a_slow_server_is_waited_for_and_a_silent_one_holds_up_nobody(server: impl Server) {
     let node = record("n1", 1);
     registry(&server.uri()).register(&node, LONG).await.expect("registers");
-    let slow = Proxy::to(server.address(), Pace::Trickle).await;
+    let slow = Relay::to(server.address(), Pace::Trickle).await.expect("loopback works");
     let slowly = catalog(&server.uri_at(slow.address));
     assert_eq!(slowly.list().await.expect("it comes, bit by bit").nodes, *std::slice::from_ref(&node));
     assert!(matches!(slowly.watch().next().await, Some(Ok(_))));

@@ -3,26 +3,25 @@
 use std::time::Duration;
 
 use cbrowse_registry::{CatalogError, Change, ChangeStream};
-use cbrowse_testkit::etcd::Etcd;
+use cbrowse_testkit::{
+    etcd::Etcd,
+    relay::{Pace, Relay},
+};
 use futures_util::StreamExt as _;
 
 use super::{put, start, text};
 use crate::{
     contract::Server as _,
-    support::{
-        DEADLINE, Seen, added, catalog, ids, next_change,
-        proxy::{Pace, Proxy},
-        record,
-    },
+    support::{DEADLINE, Seen, added, catalog, ids, next_change, record},
 };
 
 /// A watch over a road that can be cut, which knows `kept` and `leaves`.
-async fn watched(etcd: &Etcd) -> (Proxy, ChangeStream, Seen) {
+async fn watched(etcd: &Etcd) -> (Relay, ChangeStream, Seen) {
     for (id, port) in [("kept", 1), ("leaves", 2)] {
         put(etcd, &format!("browser-node/{id}"), &text(&record(id, port))).await;
     }
-    let proxy = Proxy::to(etcd.address(), Pace::Free).await;
-    let mut changes = catalog(&etcd.uri_at(proxy.address)).watch();
+    let relay = Relay::to(etcd.address(), Pace::Free).await.expect("loopback works");
+    let mut changes = catalog(&etcd.uri_at(relay.address)).watch();
     let mut seen = Seen::default();
     let first = next_change(&mut changes).await;
     assert!(matches!(&first, Change::Reset(listing) if ids(listing) == ["kept", "leaves"]));
@@ -30,7 +29,7 @@ async fn watched(etcd: &Etcd) -> (Proxy, ChangeStream, Seen) {
     // The stream itself is open once it told something.
     put(etcd, "browser-node/late", &text(&record("late", 3))).await;
     seen.follow(&mut changes, |nodes| nodes.contains_key("late")).await;
-    (proxy, changes, seen)
+    (relay, changes, seen)
 }
 
 /// How many ranges of keys it was asked for: one to recognize the cluster, another one for a listing.
@@ -52,11 +51,11 @@ async fn changes_meanwhile(etcd: &Etcd) {
 #[tokio::test]
 async fn a_broken_watch_goes_on_from_where_it_stopped() {
     let etcd = start().await;
-    let (proxy, mut changes, mut seen) = watched(&etcd).await;
-    proxy.set(Pace::Broken);
+    let (relay, mut changes, mut seen) = watched(&etcd).await;
+    relay.set(Pace::Broken);
     changes_meanwhile(&etcd).await;
     let asked = ranges(&etcd).await;
-    proxy.set(Pace::Free);
+    relay.set(Pace::Free);
     let told = without_errors(seen.follow(&mut changes, |nodes| nodes.contains_key("new")).await);
     assert_eq!(told, [Change::Remove(vec!["leaves".parse().expect("an id")]), added(&record("new", 4))]);
     assert_eq!(ranges(&etcd).await - asked, 1, "nothing was listed again");
@@ -65,14 +64,14 @@ async fn a_broken_watch_goes_on_from_where_it_stopped() {
 #[tokio::test]
 async fn after_a_compaction_the_differences_are_told() {
     let etcd = start().await;
-    let (proxy, mut changes, mut seen) = watched(&etcd).await;
-    proxy.set(Pace::Broken);
+    let (relay, mut changes, mut seen) = watched(&etcd).await;
+    relay.set(Pace::Broken);
     changes_meanwhile(&etcd).await;
     let answer = etcd.request("/v3/kv/range", &serde_json::json!({"key": "AA=="})).await.expect("answers");
     let revision = answer["header"]["revision"].as_str().expect("a revision").to_owned();
     etcd.ctl(&["compact", &revision]).await.expect("an operator compacts");
     let asked = ranges(&etcd).await;
-    proxy.set(Pace::Free);
+    relay.set(Pace::Free);
     let told = without_errors(seen.follow(&mut changes, |nodes| nodes.contains_key("new")).await);
     assert_eq!(told, [Change::Remove(vec!["leaves".parse().expect("an id")]), added(&record("new", 4))]);
     assert_eq!(ranges(&etcd).await - asked, 2, "one to recognize the cluster, one to list");
@@ -94,15 +93,15 @@ async fn a_restart_that_keeps_everything_tells_nothing() {
 #[tokio::test]
 async fn another_cluster_at_the_same_address_is_noticed_although_it_counts_further() {
     let mut etcd = start().await;
-    let (proxy, mut changes, mut seen) = watched(&etcd).await;
-    proxy.set(Pace::Broken);
+    let (relay, mut changes, mut seen) = watched(&etcd).await;
+    relay.set(Pace::Broken);
     etcd.restart_empty().await.expect("etcd comes back");
     // The new history is longer than the old one, and its revisions mean something else.
     for port in 1..=10 {
         put(&etcd, "browser-node/kept", &text(&record("kept", port))).await;
     }
     put(&etcd, "browser-node/new", &text(&record("new", 4))).await;
-    proxy.set(Pace::Free);
+    relay.set(Pace::Free);
     let told = without_errors(seen.follow(&mut changes, |nodes| nodes.contains_key("new")).await);
     assert_eq!(seen.0.keys().collect::<Vec<_>>(), ["kept", "new"], "{told:?}");
     assert_eq!(seen.0["kept"].port, 10);

@@ -1,0 +1,150 @@
+//! The candidates of one survey, asked in order: the next at once when one refuses, and beside it when one is silent.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use cbrowse_protocol::id::NodeId;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+
+use super::super::{
+    patience::{Pulse, silence},
+    refusals::ends_the_search,
+    seating::{Asker, Refusal, Seated},
+};
+use crate::{
+    attach::{connection::Fault, finalist::Interview},
+    breaker::{Breakers, Key},
+    failure::Failure,
+    probe::Report,
+    timeline,
+};
+
+/// Candidates that are asked side by side. Fewer: two silent nodes in front cost a timeout; more: a network that is slow
+/// everywhere begins a session on every node.
+const MOST_AT_ONCE: usize = 3;
+
+type Asking<'a> = Pin<Box<dyn Future<Output = (usize, Result<Seated, Refusal>)> + Send + 'a>>;
+
+/// Who is asked, and what was heard.
+pub(super) struct Candidates<'a> {
+    asker: Asker<'a>,
+    breakers: Breakers,
+    report: &'a Report,
+    queue: VecDeque<usize>,
+    interviews: BTreeMap<usize, Interview>,
+    asking: FuturesUnordered<Asking<'a>>,
+    /// Asked, and nothing heard yet.
+    unheard: BTreeSet<usize>,
+    /// Whose answer is due, and for how long it may be.
+    due: (Arc<Pulse>, Duration),
+    failures: Vec<(NodeId, Failure)>,
+    faults: Vec<(Key, Fault)>,
+}
+
+/// What the candidates made of it.
+pub(super) struct Heard {
+    /// Why each refused.
+    pub(super) failures: Vec<(NodeId, Failure)>,
+    /// What that says about them.
+    pub(super) faults: Vec<(Key, Fault)>,
+    /// Who was still silent when another had taken the session.
+    pub(super) silent: Vec<Key>,
+    /// Where all were asked and had no room: when the first of them may be asked again.
+    pub(super) busy: Option<Duration>,
+}
+
+impl<'a> Candidates<'a> {
+    /// Nobody is asked yet.
+    pub(super) fn new(
+        asker: Asker<'a>,
+        breakers: Breakers,
+        report: &'a Report,
+        order: &[usize],
+        interviews: BTreeMap<usize, Interview>,
+    ) -> Self {
+        Self {
+            asker,
+            breakers,
+            report,
+            queue: order.iter().copied().collect(),
+            interviews,
+            asking: FuturesUnordered::new(),
+            unheard: BTreeSet::new(),
+            due: (Arc::new(Pulse::new()), Duration::MAX),
+            failures: Vec::new(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// The first that takes the session; whoever was asked beside it is let go of, and ends what it may have begun. An error
+    /// that no other candidate would mend; `None` where all have refused.
+    pub(super) async fn first_to_take(&mut self) -> Result<(usize, Seated), Option<Failure>> {
+        loop {
+            if self.asking.is_empty() && !self.ask_next() {
+                return Err(None);
+            }
+            let may_hedge = self.asking.len() < MOST_AT_ONCE && !self.queue.is_empty();
+            tokio::select! {
+                biased;
+                Some((index, outcome)) = self.asking.next() => {
+                    self.unheard.remove(&index);
+                    match outcome {
+                        Ok(seated) => return Ok((index, seated)),
+                        Err(refusal) => self.refused(index, refusal)?,
+                    }
+                }
+                () = self.due.0.silent(self.due.1), if may_hedge => {
+                    self.ask_next();
+                }
+            }
+        }
+    }
+
+    fn refused(&mut self, index: usize, refusal: Refusal) -> Result<(), Option<Failure>> {
+        let Refusal { failure, fault } = refusal;
+        let record = &self.report.nodes[index].record;
+        timeline::failed_over(&record.id, &failure);
+        self.faults.push((Key::of(record), fault));
+        if ends_the_search(&failure, self.failures.len()) {
+            return Err(Some(failure));
+        }
+        self.failures.push((record.id.clone(), failure));
+        Ok(())
+    }
+
+    /// Whether there was one more.
+    fn ask_next(&mut self) -> bool {
+        while let Some(index) = self.queue.pop_front() {
+            let node = &self.report.nodes[index];
+            let is_last = self.asking.is_empty() && self.queue.is_empty();
+            // Another command has the one trial of this node; that is no reason to fail.
+            if !self.breakers.begin(&Key::of(&node.record)) && !is_last {
+                continue;
+            }
+            let (asker, pulse) = (self.asker, Arc::new(Pulse::new()));
+            self.due = (pulse.clone(), silence(node));
+            self.unheard.insert(index);
+            let interviewed = self.interviews.remove(&index);
+            self.asking.push(Box::pin(async move { (index, asker.ask(node, interviewed, &pulse).await) }));
+            return true;
+        }
+        false
+    }
+
+    /// Ends everything that is still being asked.
+    pub(super) fn heard(self) -> Heard {
+        let Self { report, unheard, failures, faults, .. } = self;
+        let silent = unheard.iter().map(|index| Key::of(&report.nodes[*index].record)).collect();
+        let waits: Option<Vec<Duration>> = faults
+            .iter()
+            .map(|(_, fault)| if let Fault::Busy(wait) = fault { Some(*wait) } else { None })
+            .collect();
+        let busy = waits.and_then(|waits| waits.into_iter().min());
+        Heard { failures, faults, silent, busy }
+    }
+}
