@@ -31,7 +31,7 @@ pub enum Command {
     Watch(watch::Args),
     /// Measure every node from here, and tell which one would be chosen.
     #[command(after_help = probe::EXAMPLES)]
-    Probe(probe::Args),
+    Probe(Box<probe::Args>),
 }
 
 /// Runs it.

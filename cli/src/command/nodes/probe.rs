@@ -240,14 +240,10 @@ fn conclude(output: &Output, document: &Document, why: Option<&str>, offer: Opti
     let took =
         format!("{} in {:.2} s", count(document.nodes.len() as u64, "node"), document.elapsed_ms / 1e3);
     let say = |sentence: &str| wrapped(sentence, output.columns_of_error());
-    match why {
-        Some(sentence) => output.note(format_args!("\n{}", say(&format!("* {sentence}. {took}.")))),
-        None => {
-            output.note(format_args!("\n{}", say(&format!("No node is eligible. {took}."))));
-            if let Some(offer) = offer {
-                output.note(say(offer));
-            }
-        }
+    let sentence = why.map_or_else(|| "No node is eligible".to_owned(), |why| format!("* {why}"));
+    output.note(format_args!("\n{}", say(&format!("{sentence}. {took}."))));
+    if let Some(offer) = offer {
+        output.note(say(offer));
     }
     if !document.icmp {
         output.note(say(
