@@ -13,6 +13,7 @@ pub mod login;
 pub mod logout;
 pub mod man;
 pub mod nodes;
+pub mod probing;
 pub mod profile;
 pub mod traits;
 pub mod trust;
@@ -168,7 +169,7 @@ impl Command {
 pub async fn run(command: Command, globals: &Globals) -> Result<(), Failure> {
     match command {
         Command::Nodes(args) => nodes::run(&args, globals).await,
-        Command::Connect(args) => connect::run(&args, globals).await,
+        Command::Connect(args) => Box::pin(connect::run(&args, globals)).await,
         Command::Explain(args) => explain::run(&args, globals).await,
         Command::Profile(args) => profile::run(&args, globals).await,
         Command::Demo(args) => demo::run(&args, globals).await,

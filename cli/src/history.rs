@@ -33,6 +33,7 @@ use crate::{
     output::Output,
     private_file::FileError,
     probe::{Prior, Probed, Report},
+    survey::Probing,
 };
 
 /// The history of all networks, for one command.
@@ -128,6 +129,11 @@ impl History {
     /// Nothing, as for somebody who is here for the first time; what is found now replaces what was known.
     pub fn forgotten(&self) -> Recalled {
         Recalled { anew: true, ..self.blank() }
+    }
+
+    /// What a probing may know from the start.
+    pub fn recall_for(&self, probing: Probing) -> Recalled {
+        if probing == Probing::Fresh { self.forgotten() } else { self.recall() }
     }
 
     fn blank(&self) -> Recalled {

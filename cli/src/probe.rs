@@ -111,7 +111,7 @@ impl Probed {
 }
 
 /// The outcome of probing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Report {
     /// Every node, in the order given.
     pub nodes: Vec<Probed>,

@@ -28,7 +28,7 @@ pub use self::{
 };
 use crate::{
     breaker::KeptOut,
-    probe::{Probed, Reach, plan::band_top},
+    probe::{Probed, plan::band_top},
 };
 
 /// What the user asks of a node. Empty means anything goes.
@@ -119,6 +119,8 @@ pub struct Choice {
     pub scores: Vec<Option<Duration>>,
     /// How many nodes were too near each other to be told apart, the chosen one among them.
     pub band: usize,
+    /// The node that was preferred, or this user's last one, where no other is better by enough to leave it for.
+    pub stayed: Option<usize>,
 }
 
 impl Choice {
@@ -182,17 +184,19 @@ pub fn choose_under(
     let field = Field { nodes, scores: &scores, eligible: &eligible, band: &in_band };
     let first = strategy.order(&field, circumstances);
     let mut order = with_the_rest(first, eligible, nodes.len());
-    if let Some(at) = preferred(nodes, &order, &scores, constraints) {
+    let kept = preferred(nodes, &order, &scores, constraints);
+    if let Some(at) = kept {
         order[..=at].rotate_right(1);
     }
-    Choice { verdicts, order, scores, band: in_band.len() }
+    let stayed = kept.map(|_| order[0]);
+    Choice { verdicts, order, scores, band: in_band.len(), stayed }
 }
 
 /// The eligible nodes: whoever accepted a connection comes before whoever was not asked for one, and the unmeasured come last.
 fn by_score(nodes: &[Probed], verdicts: &[Verdict], scores: &[Option<Duration>]) -> Vec<usize> {
     let mut ranked: Vec<(bool, bool, Option<Duration>, usize)> = (0..nodes.len())
         .filter(|index| verdicts[*index].is_eligible())
-        .map(|index| (nodes[index].reach != Reach::Serving, scores[index].is_none(), scores[index], index))
+        .map(|index| (!nodes[index].reach.serves(), scores[index].is_none(), scores[index], index))
         .collect();
     // The index at the end keeps equals in the catalog's order.
     ranked.sort_unstable();
@@ -202,7 +206,7 @@ fn by_score(nodes: &[Probed], verdicts: &[Verdict], scores: &[Option<Duration>])
 /// The eligible nodes whose round trips cannot be told from the best one's.
 fn band(nodes: &[Probed], eligible: &[usize]) -> Vec<usize> {
     // The serving ones stand in front.
-    let serving = eligible.partition_point(|index| nodes[*index].reach == Reach::Serving);
+    let serving = eligible.partition_point(|index| nodes[*index].reach.serves());
     let p50s: Vec<Option<Duration>> =
         eligible[..serving].iter().map(|index| nodes[*index].rtt.map(|rtt| rtt.p50)).collect();
     let Some(best) = p50s.iter().flatten().min() else { return Vec::new() };
@@ -271,6 +275,9 @@ pub fn explain(nodes: &[Probed], choice: &Choice, strategy: Strategy) -> Option<
     let all = format!("{eligible} eligible nodes");
     Some(match (strategy, choice.band) {
         _ if eligible == 1 => format!("{id}, {rtt}: the only eligible node"),
+        _ if choice.stayed == choice.chosen() => {
+            format!("{id}, {rtt}: stayed there, since none of {all} is better by enough")
+        }
         (Strategy::Random, _) => format!("{id}, {rtt}: drawn at random from {all}"),
         (Strategy::Latency, _) | (Strategy::Responsive, ..=1) => format!("{id}, {rtt}: the nearest of {all}"),
         (Strategy::Responsive, band) => {

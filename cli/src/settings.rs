@@ -20,6 +20,7 @@ use self::{
 use crate::{
     failure::{Exit, Failure},
     select::Strategy,
+    survey::Probing,
 };
 
 /// The context used when none is named.
@@ -103,6 +104,8 @@ pub struct Settings {
     pub cache_refresh: Value<Duration>,
     /// Most bytes of the directory of answers; 0: none are kept or used.
     pub cache_size: Value<u64>,
+    /// Whom a choice probes.
+    pub probing: Value<Probing>,
 }
 
 /// What the global flags say.
@@ -137,6 +140,7 @@ const STRATEGY: Name = Name { variable: "CBROWSE_STRATEGY", key: "strategy" };
 const CACHE_TTL_NAME: Name = Name { variable: "CBROWSE_CACHE_TTL", key: "cache_ttl" };
 const CACHE_REFRESH_NAME: Name = Name { variable: "CBROWSE_CACHE_REFRESH", key: "cache_refresh" };
 const CACHE_SIZE_NAME: Name = Name { variable: "CBROWSE_CACHE_SIZE", key: "cache_size" };
+const PROBING: Name = Name { variable: "CBROWSE_PROBING", key: "probing" };
 const FLEET_KEY: Name = Name { variable: "CBROWSE_FLEET_KEY", key: "fleet_key" };
 
 /// The process's variables, or a test's.
@@ -186,6 +190,12 @@ impl Settings {
             cache_size: resolver
                 .one(&CACHE_SIZE_NAME, section.and_then(|s| s.cache_size.as_ref()), CACHE_SIZE, parse_size)?
                 .or_flag(flags.cache_size, "--cache-size"),
+            probing: resolver.one(
+                &PROBING,
+                section.and_then(|section| section.probing.as_ref()),
+                Probing::default(),
+                str::parse,
+            )?,
             file,
             context,
         })
@@ -209,6 +219,7 @@ impl Settings {
                 &self.cache_refresh.origin,
             ),
             ("cache_size", json!(size::format_size(self.cache_size.value)), &self.cache_size.origin),
+            ("probing", json!(self.probing.value.to_string()), &self.probing.origin),
         ]
     }
 }

@@ -1,16 +1,28 @@
 //! Which nodes are there, how far, and whom to ask first: discover, probe, interview and select, composed.
 
-use std::{collections::BTreeMap, time::SystemTime};
+pub mod ground;
+pub mod preference;
+pub mod probing;
+#[cfg(test)]
+mod tests;
 
+use std::{collections::BTreeMap, net::IpAddr};
+
+use cbrowse_protocol::id::NodeId;
+use cbrowse_registry::Listing;
+use tokio::time::Instant;
+
+use self::ground::Ground;
+pub use self::{preference::Preference, probing::Probing};
 use crate::{
     attach::finalist::{Interview, Judge, Patience, interview_all},
     command::filter,
     failure::Failure,
-    probe::{self, Goal, Live, Probed, Reach, Report, Search, Sockets, plan},
-    select::{self, Choice, Circumstances, Constraints, Memory, Strategy, draw::SystemDice, fallback},
+    history::Recalled,
+    probe::{Live, Probed, Reach, Report, Road, Sockets},
+    select::{self, Choice, Constraints, draw::SystemDice, fallback},
     timeline::{self, Stage},
 };
-use cbrowse_registry::Listing;
 
 /// Nodes interviewed side by side: enough that a full or untrusted favourite costs no further round, few enough to spare
 /// the nodes that will not be chosen.
@@ -24,37 +36,8 @@ pub struct Survey {
     pub choice: Choice,
     /// Connections that stand, by index of their node.
     pub interviews: BTreeMap<usize, Interview>,
-}
-
-/// How nodes are ordered, and for whom.
-#[derive(Debug, Clone, Default)]
-pub struct Preference {
-    /// The rule.
-    pub strategy: Strategy,
-    /// Who chooses, for `consistent-hash`.
-    pub key: Option<String>,
-    /// What earlier choices left behind.
-    pub memory: Memory,
-}
-
-impl From<Strategy> for Preference {
-    fn from(strategy: Strategy) -> Self {
-        Self { strategy, ..Self::default() }
-    }
-}
-
-impl Preference {
-    /// Orders the nodes now.
-    pub fn choose(&self, nodes: &[Probed], constraints: &Constraints) -> Choice {
-        let mut circumstances = Circumstances {
-            dice: &mut SystemDice,
-            memory: &self.memory,
-            key: self.key.as_deref(),
-            now: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
-            table: &mut None,
-        };
-        fallback::choose_or_fall_back(nodes, constraints, self.strategy, &mut circumstances)
-    }
+    /// What was known before.
+    pub recalled: Recalled,
 }
 
 /// Probes the nodes of `listing` and interviews the best of them. Where none of the wanted region is eligible and another
@@ -89,46 +72,72 @@ async fn survey_once(
     judge: &Judge,
 ) -> Survey {
     timeline::enter(Stage::Probe);
-    let started = tokio::time::Instant::now();
+    let started = Instant::now();
     let names = Listing { nodes: Vec::new(), ..listing.clone() };
     let permits = names.gate();
-    let road = Sockets::open();
     // Nodes that the catalog alone rules out must not end the race: the nearest of all may stand in another region.
     let (wanted, others) = select::split(listing.nodes, constraints);
-    // One node alone is measured, not raced.
-    let goal = if wanted.len() == 1 { Goal::Survey(1) } else { Goal::Decide };
-    let mut report = probe::probe(wanted, permits, &road, Search::new(goal), |_| {}).await;
-    report.nodes.extend(others.into_iter().map(Probed::unprobed));
+    let others = others.into_iter().map(Probed::unprobed);
+    let asker = Asker { constraints, preference, judge, started };
+    if preference.probing == Probing::Cached {
+        let ranks = preference.strategy.ranks_by_measurement();
+        let mut report = ground::remembered(wanted, permits, &preference.recalled, ranks).await;
+        report.nodes.extend(others);
+        let ground = Ground::<Sockets>::known(report, &preference.recalled);
+        return Box::pin(settle(ground, |_, _| false, &asker)).await;
+    }
+    let road = Sockets::open();
+    let mut ground = Ground::new(wanted, preference, &road, &mut SystemDice);
+    ground.explore(&permits).await;
+    ground.report.nodes.extend(others);
+    Box::pin(settle(ground, &permits, &asker)).await
+}
+
+/// For whom a survey is made.
+struct Asker<'a> {
+    constraints: &'a Constraints,
+    preference: &'a Preference,
+    judge: &'a Judge,
+    started: Instant,
+}
+
+/// Interviews the best of those that are known, and finds out about more until one of them can be asked for a seat.
+async fn settle(
+    mut ground: Ground<'_, impl Road>,
+    permits: impl Fn(&NodeId, IpAddr) -> bool,
+    asker: &Asker<'_>,
+) -> Survey {
     let mut interviews = BTreeMap::new();
     loop {
         timeline::enter(Stage::Pick);
-        let choice = preference.choose(&report.nodes, constraints);
+        let nodes = &ground.report.nodes;
+        let choice = asker.preference.choose(nodes, asker.constraints);
         let asked: Vec<usize> = choice
             .order
             .iter()
             .copied()
-            .filter(|index| matches!(report.nodes[*index].live, Live::Unasked))
-            .filter(|index| report.nodes[*index].reach != Reach::NotAwaited)
+            .filter(|index| matches!(nodes[*index].live, Live::Unasked))
+            .filter(|index| nodes[*index].reach != Reach::NotAwaited)
             .take(INTERVIEWED)
             .collect();
         let good = choice.order.iter().any(|index| interviews.get(index).is_some_and(Interview::is_usable));
-        // Nobody near can be asked: the race goes on among those that it did not wait for.
+        // Nobody near can be asked: the race goes on among those that it did not wait for, or draw.
         if !good && asked.is_empty() {
             timeline::enter(Stage::Probe);
-            if probe::probe_rest(&mut report, &road, plan::DEADLINE).await {
+            if ground.explore(&permits).await {
                 continue;
             }
         }
         if good || asked.is_empty() {
             let choice = interviewed_first(choice, &interviews);
-            report.elapsed = started.elapsed();
-            return Survey { report, choice, interviews };
+            let report = Report { elapsed: asker.started.elapsed(), ..ground.report };
+            return Survey { report, choice, interviews, recalled: asker.preference.recalled.clone() };
         }
         timeline::enter(Stage::Tls);
-        let finalists: Vec<_> = asked.iter().map(|index| &report.nodes[*index]).collect();
-        let outcomes = interview_all(&finalists, judge, Patience::First).await;
+        let finalists: Vec<_> = asked.iter().map(|index| &ground.report.nodes[*index]).collect();
+        let outcomes = interview_all(&finalists, asker.judge, Patience::First).await;
         for (index, interview) in asked.into_iter().zip(outcomes) {
-            report.nodes[index].live = interview.live();
+            ground.report.nodes[index].live = interview.live();
             interviews.insert(index, interview);
         }
     }

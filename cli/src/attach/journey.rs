@@ -35,11 +35,13 @@ use crate::{
     credentials::{Credentials, seconds},
     discover::start::Refresh,
     failure::{Exit, Failure},
+    history::History,
     output::Output,
     pending::{self, Pending},
     probe::{Probed, Report},
     profile::{OpenProfile, Settled, Uploaded, chain, settle},
     select::{Choice, Constraints, Strategy},
+    survey::Probing,
     view::{Event, Hub, Inputs},
 };
 
@@ -57,6 +59,10 @@ pub struct Plan {
     pub constraints: Constraints,
     /// How nodes are ordered.
     pub strategy: Strategy,
+    /// Whom to probe.
+    pub probing: Probing,
+    /// What earlier probings found; `None` where that is no help.
+    pub history: Option<Arc<History>>,
     /// What is asked of the node, profile apart.
     pub request: SessionRequest,
     /// The profile to bring along.
@@ -154,6 +160,13 @@ impl<'a> Journey<'a> {
     pub fn refreshed_by(mut self, refresh: Option<Refresh>) -> Self {
         self.refresh = refresh;
         self
+    }
+
+    /// Waits until what this journey found out is written down for the next one.
+    pub async fn settle_history(&self) {
+        if let Some(history) = &self.plan.history {
+            history.settle().await;
+        }
     }
 
     /// The node of the present, or last, attachment.

@@ -22,6 +22,7 @@ The settings file is TOML, with a section for each fleet:
   cache_ttl = \"24h\"            # how old a cached answer connect may start from
   cache_refresh = \"10s\"        # a younger answer is not asked for again
   cache_size = \"64MiB\"         # of all cached answers together
+  probing = \"quiet=16\"         # whom connect probes: all, fresh, cached, quiet
 ";
 
 /// Arguments of `cbrowse config`.

@@ -30,6 +30,7 @@ use super::{
     address, complete,
     filter::{self, Filter},
     login::blocking,
+    probing::ProbingArgs,
     profile,
 };
 use crate::{
@@ -42,6 +43,7 @@ use crate::{
     credentials::Credentials,
     discover::{self, start::Start},
     failure::{Exit, Failure},
+    history::History,
     keyring::passphrase::PassphraseArgs,
     local::OwnNode,
     pending::{self, Pending},
@@ -49,6 +51,7 @@ use crate::{
     profile::{OpenProfile, chain},
     select::Constraints,
     settings::duration::parse_age,
+    survey::Probing,
     timeline::{self, Stage, Timeline},
     view::{
         Event, Hub,
@@ -65,6 +68,8 @@ Examples:
   cbrowse connect https://example.org --view none --screenshot page.png
   cbrowse connect --explain --max-latency 80ms
   cbrowse connect --wait 2m
+  cbrowse connect --cached                 # by what is remembered; nobody is probed
+  cbrowse connect --quiet-probing=8        # eight nodes at random, not all
 ";
 
 /// After a session ends by itself, its save is waited for this long; a larger one is taken home by the next command.
@@ -86,6 +91,9 @@ pub struct Args {
     /// Which nodes.
     #[command(flatten)]
     pub filter: Filter,
+    /// Whom to probe.
+    #[command(flatten)]
+    pub probing: ProbingArgs,
     /// Bring this profile along, and take its changes home.
     #[arg(long, short, value_name = "NAME", add = ArgValueCompleter::new(complete::profiles))]
     pub profile: Option<String>,
@@ -160,7 +168,10 @@ async fn connect_and_stay(args: &Args, globals: &Globals, timeline: &Timeline) -
     let outcome = match connected {
         Ok((mut journey, attachment)) => {
             show_choice(args, globals, &journey, &attachment);
-            stay(args, globals, &mut journey, attachment, Clock { started, timeline }, &stop).await
+            let clock = Clock { started, timeline };
+            let stayed = stay(args, globals, &mut journey, attachment, clock, &stop).await;
+            journey.settle_history().await;
+            stayed
         }
         Err(failure) => Err(failure),
     };
@@ -205,11 +216,16 @@ async fn connect<'a>(
         constraints.profile_browser = profile.browser_version()?;
     }
     timeline::enter(Stage::Catalog);
-    let Start { listing, refresh } = known_nodes(globals, own_node, &constraints).await?;
+    let probing = args.probing.probing(&globals.settings);
+    let Start { listing, refresh } = known_nodes(globals, own_node, &constraints, probing).await?;
     let viewport = args.size.unwrap_or_default();
     let request = SessionRequest { url: args.url.clone(), viewport, ..SessionRequest::default() };
     let strategy = args.filter.strategy(&globals.settings);
-    let plan = Plan { listing, judge, constraints, strategy, request, profile, credentials };
+    // There is one private node, and it is here.
+    let history = own_node.is_none().then(|| Arc::new(History::of(&globals.paths, &globals.output)));
+    let probing = if own_node.is_some() { Probing::All } else { probing };
+    let plan =
+        Plan { listing, judge, constraints, strategy, probing, history, request, profile, credentials };
     let mut journey =
         Journey::new(plan, &globals.paths, &globals.output).refreshed_by(refresh).waiting(args.wait);
     let attachment = journey.begin().await?;
@@ -221,13 +237,18 @@ async fn known_nodes(
     globals: &Globals,
     own_node: Option<&OwnNode>,
     constraints: &Constraints,
+    probing: Probing,
 ) -> Result<Start, Failure> {
     let mut start = match own_node {
         Some(node) => {
             let listing = Listing { nodes: vec![node.record.clone()], ..Listing::default() };
             Start { listing, refresh: None }
         }
-        None => discover::start::start(globals).await?,
+        None => match probing {
+            Probing::Cached => Start { listing: discover::start::remembered(globals).await?, refresh: None },
+            Probing::Fresh => Start { listing: discover::discover(globals).await?, refresh: None },
+            Probing::All | Probing::Quiet(_) => discover::start::start(globals).await?,
+        },
     };
     if filter::check_known(&start.listing.nodes, constraints).is_err()
         && let Some(mut refresh) = start.refresh.take()

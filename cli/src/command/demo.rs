@@ -36,6 +36,7 @@ use crate::{
     profile::{OpenProfile, chain},
     select::{self, Constraints, Strategy},
     settings::{Flags, Settings},
+    survey::Probing,
     trust::TrustStore,
     view::{
         Delivery, Hub,
@@ -184,6 +185,9 @@ impl<'a> Stage<'a> {
             judge: Judge::of(&self.globals)?,
             constraints: Constraints::default(),
             strategy: Strategy::default(),
+            probing: Probing::default(),
+            // What a demonstration finds out ends with its nodes.
+            history: None,
             request: SessionRequest { viewport: VIEWPORT, ..SessionRequest::default() },
             profile: Some(self.profile.clone()),
             credentials: self.credentials.clone(),

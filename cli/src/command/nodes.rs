@@ -2,6 +2,7 @@
 
 pub mod bar;
 mod figures_file;
+pub mod history;
 pub mod list;
 pub mod probe;
 mod screen;
@@ -32,6 +33,9 @@ pub enum Command {
     /// Measure every node from here, and tell which one would be chosen.
     #[command(after_help = probe::EXAMPLES)]
     Probe(Box<probe::Args>),
+    /// Show, or forget, what earlier probings on this network found.
+    #[command(after_help = history::EXAMPLES)]
+    History(history::Args),
 }
 
 /// Runs it.
@@ -40,5 +44,6 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
         Command::List(args) => list::run(args, globals).await,
         Command::Watch(args) => watch::run(args, globals).await,
         Command::Probe(args) => probe::run(args, globals).await,
+        Command::History(args) => history::run(args, globals),
     }
 }

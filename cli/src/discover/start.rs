@@ -6,7 +6,7 @@ use cbrowse_registry::{Catalog, CatalogUri, Listing, Options, Query, merge};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Cache, catalogs, list, open_cached, remark};
+use super::{Cache, catalogs, list, open_cached, recall, remark};
 use crate::{
     context::Globals,
     failure::{Exit, Failure},
@@ -46,6 +46,31 @@ pub async fn start(globals: &Globals) -> Result<Start, Failure> {
         }
         None => Ok(Start { listing: list(&catalogs).await?, refresh: None }),
     }
+}
+
+/// Begins with the last answers alone, however old they are; no registry is asked, and no refresh follows. A file of the
+/// user's own is read.
+pub async fn remembered(globals: &Globals) -> Result<Listing, Failure> {
+    let (uris, cache) = (catalogs(globals)?, Cache::of(globals));
+    let own: Vec<CatalogUri> = uris.iter().filter(|uri| uri.is_own_file()).cloned().collect();
+    if own.is_empty() {
+        return recall(globals, &Query::default()).map(|(listing, _)| listing);
+    }
+    let mut answers = Vec::new();
+    let opened = open_cached(&own, &cache, &Options::of_process())?;
+    for (uri, catalog) in own.iter().zip(&opened) {
+        let listing = catalog.list().await.unwrap_or_else(|error| without_nodes(&error));
+        answers.push((uri.to_string(), listing));
+    }
+    for uri in uris.iter().filter(|uri| !uri.is_own_file()) {
+        let cached = cache.load(uri, &Query::default()).map(|cached| cached.listing);
+        answers.push((uri.to_string(), cached.unwrap_or_else(|error| without_nodes(&error))));
+    }
+    Ok(merge(answers.iter_mut().map(|(name, listing)| (&**name, std::mem::take(listing)))))
+}
+
+fn without_nodes(error: &impl ToString) -> Listing {
+    Listing { warnings: vec![error.to_string()], ..Listing::default() }
 }
 
 /// What can be begun with, and the age of the oldest answer in it.

@@ -1,9 +1,9 @@
 //! What is kept of one network: a bounded file of compact JSON.
 //!
 //! ```text
-//! {"version":1,"network":KEY,"home":{NODE,"at":SECONDS}|null,"nodes":[{NODE,"ip":IP,"min":US,"p50":US,"jitter":US,
-//!  "answered":N,"lost":N,"method":"icmp"|"tcp","served":BOOL,"at":SECONDS,"counted":SECONDS}…]}
-//! NODE = "id":ID,"endpoint":"HOST:PORT","identity":KEY (where the catalog names one)
+//! {"version":1,"network":KEY,"home":{"node":NODE,"at":SECONDS}|null,"nodes":[{"node":NODE,"ip":IP,"min":US,"p50":US,
+//!  "jitter":US,"answered":N,"lost":N,"method":"icmp"|"tcp","served":BOOL,"at":SECONDS,"counted":SECONDS}…]}
+//! NODE = {"id":ID,"endpoint":"HOST:PORT","identity":KEY}, the identity where the catalog names one
 //! ```
 //!
 //! Times are seconds since the Unix epoch, round trips microseconds. The file may be deleted at any time. Another version,
@@ -70,7 +70,6 @@ impl NodeName {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Home {
     /// Which one.
-    #[serde(flatten)]
     pub node: NodeName,
     /// Since when, in seconds since the Unix epoch.
     pub at: u64,
@@ -99,7 +98,6 @@ impl From<By> for Method {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// Which node.
-    #[serde(flatten)]
     pub node: NodeName,
     /// Where it was probed.
     pub ip: IpAddr,

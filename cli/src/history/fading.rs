@@ -48,7 +48,7 @@ impl Found {
         Some(Self {
             node: NodeName::of(&node.record),
             ip: node.address?.ip(),
-            measured: node.rtt,
+            measured: node.rtt.filter(|_| node.reach != Reach::Remembered),
             method: if node.method.contains("icmp") { By::Icmp } else { By::Tcp },
             serves,
         })
@@ -56,12 +56,18 @@ impl Found {
 }
 
 fn serves(node: &Probed) -> Option<Serves> {
+    use Reach::{
+        Forbidden, NoRoute, NotAwaited, NotDrawn, NotProbed, NotRemembered, PortSilent, Refused, Remembered,
+        Serving, Silent, Unconfirmed, Unresolved,
+    };
     match (node.reach, &node.live) {
-        (Reach::Unresolved | Reach::NotProbed | Reach::NotAwaited | Reach::Forbidden, _) => None,
+        (Unresolved | NotProbed | NotAwaited | Forbidden | NotDrawn | NotRemembered, _) => None,
         (_, Live::Failed(_) | Live::Untrusted(_)) => Some(Serves::No),
-        (_, Live::Known(_) | Live::FirstUse(_)) | (Reach::Serving, _) => Some(Serves::Yes),
-        (Reach::Unconfirmed, _) => Some(Serves::Unknown),
-        (Reach::PortSilent | Reach::Refused | Reach::NoRoute | Reach::Silent, _) => Some(Serves::No),
+        // Its figures are those of the last time.
+        (Remembered, _) => None,
+        (_, Live::Known(_) | Live::FirstUse(_)) | (Serving, _) => Some(Serves::Yes),
+        (Unconfirmed, _) => Some(Serves::Unknown),
+        (PortSilent | Refused | NoRoute | Silent, _) => Some(Serves::No),
     }
 }
 
@@ -93,6 +99,7 @@ impl Entry {
     }
 
     /// The entry after another probing. Figures of another method, or from another address, are not mixed: they start anew.
+    #[must_use]
     pub fn then(&self, found: &Found, now: u64) -> Self {
         let Some(measured) = found.measured else { return self.missed(now) };
         let other = found.method != self.method || found.ip != self.ip;
@@ -147,5 +154,6 @@ fn between(old: u32, old_weight: f64, new: u32, new_weight: f64) -> u32 {
 }
 
 fn micros(time: Duration) -> u32 {
-    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+    // Rounded, as figures are shown.
+    u32::try_from((time.as_nanos() + 500) / 1000).unwrap_or(u32::MAX)
 }

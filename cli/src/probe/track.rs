@@ -58,6 +58,19 @@ pub enum Reach {
     NotProbed,
     /// Its name leads to addresses that its catalog may not name.
     Forbidden,
+    /// An earlier probing on this network found it serving; nobody asked it this time.
+    Remembered,
+    /// No earlier probing on this network found it serving; nobody asked it this time.
+    NotRemembered,
+    /// Not among the few that were drawn.
+    NotDrawn,
+}
+
+impl Reach {
+    /// Whether its port accepts connections, or did when it was probed last.
+    pub fn serves(self) -> bool {
+        matches!(self, Self::Serving | Self::Remembered)
+    }
 }
 
 /// Connections given up before their time that make a silent port; one could have been lost on the way.
@@ -118,7 +131,8 @@ impl Track {
                 Reach::PortSilent => 2,
                 Reach::Refused => 3,
                 Reach::NotAwaited => 4,
-                Reach::Silent | Reach::NoRoute | Reach::Unresolved | Reach::NotProbed | Reach::Forbidden => 5,
+                // A track knows no others.
+                _ => 5,
             };
             (standing, track.measure().map_or(Duration::MAX, |measured| measured.p50))
         };

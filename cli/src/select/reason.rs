@@ -115,6 +115,10 @@ pub enum Reason {
     },
     /// It cannot be reached, or does not serve.
     Unreachable(Reach),
+    /// Quiet probing drew others.
+    NotDrawn,
+    /// What is remembered decides, and it is not remembered.
+    NotRemembered,
     /// It answers, and its status cannot be had.
     NotServing(Failed),
     /// It is not who it should be.
@@ -143,6 +147,8 @@ impl Reason {
             Self::Draining => "draining",
             Self::TooFar { .. } => "max_latency",
             Self::Unreachable(_) => "unreachable",
+            Self::NotDrawn => "not_drawn",
+            Self::NotRemembered => "not_remembered",
             Self::NotServing(_) => "not_serving",
             Self::NotTrusted(_) => "not_trusted",
         }
@@ -163,7 +169,10 @@ impl Reason {
                 | Reach::NotAwaited
                 | Reach::NotProbed
                 | Reach::Serving
-                | Reach::Unconfirmed => "silent",
+                | Reach::Unconfirmed
+                | Reach::Remembered
+                | Reach::NotRemembered
+                | Reach::NotDrawn => "silent",
             }),
             Self::NotServing(failed) => Some(failed.failing.name()),
             _ => None,
@@ -221,8 +230,13 @@ impl fmt::Display for Reason {
                 | Reach::NotAwaited
                 | Reach::NotProbed
                 | Reach::Serving
-                | Reach::Unconfirmed => "no answer",
+                | Reach::Unconfirmed
+                | Reach::Remembered
+                | Reach::NotRemembered
+                | Reach::NotDrawn => "no answer",
             }),
+            Self::NotDrawn => f.write_str("not among the few that quiet probing drew"),
+            Self::NotRemembered => f.write_str("no earlier probing on this network found it serving"),
             Self::NotServing(why) => write!(f, "does not serve: {why}"),
             Self::NotTrusted(why) => write!(f, "not trusted: {why}"),
         }
@@ -388,11 +402,19 @@ fn of_region(facts: &Facts<'_>, wanted: &Wanted) -> Option<Reason> {
 
 pub(super) fn of_probe(node: &Probed, constraints: &Constraints) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    let open =
-        matches!(node.reach, Reach::Serving | Reach::Unconfirmed | Reach::NotAwaited | Reach::NotProbed);
-    if !open {
-        reasons.push(Reason::Unreachable(node.reach));
-    }
+    reasons.extend(match node.reach {
+        Reach::Serving | Reach::Unconfirmed | Reach::NotAwaited | Reach::NotProbed | Reach::Remembered => {
+            None
+        }
+        Reach::NotDrawn => Some(Reason::NotDrawn),
+        Reach::NotRemembered => Some(Reason::NotRemembered),
+        Reach::PortSilent
+        | Reach::Refused
+        | Reach::NoRoute
+        | Reach::Silent
+        | Reach::Unresolved
+        | Reach::Forbidden => Some(Reason::Unreachable(node.reach)),
+    });
     if let (Some(rtt), Some(limit)) = (node.rtt, constraints.max_latency)
         && rtt.p50 > limit
     {

@@ -24,7 +24,7 @@ use clap::{
 
 pub use self::weighted::Weights;
 use super::{Circumstances, Memory};
-use crate::probe::Probed;
+use crate::probe::{Prior, Probed, Reach};
 
 /// How eligible nodes are ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -122,7 +122,10 @@ impl Strategy {
     pub fn score(self, node: &Probed) -> Option<Duration> {
         let rtt = node.rtt.as_ref()?;
         Some(match self {
-            Self::Responsive => responsive::response(rtt, node.live.status()),
+            Self::Responsive => {
+                let rtt = responsive::with_history(rtt, node.method, earlier(node));
+                responsive::response(&rtt, node.live.status())
+            }
             Self::Weighted(weights) => weights.cost(rtt, node),
             _ => rtt.p50,
         })
@@ -197,6 +200,11 @@ impl std::str::FromStr for Strategy {
             .find(|strategy| strategy.name().eq_ignore_ascii_case(text))
             .ok_or_else(|| format!("{text:?} is no strategy; there are {}", ALL.map(Self::name).join(", ")))
     }
+}
+
+/// What earlier probings found, where that is not the very figure that is compared.
+fn earlier(node: &Probed) -> Option<&Prior> {
+    node.prior.as_ref().filter(|_| node.reach != Reach::Remembered)
 }
 
 /// Reads a [`Strategy`] from the command line, and lets shells and the help know the names.

@@ -1,17 +1,17 @@
 use cbrowse_protocol::{api::Status, identity::SigningKey};
 
 use super::*;
-use crate::probe::{Live, Measurement};
+use crate::probe::{Live, Measurement, Reach};
 
 const fn ms(value: u64) -> Duration {
     Duration::from_millis(value)
 }
 
 /// Dice that fall as written, then always 0.
-pub(super) struct Scripted(std::collections::VecDeque<usize>);
+pub(crate) struct Scripted(std::collections::VecDeque<usize>);
 
 impl Scripted {
-    pub(super) fn new(rolls: &[usize]) -> Self {
+    pub(crate) fn new(rolls: &[usize]) -> Self {
         Self(rolls.iter().copied().collect())
     }
 }

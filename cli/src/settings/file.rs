@@ -12,6 +12,7 @@
 //! cache_ttl = "24h"            # how old a cached answer `connect` may start from
 //! cache_refresh = "10s"        # a younger answer is not asked for again
 //! cache_size = "64MiB"         # of all cached answers together
+//! probing = "quiet=16"         # or all, fresh, cached, quiet
 //! ```
 
 use std::{collections::BTreeMap, io, path::Path};
@@ -62,6 +63,8 @@ pub struct ContextFile {
     pub cache_refresh: Option<Located<String>>,
     /// As [`super::size::parse_size`] reads it.
     pub cache_size: Option<Located<String>>,
+    /// As [`crate::survey::Probing`] reads it.
+    pub probing: Option<Located<String>>,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +86,7 @@ struct RawContext {
     cache_ttl: Option<Spanned<String>>,
     cache_refresh: Option<Spanned<String>>,
     cache_size: Option<Spanned<String>>,
+    probing: Option<Spanned<String>>,
 }
 
 /// `"a"` or `["a", "b"]`.
@@ -144,6 +148,7 @@ fn located(text: &str, raw: RawContext) -> ContextFile {
         cache_ttl: raw.cache_ttl.map(|value| locate(text, value)),
         cache_refresh: raw.cache_refresh.map(|value| locate(text, value)),
         cache_size: raw.cache_size.map(|value| locate(text, value)),
+        probing: raw.probing.map(|value| locate(text, value)),
     }
 }
 

@@ -16,6 +16,7 @@ use cbrowse::{
     probe::Probed,
     select::{Constraints, Strategy},
     settings::{Flags, Settings},
+    survey::Probing,
 };
 use cbrowse_protocol::{
     api::{Problem, SessionRequest},
@@ -84,6 +85,8 @@ impl Caller {
             judge: self.judge(),
             constraints: Constraints::default(),
             strategy: Strategy::Latency,
+            probing: Probing::All,
+            history: None,
             request: SessionRequest::default(),
             profile: None,
             credentials: self.credentials.clone(),

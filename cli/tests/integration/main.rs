@@ -11,6 +11,7 @@ mod command_line;
 mod connecting;
 mod doctor;
 mod failover;
+mod history;
 mod hostile;
 mod profile_nodes;
 mod profile_sealing;

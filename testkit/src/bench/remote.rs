@@ -10,6 +10,7 @@ use cbrowse::{
     },
     discover,
     select::{Constraints, Strategy},
+    survey::Probing,
     view::{Delivery, Hub, Left, Subscriber},
 };
 use cbrowse_protocol::{
@@ -77,7 +78,17 @@ impl Remote {
             let listing = discover::discover(&globals).await.map_err(plain)?;
             let listed = began.elapsed();
             let (constraints, strategy) = (Constraints::default(), Strategy::default());
-            let plan = Plan { listing, judge, constraints, strategy, request, profile: None, credentials };
+            let plan = Plan {
+                listing,
+                judge,
+                constraints,
+                strategy,
+                probing: Probing::default(),
+                history: None,
+                request,
+                profile: None,
+                credentials,
+            };
             let mut journey = Journey::new(plan, &globals.paths, &globals.output);
             let attachment = journey.begin().await.map_err(plain)?;
             let survey = journey.surveyed.as_ref().map_or(Duration::ZERO, |found| found.report.elapsed);

@@ -24,6 +24,7 @@ use crate::{
     breaker::{Event, Key, chance},
     discover::start::{Refresh, news},
     failure::{Exit, Failure},
+    history::Recalled,
     probe::Report,
     remembered,
     survey::{Preference, Survey, survey},
@@ -77,6 +78,9 @@ impl Journey<'_> {
 
     async fn try_known(&mut self) -> Result<Attachment, Failure> {
         let survey = self.survey().await;
+        if let Some(history) = &self.plan.history {
+            history.note(&survey.recalled, &survey.report);
+        }
         if survey.choice.order.is_empty() {
             timeline::in_vain(&survey.report, &survey.choice);
             let failure = survey.nobody();
@@ -113,12 +117,22 @@ impl Journey<'_> {
             strategy: self.plan.strategy,
             key: Some(profile.unwrap_or_else(|| self.plan.credentials.public_key().to_string())),
             memory: remembered::load(self.paths, self.plan.strategy),
+            probing: self.plan.probing,
+            recalled: self
+                .plan
+                .history
+                .as_ref()
+                .map(|history| history.recall_for(self.plan.probing))
+                .unwrap_or_default(),
         }
     }
 
     /// Tells where the session went, if that is not where it was wanted, and remembers it for the next choice.
-    fn took(&self, surveyed: &Surveyed) {
+    fn took(&self, surveyed: &Surveyed, recalled: &Recalled) {
         let Surveyed { report, choice } = surveyed;
+        if let Some((history, index)) = self.plan.history.as_ref().zip(choice.chosen()) {
+            history.note_home(recalled, &report.nodes[index]);
+        }
         let wanted = &self.plan.constraints.regions;
         let region = choice.chosen().map(|index| report.nodes[index].region()).unwrap_or_default();
         if !wanted.is_empty() && !region.is_empty() && !wanted.iter().any(|wanted| wanted == region) {
@@ -135,7 +149,7 @@ impl Journey<'_> {
     /// Asks the candidates in order: the next one at once when one refuses, and beside it when one is silent. The first to
     /// take the session has it.
     async fn take_seat(&mut self, survey: Survey) -> Result<Attachment, Failure> {
-        let Survey { report, mut choice, interviews } = survey;
+        let Survey { report, mut choice, interviews, recalled } = survey;
         self.hold_responsible(&report, &interviews);
         let asker = Asker { plan: &self.plan, paths: self.paths, output: self.output };
         let mut candidates =
@@ -149,7 +163,8 @@ impl Journey<'_> {
                 self.remember(faults, Some(Key::of(&report.nodes[index].record)));
                 choice.order.retain(|other| *other != index);
                 choice.order.insert(0, index);
-                Ok(self.seated(seated, report.nodes[index].record.id.clone(), Surveyed { report, choice }))
+                let listed = report.nodes[index].record.id.clone();
+                Ok(self.seated(seated, listed, Surveyed { report, choice }, &recalled))
             }
             Err(failure) => {
                 self.remember(faults, None);
@@ -159,13 +174,19 @@ impl Journey<'_> {
         }
     }
 
-    fn seated(&mut self, seated: Seated, listed: NodeId, surveyed: Surveyed) -> Attachment {
+    fn seated(
+        &mut self,
+        seated: Seated,
+        listed: NodeId,
+        surveyed: Surveyed,
+        recalled: &Recalled,
+    ) -> Attachment {
         let Seated { attachment, record, uploaded } = seated;
         self.note(&attachment.session, &record);
         (self.at, self.listed) = (Some(record), Some(listed));
         self.session = Some(attachment.session.clone());
         self.uploaded = uploaded.or(self.uploaded);
-        self.took(&surveyed);
+        self.took(&surveyed, recalled);
         self.surveyed = Some(surveyed);
         attachment
     }

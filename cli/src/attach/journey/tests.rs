@@ -24,8 +24,10 @@ use tokio_tungstenite::{
 use super::{mending::MAX_FLAPS, *};
 use crate::{
     context::Globals,
+    probe::Reach,
     select::RegionFallback,
     settings::{Flags, Settings},
+    survey::Probing,
 };
 
 /// Drops every link right after its welcome, and takes the session back each time.
@@ -35,6 +37,8 @@ struct Node {
     links: AtomicUsize,
     /// Accepts connections and says nothing on them, as over a network that fails.
     silent: AtomicBool,
+    /// Connections, probes among them.
+    accepted: AtomicUsize,
 }
 
 impl Node {
@@ -83,12 +87,18 @@ async fn start(welcomes_as: &'static str) -> (Arc<Node>, NodeRecord) {
     let record = serde_json::json!({
         "id": "eu-1", "address": address.ip(), "port": address.port(), "region": "eu", "identity": identity.public(),
     });
-    let node =
-        Arc::new(Node { identity, welcomes_as, links: AtomicUsize::new(0), silent: AtomicBool::new(false) });
+    let node = Arc::new(Node {
+        identity,
+        welcomes_as,
+        links: AtomicUsize::new(0),
+        silent: AtomicBool::new(false),
+        accepted: AtomicUsize::new(0),
+    });
     let served = Arc::clone(&node);
     tokio::spawn(async move {
         let mut held = Vec::new();
         while let Ok((stream, _)) = listener.accept().await {
+            served.accepted.fetch_add(1, Ordering::SeqCst);
             if served.silent.load(Ordering::SeqCst) {
                 held.push(stream);
                 continue;
@@ -126,6 +136,8 @@ fn plan(globals: &Globals, record: NodeRecord) -> Plan {
         judge: Judge::of(globals).expect("judge").of_own_record(),
         constraints: Constraints::default(),
         strategy: Strategy::default(),
+        probing: Probing::default(),
+        history: None,
         request: SessionRequest::default(),
         profile: None,
         credentials: Arc::new(Credentials::new(&credential, None, now).expect("credentials")),
@@ -231,4 +243,37 @@ async fn where_nobody_of_the_wanted_region_will_do_the_nearest_other_one_is_take
     // The next turn goes on from there.
     let remembered = crate::remembered::load(&globals.paths, Strategy::RoundRobin);
     assert_eq!(serde_json::to_value(&remembered).expect("plain data")["last"], "eu-1");
+}
+
+#[tokio::test]
+async fn a_journey_leaves_its_node_as_home_and_the_next_one_begins_there_without_probing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let globals = globals(directory.path());
+    let (node, record) = start("eu-1").await;
+    let journey = |probing: Probing| {
+        let history = Some(Arc::new(History::of(&globals.paths, &globals.output)));
+        let plan = Plan { probing, history, ..plan(&globals, record.clone()) };
+        Journey::new(plan, &globals.paths, &globals.output)
+    };
+    let refused = journey(Probing::Cached).begin().await.err().expect("nothing is remembered");
+    assert_eq!(refused.exit, Exit::NoEligibleNode);
+    assert_eq!(refused.details["nodes"][0]["reasons"][0]["code"], "not_remembered");
+    let mut first = journey(Probing::All);
+    first.begin().await.map_err(|failure| failure.message).expect("attached");
+    first.settle_history().await;
+    assert!(History::of(&globals.paths, &globals.output).recall().is_home(&record));
+    let before = node.accepted.load(Ordering::SeqCst);
+    let mut second = journey(Probing::Cached);
+    second.begin().await.map_err(|failure| failure.message).expect("attached");
+    assert_eq!(
+        node.accepted.load(Ordering::SeqCst) - before,
+        1,
+        "the connection that attached, and no probe"
+    );
+    let surveyed = second.surveyed.as_ref().expect("surveyed");
+    assert_eq!(surveyed.report.nodes[0].reach, Reach::Remembered);
+    // A node that moved is not the one that is remembered.
+    let (_moved, record) = start("eu-1").await;
+    let history = History::of(&globals.paths, &globals.output).recall();
+    assert!(history.prior(&record).is_none() && !history.is_home(&record));
 }

@@ -169,7 +169,8 @@ mod tests {
         let mut constraints = Constraints::default();
         change(&mut constraints);
         let verdicts = nodes.iter().map(|node| judge(node, &constraints)).collect();
-        let choice = Choice { verdicts, order: Vec::new(), scores: vec![None; nodes.len()], band: 0 };
+        let choice =
+            Choice { verdicts, order: Vec::new(), scores: vec![None; nodes.len()], band: 0, stayed: None };
         Offer::of(&nodes, &choice).document()
     }
 

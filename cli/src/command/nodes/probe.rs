@@ -2,6 +2,7 @@
 
 mod change;
 mod rounds;
+mod surveyor;
 pub mod table;
 mod watch;
 
@@ -10,31 +11,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cbrowse_protocol::{id::NodeId, node::NodeRecord};
-use cbrowse_registry::Listing;
 use clap::ValueHint;
 
-use self::table::{Look, SHOWN};
+use self::{
+    surveyor::Surveyor,
+    table::{Look, SHOWN},
+};
 use crate::{
-    attach::finalist::{Judge, Patience, interview_all},
-    breaker::Breakers,
-    command::filter::{self, Filter},
+    command::{
+        filter::{self, Filter},
+        probing::ProbingArgs,
+    },
     context::Globals,
-    discover,
     failure::Failure,
     outcome::Document,
-    output::{Output, Progress, line::wrapped},
+    output::{Output, line::wrapped},
     plot::{self, file::PlotFile},
-    probe::{self, Goal, Heard, Probed, Report, Search, Sockets},
-    remembered,
-    select::{self, Constraints, Strategy},
+    select,
     settings::duration::parse_duration,
-    survey::{self, Preference},
     words::count,
 };
-
-/// Nodes asked over TLS at most: each costs its node a handshake.
-const MOST_ASKED: usize = 16;
 
 /// Shown below the help.
 pub const EXAMPLES: &str = "\
@@ -45,6 +41,7 @@ Examples:
   cbrowse nodes probe --plot probe.svg         # round trips by region, and the choice
   cbrowse nodes probe --watch --interval 10s
   cbrowse nodes probe --json | jq .chosen
+  cbrowse nodes probe --cached                 # what earlier probings found, and how long ago
   cbrowse nodes probe --watch --json | jq -c '[.round, .chosen]'
 
 The chosen node is marked *, those that are as near as the best ~. With --json, one document, and with --watch one on
@@ -57,6 +54,9 @@ pub struct Args {
     /// Which nodes.
     #[command(flatten)]
     pub filter: Filter,
+    /// Whom to probe.
+    #[command(flatten)]
+    pub probing: ProbingArgs,
     /// Samples of each node.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub count: u32,
@@ -95,17 +95,15 @@ impl Args {
 /// Probes.
 pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let plot = args.plot.as_deref().map(PlotFile::open).transpose()?;
-    let probing = Probing::of(args, globals)?;
+    let surveyor = Surveyor::of(args, globals)?;
     if args.watch {
-        return watch::run(args, globals, &probing).await;
+        return watch::run(args, globals, &surveyor).await;
     }
-    let listing = probing.list(globals).await?;
+    let listing = surveyor.list().await?;
     let start = Instant::now();
-    let report = probing.measure_once(globals, &listing).await;
-    let constraints = probing.constraints_now(globals, &listing.nodes);
-    let choice = probing.preference(globals).choose(&report.nodes, &constraints);
+    let (report, choice) = surveyor.survey(&listing).await;
     let document = Document::new(&report, &choice, start.elapsed());
-    let why = select::explain(&report.nodes, &choice, probing.strategy);
+    let why = select::explain(&report.nodes, &choice, surveyor.strategy);
     if let Some(file) = plot {
         file.write(&plot::svg(&document, why.as_deref()))?;
     }
@@ -119,84 +117,6 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
         globals.output.note(format_args!("Plot: {}", path.display()));
     }
     Ok(())
-}
-
-/// What a command measures, and how it chooses.
-struct Probing {
-    constraints: Constraints,
-    /// Which region is the nearest other one shows only once all are measured.
-    measured: Constraints,
-    strategy: Strategy,
-    judge: Judge,
-    samples: u32,
-    timeout: Duration,
-}
-
-impl Probing {
-    fn of(args: &Args, globals: &Globals) -> Result<Self, Failure> {
-        let constraints = args.filter.constraints(&globals.settings);
-        let measured = select::fallback::anywhere(&constraints).unwrap_or_else(|| constraints.clone());
-        let (samples, timeout) = (args.count, args.timeout);
-        let strategy = args.filter.strategy(&globals.settings);
-        Ok(Self { constraints, measured, strategy, judge: Judge::of(globals)?, samples, timeout })
-    }
-
-    async fn list(&self, globals: &Globals) -> Result<Listing, Failure> {
-        let listing = discover::discover(globals).await?;
-        discover::remark(&globals.output, &listing);
-        filter::check_known(&listing.nodes, &self.constraints)?;
-        Ok(listing)
-    }
-
-    /// What is asked of a node, and whom earlier failures keep out just now.
-    fn constraints_now(&self, globals: &Globals, nodes: &[NodeRecord]) -> Constraints {
-        let kept_out = Breakers::of(&globals.paths).kept_out(nodes);
-        Constraints { kept_out, ..self.constraints.clone() }
-    }
-
-    fn preference(&self, globals: &Globals) -> Preference {
-        let memory = remembered::load(&globals.paths, self.strategy);
-        Preference { strategy: self.strategy, key: None, memory }
-    }
-
-    async fn measure_once(&self, globals: &Globals, listing: &Listing) -> Report {
-        let (wanted, others) = select::split(listing.nodes.clone(), &self.measured);
-        let progress = globals.output.search(wanted.len(), "probing");
-        let mut report = self.measure(listing, wanted, Vec::new(), &progress).await;
-        progress.message("asking the nearest");
-        self.ask(&mut report.nodes, MOST_ASKED).await;
-        report.nodes.extend(others.into_iter().map(Probed::unprobed));
-        report
-    }
-
-    async fn measure(
-        &self,
-        listing: &Listing,
-        wanted: Vec<NodeRecord>,
-        priors: Vec<Option<probe::Prior>>,
-        progress: &Progress,
-    ) -> Report {
-        let search = Search { priors, ..Search::new(Goal::Survey(self.samples)).within(self.timeout) };
-        let sockets = Sockets::open();
-        let ids: Vec<NodeId> = wanted.iter().map(|record| record.id.clone()).collect();
-        let heard = |now: Heard| {
-            progress.at(now.answered);
-            if let Some((index, rtt)) = now.best {
-                progress.message(format!("best so far: {}, {:.1} ms", ids[index], rtt.as_secs_f64() * 1e3));
-            }
-        };
-        probe::probe(wanted, listing.gate(), &sockets, search, heard).await
-    }
-
-    /// Asks the nearest over TLS for their load.
-    async fn ask(&self, nodes: &mut [Probed], most: usize) {
-        let nearest = survey::nearest(nodes, most);
-        let asked: Vec<&Probed> = nearest.iter().map(|index| &nodes[*index]).collect();
-        let interviews = interview_all(&asked, &self.judge, Patience::All).await;
-        for (index, interview) in nearest.into_iter().zip(interviews) {
-            nodes[index].live = interview.live();
-        }
-    }
 }
 
 fn show(args: &Args, output: &Output, document: &Document) -> Result<(), Failure> {

@@ -27,10 +27,11 @@ use crate::{
     context::Globals,
     discover::{self, Sources},
     failure::{Exit, Failure},
+    history::History,
     keyring::passphrase::PassphraseArgs,
     pending::{self, Pending},
     profile::{OpenProfile, Uploaded, chain, copies, source::Source},
-    survey::{Survey, survey},
+    survey::{Preference, Survey, survey},
 };
 
 /// A session that closes has saved within this time; one that runs on is not waited for any longer.
@@ -219,7 +220,12 @@ async fn send(
     discover::remark(&globals.output, &listing);
     filter::check_known(&listing.nodes, &constraints)?;
     let strategy = args.filter.strategy(&globals.settings);
-    let survey = survey(listing, &constraints, strategy, &doors.judge).await;
+    let history = History::of(&globals.paths, &globals.output);
+    let probing = globals.settings.probing.value;
+    let recalled = history.recall_for(probing);
+    let preference = Preference { probing, recalled, ..Preference::from(strategy) };
+    let survey = survey(listing, &constraints, preference, &doors.judge).await;
+    history.note(&survey.recalled, &survey.report);
     if survey.choice.order.is_empty() {
         return Err(survey.nobody());
     }
@@ -239,6 +245,7 @@ async fn send(
         };
         profile.upload(connection, &credentials, progress).await?
     };
+    history.settle().await;
     Ok(Sent { node, uploaded })
 }
 

@@ -10,7 +10,7 @@ use cbrowse_protocol::api::Status;
 
 use super::Field;
 use crate::{
-    probe::Measurement,
+    probe::{Measurement, Method, Prior},
     select::draw::{Dice, by_two_choices},
 };
 
@@ -46,6 +46,19 @@ impl Parts {
     /// Their sum.
     pub fn total(&self) -> Duration {
         self.rtt + self.jitter + self.resends + self.service
+    }
+}
+
+/// What was measured, with the probes that earlier probings on this network lost and got answered. Those of another method
+/// say nothing of this one: echo requests are dropped where connections are not.
+pub fn with_history(rtt: &Measurement, by: &str, prior: Option<&Prior>) -> Measurement {
+    let is_icmp = by.contains("icmp");
+    let alike = |prior: &&Prior| (prior.method == Method::Icmp) == is_icmp;
+    let Some(earlier) = prior.filter(alike).map(|prior| prior.measured) else { return *rtt };
+    Measurement {
+        answered: rtt.answered.saturating_add(earlier.answered),
+        lost: rtt.lost.saturating_add(earlier.lost),
+        ..*rtt
     }
 }
 
@@ -108,6 +121,24 @@ mod tests {
     fn one_lost_probe_in_eleven_is_not_nine_percent() {
         assert!(near(shrunk_loss(&measured(1)), 1.1 / 31.0));
         assert!(near(shrunk_loss(&measured(0)), 0.1 / 31.0));
+    }
+
+    #[test]
+    fn one_lost_probe_is_less_on_a_path_that_lost_none_of_a_hundred_and_more_on_a_bad_one() {
+        let earlier = |answered, lost, method| Prior {
+            measured: Measurement { answered, lost, ..measured(0) },
+            method,
+            served: true,
+            age: Duration::from_secs(60),
+        };
+        let loss =
+            |prior: Option<Prior>| shrunk_loss(&with_history(&measured(1), "icmp+tcp", prior.as_ref()));
+        assert!(near(loss(None), 1.1 / 31.0));
+        assert!(near(loss(Some(earlier(100, 0, Method::Icmp))), 1.1 / 131.0));
+        assert!(near(loss(Some(earlier(90, 10, Method::Icmp))), 11.1 / 131.0));
+        assert!(near(loss(Some(earlier(100, 0, Method::Tcp))), 1.1 / 31.0), "by another method");
+        let full = with_history(&measured(1), "tcp", Some(&earlier(u32::MAX, u32::MAX, Method::Tcp)));
+        assert_eq!((full.answered, full.lost, full.p50), (u32::MAX, u32::MAX, measured(1).p50));
     }
 
     #[test]

@@ -14,9 +14,10 @@ use tokio::{
 };
 
 use super::{
-    Args, MOST_ASKED, Probing,
+    Args,
     change::{Change, changes},
     rounds::Known,
+    surveyor::{MOST_ASKED, Surveyor},
     table::{self, Look},
 };
 use crate::{
@@ -59,12 +60,12 @@ struct Round {
 }
 
 /// Measures until it is interrupted.
-pub(super) async fn run(args: &Args, globals: &Globals, probing: &Probing) -> Result<(), Failure> {
+pub(super) async fn run(args: &Args, globals: &Globals, surveyor: &Surveyor<'_>) -> Result<(), Failure> {
     let stop = globals.interrupt.watch();
     let mut resized = signal(SignalKind::window_change())
         .map_err(|error| Failure::new(Exit::Bug, "signals", format!("cannot hear signals: {error}")))?;
     let watching = async {
-        let mut watch = Watch::new(globals, probing, probing.list(globals).await?);
+        let mut watch = Watch::new(globals, surveyor, surveyor.list().await?);
         let mut telling = Telling::new(args, &globals.output);
         let mut rounds = interval(args.interval);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -88,7 +89,7 @@ pub(super) async fn run(args: &Args, globals: &Globals, probing: &Probing) -> Re
 /// What is measured from round to round.
 struct Watch<'a> {
     globals: &'a Globals,
-    probing: &'a Probing,
+    surveyor: &'a Surveyor<'a>,
     listing: Listing,
     listed: Instant,
     known: Known,
@@ -99,11 +100,11 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(globals: &'a Globals, probing: &'a Probing, listing: Listing) -> Self {
+    fn new(globals: &'a Globals, surveyor: &'a Surveyor<'a>, listing: Listing) -> Self {
         let now = Instant::now();
         Self {
             globals,
-            probing,
+            surveyor,
             listing,
             listed: now,
             known: Known::default(),
@@ -116,22 +117,22 @@ impl<'a> Watch<'a> {
     async fn round(&mut self) -> Round {
         self.list_again().await;
         let started = Instant::now();
-        let (wanted, others) = select::split(self.listing.nodes.clone(), &self.probing.measured);
+        let (wanted, others) = select::split(self.listing.nodes.clone(), &self.surveyor.measured);
         let due = self.known.due(wanted);
         let measured: HashSet<NodeId> = due.records.iter().map(|record| record.id.clone()).collect();
         let progress = self.globals.output.silent();
-        let mut report = self.probing.measure(&self.listing, due.records, due.priors, &progress).await;
+        let mut report = self.surveyor.measure(&self.listing, due.records, due.priors, &progress).await;
         report.nodes.extend(due.kept);
-        self.probing.ask(&mut report.nodes, if self.rounds == 0 { MOST_ASKED } else { ASKED_AGAIN }).await;
+        self.surveyor.ask(&mut report.nodes, if self.rounds == 0 { MOST_ASKED } else { ASKED_AGAIN }).await;
         self.known.carry_on(&mut report.nodes);
         report.nodes.extend(others.into_iter().map(Probed::unprobed));
         self.settle(&report, &measured, started)
     }
 
     fn settle(&mut self, report: &Report, measured: &HashSet<NodeId>, started: Instant) -> Round {
-        let choice = self.probing.preference(self.globals).choose(&report.nodes, &self.constraints());
+        let choice = self.surveyor.preference().choose(&report.nodes, &self.constraints());
         let document = Document::new(report, &choice, started.elapsed());
-        let why = select::explain(&report.nodes, &choice, self.probing.strategy);
+        let why = select::explain(&report.nodes, &choice, self.surveyor.strategy);
         self.chosen = choice.chosen().map(|index| report.nodes[index].record.id.clone());
         let rest = (0..report.nodes.len()).filter(|index| !choice.verdicts[*index].is_eligible());
         let ranking = choice.order.iter().copied().chain(rest).map(|index| &report.nodes[index]);
@@ -144,8 +145,8 @@ impl<'a> Watch<'a> {
 
     /// Whoever is somewhere stays there, as a session would: until another node is better by enough to be felt.
     fn constraints(&self) -> Constraints {
-        let mut constraints = self.probing.constraints_now(self.globals, &self.listing.nodes);
-        if self.probing.strategy.ranks_by_measurement() {
+        let mut constraints = self.surveyor.constraints_now(&self.listing.nodes);
+        if self.surveyor.strategy.ranks_by_measurement() {
             constraints.prefer = constraints.prefer.or_else(|| self.chosen.clone());
         }
         constraints
