@@ -118,7 +118,7 @@ impl GlobalArgs {
 pub enum Command {
     /// Open a page in a browser on the best node.
     #[command(after_help = connect::EXAMPLES)]
-    Connect(connect::Args),
+    Connect(Box<connect::Args>),
     /// List the nodes, or measure them from here.
     Nodes(nodes::Args),
     /// Explain where the time of the last connect went, and why it came to that node.

@@ -102,7 +102,7 @@ pub struct Parts {
 pub struct Objection {
     /// Stable name.
     pub code: String,
-    /// Which of several things that the code sums up.
+    /// Which of several things that is, a stable name too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
     /// In words for a person.

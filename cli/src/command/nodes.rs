@@ -32,7 +32,7 @@ pub enum Command {
     Watch(watch::Args),
     /// Measure every node from here, and tell which one would be chosen.
     #[command(after_help = probe::EXAMPLES)]
-    Probe(probe::Args),
+    Probe(Box<probe::Args>),
     /// Show, or forget, what earlier probings on this network found.
     #[command(after_help = history::EXAMPLES)]
     History(history::Args),

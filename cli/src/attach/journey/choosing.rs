@@ -172,6 +172,7 @@ impl Journey<'_> {
             Err(failure) => {
                 timeline::in_vain(&report, &choice);
                 self.remember(faults, None);
+                timeline::in_vain(&report, &choice);
                 Err(failure.unwrap_or_else(|| all_refused(failures)))
             }
         }

@@ -111,10 +111,8 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
         return globals.output.document(&document);
     }
     show(args, &globals.output, &document)?;
-    conclude(&globals.output, &document, why.as_deref());
-    if let Some(offer) = filter::what_there_is(&report.nodes, &choice).filter(|_| why.is_none()) {
-        globals.output.note(offer);
-    }
+    let offer = if why.is_none() { filter::what_there_is(&report.nodes, &choice) } else { None };
+    conclude(&globals.output, &document, why.as_deref(), offer.as_deref());
     if let Some(path) = &args.plot {
         globals.output.note(format_args!("Plot: {}", path.display()));
     }
@@ -158,13 +156,14 @@ pub fn explanation(output: &Output, document: &Document) -> String {
     text
 }
 
-fn conclude(output: &Output, document: &Document, why: Option<&str>) {
+fn conclude(output: &Output, document: &Document, why: Option<&str>, offer: Option<&str>) {
     let took =
         format!("{} in {:.2} s", count(document.nodes.len() as u64, "node"), document.elapsed_ms / 1e3);
     let say = |sentence: &str| wrapped(sentence, output.columns_of_error());
-    match why {
-        Some(sentence) => output.note(format_args!("\n{}", say(&format!("* {sentence}. {took}.")))),
-        None => output.note(format_args!("\n{}", say(&format!("No node is eligible. {took}.")))),
+    let sentence = why.map_or_else(|| "No node is eligible".to_owned(), |why| format!("* {why}"));
+    output.note(format_args!("\n{}", say(&format!("{sentence}. {took}."))));
+    if let Some(offer) = offer {
+        output.note(say(offer));
     }
     if !document.icmp {
         output.note(say(

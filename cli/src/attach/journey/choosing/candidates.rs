@@ -21,6 +21,7 @@ use crate::{
     breaker::{Breakers, Key},
     failure::Failure,
     probe::Report,
+    timeline,
 };
 
 /// Candidates that are asked side by side. Fewer: a silent node in front costs a timeout; more: where all nodes are slow, each
@@ -107,6 +108,7 @@ impl<'a> Candidates<'a> {
     fn refused(&mut self, index: usize, refusal: Refusal) -> Result<(), Option<Failure>> {
         let Refusal { failure, fault } = refusal;
         let record = &self.report.nodes[index].record;
+        timeline::failed_over(&record.id, &failure);
         self.faults.push((Key::of(record), fault));
         if ends_the_search(&failure, self.failures.len()) {
             return Err(Some(failure));
