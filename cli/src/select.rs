@@ -8,6 +8,7 @@ pub mod fallback;
 pub mod memory;
 pub mod place;
 pub mod reason;
+pub mod rules;
 pub mod steady;
 pub mod strategy;
 
@@ -135,8 +136,8 @@ pub fn screen(record: &NodeRecord, constraints: &Constraints) -> Verdict {
     screen_for(record, constraints, &constraints.regions.clone().into())
 }
 
-fn screen_for(record: &NodeRecord, constraints: &Constraints, wanted: &reason::Wanted) -> Verdict {
-    Verdict::of(reason::of_record(record, constraints, wanted))
+fn screen_for(record: &NodeRecord, constraints: &Constraints, wanted: &rules::Wanted) -> Verdict {
+    Verdict::of(rules::of_record(record, constraints, wanted))
 }
 
 /// Parts the records worth probing from those that the catalog alone speaks against.
@@ -150,9 +151,9 @@ pub fn judge(node: &Probed, constraints: &Constraints) -> Verdict {
     judge_for(node, constraints, &constraints.regions.clone().into())
 }
 
-fn judge_for(node: &Probed, constraints: &Constraints, wanted: &reason::Wanted) -> Verdict {
-    let mut reasons = reason::of_facts(&reason::facts(node), constraints, wanted);
-    reasons.extend(reason::of_probe(node, constraints));
+fn judge_for(node: &Probed, constraints: &Constraints, wanted: &rules::Wanted) -> Verdict {
+    let mut reasons = rules::of_facts(&rules::facts(node), constraints, wanted);
+    reasons.extend(rules::of_probe(node, constraints));
     Verdict::of(reasons)
 }
 
