@@ -227,15 +227,23 @@ impl Race {
         self.count_lost(now);
         self.ask_the_silent(now);
         self.note_silence(now);
-        while self.phase != Phase::Over && self.is_phase_over(now) {
-            self.next_phase(now);
+        loop {
+            while self.phase != Phase::Over && self.is_phase_over(now) {
+                self.next_phase(now);
+            }
+            if self.phase == Phase::Over {
+                self.close(now);
+                return Step::Done;
+            }
+            let batch = self.take_batch(now);
+            if !batch.is_empty() {
+                return Step::Send(batch);
+            }
+            // What was planned may all have become moot, and then there is nothing left to wait for.
+            if !self.is_phase_over(now) {
+                return Step::Wait(self.wake(now));
+            }
         }
-        if self.phase == Phase::Over {
-            self.close(now);
-            return Step::Done;
-        }
-        let batch = self.take_batch(now);
-        if batch.is_empty() { Step::Wait(self.wake(now)) } else { Step::Send(batch) }
     }
 
     /// Records what came back at `now`. A duplicate changes nothing but its count; what was counted as lost and comes

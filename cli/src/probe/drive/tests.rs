@@ -320,6 +320,18 @@ async fn the_present_node_is_measured_however_far_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_everybody_refuses_nobody_waits() {
+    let mut road = network(true);
+    let refusing = Behaviour { icmp: Some(ms(10)), tcp: Some(ms(10)), refuses: true, ..Behaviour::default() };
+    let nodes: Vec<_> = (0..40).map(|_| road.add(refusing)).collect();
+    for goal in [Goal::Survey(5), Goal::Decide] {
+        let outcome = drive(&road, &targets(&nodes), goal, DEADLINE, |_| {}).await;
+        assert!(outcome.took <= ms(200), "{goal:?}: {:?}", outcome.took);
+        assert!(outcome.found.iter().all(|(_, track)| track.reach() == Reach::Refused));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_does_not_rank_by_distance_probes_only_what_was_picked() {
     let mut road = network(true);
     let mut nodes: Vec<_> = (0..50).map(|i| record(add(&mut road, Some(20 + i), Some(20 + i)))).collect();
