@@ -267,6 +267,6 @@ mod tests {
         let node = SigningKey::generate().public();
         let headers = credentials.headers("GET", "/v1/sessions", &node, NOW);
         let printed = format!("{credentials:?} {headers:?}");
-        assert!(!printed.contains(&token) && !printed.contains("eyJ"), "{printed}");
+        assert!(token.split('.').all(|part| !printed.contains(part)), "{printed}");
     }
 }

@@ -336,15 +336,12 @@ mod tests {
     #[test]
     fn no_refusal_repeats_a_secret() {
         let world = world();
-        let token = world.token(&world.issuer);
-        let signature = token.rsplit_once('.').expect("a token").1;
-        let foreign = world.headers(&world.token(&SigningKey::generate()));
-        for (headers, now) in
-            [(world.headers(&token), NOW + 100), (world.headers(&token), NOW + 61), (foreign, NOW)]
-        {
+        let (own, foreign) = (world.token(&world.issuer), world.token(&SigningKey::generate()));
+        for (token, now) in [(&own, NOW + 100), (&own, NOW + 61), (&foreign, NOW)] {
+            let headers = world.headers(token);
             let problem = world.access.authenticate(&Method::POST, PATH, &headers, now).expect_err("refused");
             let text = serde_json::to_string(&problem).expect("JSON");
-            assert!(!text.contains(signature) && !text.contains("eyJ"), "{text}");
+            assert!(token.split('.').all(|part| !text.contains(part)), "{text}");
             assert!(!challenge(&problem).is_empty());
         }
     }
