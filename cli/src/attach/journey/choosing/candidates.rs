@@ -151,6 +151,6 @@ impl<'a> Candidates<'a> {
 async fn one_silent(unheard: &BTreeMap<usize, Awaited>) {
     let mut silences: FuturesUnordered<_> = unheard.values().map(Awaited::silent).collect();
     if silences.next().await.is_none() {
-        pending().await
+        pending::<()>().await;
     }
 }
