@@ -132,10 +132,16 @@ fn offer(typed: &OsStr, values: impl Iterator<Item = (String, Option<String>)>) 
     fitting.into_iter().map(candidate).collect()
 }
 
-/// What a file on disk holds is shown by the shell as it is.
+/// What a file on disk holds is shown by the shell as it is, and some shells put it on the command line as it is: a catalog's
+/// word must not become a command, or a flag.
 fn is_offered(value: &str, help: Option<&str>) -> bool {
-    let is_safe = |text: &str| !text.chars().any(is_unprintable);
-    !value.is_empty() && is_safe(value) && help.is_none_or(is_safe)
+    // Ranges of versions begin with one of these, which are ours.
+    let word = value.trim_start_matches(['>', '=']);
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_.,:/=@+%".contains(letter);
+    !word.is_empty()
+        && !word.starts_with('-')
+        && word.chars().all(is_plain)
+        && help.is_none_or(|help| !help.chars().any(is_unprintable))
 }
 
 /// Whatever goes wrong here, a shell has nothing to offer, and nobody reads errors in the middle of a command line.
@@ -198,6 +204,43 @@ mod tests {
         let values = [("a\u{1b}[2J", None), ("b", help("x\u{7}")), ("c", help("fine"))];
         let offered = offer(OsStr::new(""), values.into_iter().map(|(value, help)| (value.to_owned(), help)));
         assert_eq!(offered.iter().map(CompletionCandidate::get_value).collect::<Vec<_>>(), ["c"]);
+    }
+
+    #[test]
+    fn what_could_become_a_command_is_not_offered() {
+        let fine = ["eu-central-1", "fra_1.example:7443", "provider=a/b", ">=0.1.0+b2", "=0.2.0", "zürich"];
+        for value in fine {
+            assert!(is_offered(value, None), "{value}");
+        }
+        let evil = [
+            "$(id)",
+            "`id`",
+            "eu;id",
+            "eu&id",
+            "eu|id",
+            "eu>x",
+            "*",
+            "eu?",
+            "[a]",
+            "{a,b}",
+            "~root",
+            "!id",
+            "#",
+            "'",
+            "\"",
+            "\\",
+            "eu --catalog=evil",
+            "--catalog=evil",
+            "-c",
+            ">",
+            ">=$(id)",
+            "(id)",
+            "<x",
+            "",
+        ];
+        for value in evil {
+            assert!(!is_offered(value, None), "{value}");
+        }
     }
 
     #[test]

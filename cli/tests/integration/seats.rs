@@ -158,6 +158,14 @@ async fn an_overloaded_node_says_so_and_when_to_come_again() {
         assert_eq!((problem.status, problem.code.as_str()), (503, "overloaded"));
         assert!(problem.wait().is_some() && problem.detail.contains("memory"), "{problem:?}");
     }
+    // Whoever connects hears it once, and so does whoever asks later.
+    let user = User::of(&fleet).await.knowing(&[&node]);
+    let ended = user.run(&["connect", "--view", "none", "--screenshot", "page.png"]).await;
+    assert_ne!(ended.code, Some(0), "{}", ended.stderr);
+    let last = user.run(&["explain", "last", "--json"]).await.document();
+    let failed: Vec<_> = last["failed_over"].as_array().expect("a list").iter().collect();
+    assert_eq!(failed.len(), 1, "{last}");
+    assert_eq!(failed[0]["node"], "fra-1");
 }
 
 #[tokio::test]

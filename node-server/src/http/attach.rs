@@ -155,21 +155,21 @@ async fn serve(app: &App, session: &Session, role: Role, begins: bool, mut socke
         browser_version: app.facts.browser_version.clone(),
         role,
     };
-    let mut claimed = !begins;
     if send(&mut socket, text(&welcome)).await {
         if begins {
             // The request has named the size, so pictures need not wait a round trip for the first hello.
             session.want_pictures(viewer).await;
         }
         let flight = Flight::default();
-        let attachment = Attachment { app, session, viewer, role, flight, quiet_pings: 0, claimed };
-        claimed = attachment.relay(&mut socket, feed).await;
+        let attachment = Attachment { app, session, viewer, role, flight, quiet_pings: 0 };
+        attachment.relay(&mut socket, feed).await;
     }
     let _ = tokio::time::timeout(WRITE_DEADLINE, socket.close(None)).await;
     session.detach(viewer).await;
-    if !claimed {
+    if begins && !session.is_claimed() {
         let _over_or_late = tokio::time::timeout(UNCLAIMED, session.ended()).await;
-        if session.view().attached == 0 {
+        // It may have come back, said its word, and gone again.
+        if !session.is_claimed() && session.view().attached == 0 {
             session.close(false, sessions::NOBODY_CAME).await;
         }
     }
@@ -182,13 +182,11 @@ struct Attachment<'a> {
     role: Role,
     flight: Flight,
     quiet_pings: u32,
-    /// The client has said something, if only that it is there.
-    claimed: bool,
 }
 
 impl Attachment<'_> {
-    /// Until either side ends; whether the session is claimed by then. Input comes before control, control before pictures.
-    async fn relay(mut self, socket: &mut Socket, mut feed: ViewerFeed) -> bool {
+    /// Until either side ends. Input comes before control, control before pictures.
+    async fn relay(mut self, socket: &mut Socket, mut feed: ViewerFeed) {
         let mut ping = tokio::time::interval(PING_INTERVAL);
         ping.reset();
         loop {
@@ -216,7 +214,7 @@ impl Attachment<'_> {
                 }
             };
             if !going_on {
-                return self.claimed;
+                return;
             }
         }
     }
@@ -230,8 +228,11 @@ impl Attachment<'_> {
 
     async fn on_message(&mut self, socket: &mut Socket, message: Message) -> bool {
         self.quiet_pings = 0;
-        self.claimed |= !matches!(message, Message::Close(_));
-        let Message::Text(text_message) = message else { return !matches!(message, Message::Close(_)) };
+        if matches!(message, Message::Close(_)) {
+            return false;
+        }
+        self.session.claim();
+        let Message::Text(text_message) = message else { return true };
         match serde_json::from_str::<ClientMessage>(&text_message) {
             Ok(message) => self.on_control(socket, message).await,
             Err(error) => {

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -43,6 +43,7 @@ pub struct Session {
     facts: Mutex<Facts>,
     viewers: Mutex<HashMap<Viewer, ViewerPort>>,
     next_viewer: AtomicU64,
+    claimed: AtomicBool,
     /// Changes when clients come and go, and when the session ends.
     pulse: watch::Sender<Pulse>,
     /// Seconds since the epoch; 0 while it runs.
@@ -95,6 +96,7 @@ impl Session {
             facts: Mutex::new(facts),
             viewers: Mutex::default(),
             next_viewer: AtomicU64::new(1),
+            claimed: AtomicBool::new(false),
             pulse: watch::Sender::new(Pulse { attached: 0, closing: false, over: false }),
             ended: AtomicU64::new(0),
         }
@@ -129,6 +131,16 @@ impl Session {
         self.viewers.lock().expect("no holder panics").insert(id, port);
         self.count_viewers();
         (id, feed)
+    }
+
+    /// A client has said something, if only that it is there.
+    pub fn claim(&self) {
+        self.claimed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether any client ever said something.
+    pub fn is_claimed(&self) -> bool {
+        self.claimed.load(Ordering::Relaxed)
     }
 
     /// Removes a client.

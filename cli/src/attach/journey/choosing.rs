@@ -158,9 +158,6 @@ impl Journey<'_> {
         let Heard { failures, faults, silent, busy } = candidates.heard();
         self.suspects.extend(silent);
         self.busy = busy;
-        for (node, failure) in &failures {
-            timeline::failed_over(node, failure);
-        }
         match outcome {
             Ok((index, seated)) => {
                 self.remember(faults, Some(Key::of(&report.nodes[index].record)));
@@ -170,7 +167,6 @@ impl Journey<'_> {
                 Ok(self.seated(seated, listed, Surveyed { report, choice }, &recalled))
             }
             Err(failure) => {
-                timeline::in_vain(&report, &choice);
                 self.remember(faults, None);
                 timeline::in_vain(&report, &choice);
                 Err(failure.unwrap_or_else(|| all_refused(failures)))

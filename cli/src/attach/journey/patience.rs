@@ -1,6 +1,6 @@
 //! How long an answer is waited for before somebody else is asked beside, and how long a full fleet is asked again.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -77,6 +77,25 @@ impl Pulse {
     }
 }
 
+/// A candidate that was asked, and how long it may be silent.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) patience: Duration,
+}
+
+impl Awaited {
+    /// Returns once an answer has been due for too long; at once, if that is so.
+    pub(super) async fn silent(&self) {
+        self.pulse.silent(self.patience).await;
+    }
+
+    /// Whether an answer has been due for too long.
+    pub(super) fn is_overdue(&self) -> bool {
+        matches!(*self.pulse.0.borrow(), Stage::Asked(since) if since.elapsed() >= self.patience)
+    }
+}
+
 async fn until(stage: Stage, silence: Duration) {
     match stage {
         Stage::Asked(since) => sleep_until(since + silence).await,
@@ -144,5 +163,22 @@ mod tests {
             () = life => {}
         }
         assert_eq!(started.elapsed(), LEAST.saturating_sub(NEAR) * 2 + LEAST * 100 + LEAST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_just_asked_or_is_not_to_answer_is_not_overdue() {
+        let awaited = Awaited { pulse: Arc::new(Pulse::new()), patience: LEAST };
+        tokio::time::advance(LEAST.saturating_sub(NEAR)).await;
+        assert!(!awaited.is_overdue(), "another was faster, and that is no fault");
+        tokio::time::advance(NEAR).await;
+        assert!(awaited.is_overdue());
+        awaited.silent().await;
+        awaited.pulse.ours();
+        tokio::time::advance(LEAST * 100).await;
+        assert!(!awaited.is_overdue(), "the profile travels");
+        awaited.pulse.asked();
+        assert!(!awaited.is_overdue());
+        tokio::time::advance(LEAST + NEAR).await;
+        assert!(awaited.is_overdue());
     }
 }

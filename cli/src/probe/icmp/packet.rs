@@ -18,6 +18,15 @@ const REPLIES: [u8; 2] = [0, 129];
 /// Destination unreachable, and time exceeded: a router gives up.
 const GIVES_UP: [[u8; 2]; 2] = [[3, 11], [1, 3]];
 
+/// Where an error in the kernel's queue comes from, `ip(7)`: this machine's own kernel.
+const OF_THIS_MACHINE: u8 = 1;
+
+/// Whether an error from the kernel's queue means that there is no way. A router that knows a better one (redirect) or is
+/// busy (source quench) is queued, too, and passes the request on.
+pub(super) fn is_the_end(origin: u8, kind: u8, is_v6: bool) -> bool {
+    origin == OF_THIS_MACHINE || GIVES_UP[usize::from(is_v6)].contains(&kind)
+}
+
 /// What a packet says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Said {
@@ -125,6 +134,20 @@ mod tests {
         // A redirect (5) gives nothing up.
         bytes[0] = 5;
         assert_eq!(decode(&bytes, Type::DGRAM, ROUTER), None);
+    }
+
+    #[test]
+    fn a_queued_error_ends_a_request_only_where_somebody_gave_up() {
+        const OF_ICMP: u8 = 2;
+        // RFC 792: unreachable, time exceeded; source quench, redirect, parameter problem.
+        for (kind, ends) in [(3, true), (11, true), (4, false), (5, false), (12, false)] {
+            assert_eq!(is_the_end(OF_ICMP, kind, false), ends, "{kind}");
+        }
+        // RFC 4443 and 4861: unreachable, time exceeded; too big, parameter problem, redirect.
+        for (kind, ends) in [(1, true), (3, true), (2, false), (4, false), (137, false)] {
+            assert_eq!(is_the_end(3, kind, true), ends, "{kind}");
+        }
+        assert!(is_the_end(OF_THIS_MACHINE, 0, false) && is_the_end(OF_THIS_MACHINE, 0, true));
     }
 
     #[test]

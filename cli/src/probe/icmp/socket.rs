@@ -137,6 +137,9 @@ impl Socket {
         let Some(source) = message.address.as_ref().and_then(address) else { return Ok(None) };
         let (at, length) = (stamp(&message), message.bytes.min(LONGEST));
         if flags.contains(MsgFlags::MSG_ERRQUEUE) {
+            if !is_the_end(&message, self.is_v6) {
+                return Ok(None);
+            }
             // What comes back is the request, and its address the one that was asked.
             let sequence = packet::returned(&bytes[..length], self.is_v6);
             return Ok(sequence.map(|sequence| Received { sequence, from: source, at, is_reply: false }));
@@ -155,6 +158,16 @@ impl Socket {
 fn address(storage: &SockaddrStorage) -> Option<IpAddr> {
     let v4 = storage.as_sockaddr_in().map(|address| address.ip().into());
     v4.or_else(|| storage.as_sockaddr_in6().map(|address| address.ip().into()))
+}
+
+fn is_the_end(message: &RecvMsg<'_, '_, SockaddrStorage>, is_v6: bool) -> bool {
+    let Ok(mut controls) = message.cmsgs() else { return false };
+    controls.any(|control| match control {
+        ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) => {
+            packet::is_the_end(error.ee_origin, error.ee_type, is_v6)
+        }
+        _ => false,
+    })
 }
 
 fn stamp(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<SystemTime> {

@@ -63,8 +63,13 @@ impl Table {
 
     /// Ends a user's seat; whether it was held.
     pub fn release(&self, user: &str, id: &str) -> bool {
-        self.changed();
-        self.seats.lock().expect("no holder panics").release(Instant::now(), user, id)
+        let was_held = self.seats.lock().expect("no holder panics").release(Instant::now(), user, id);
+        // After the change, or what is told meanwhile would pass for news; and only for a change, or anybody with a
+        // token could have it told anew as often as they ask.
+        if was_held {
+            self.changed();
+        }
+        was_held
     }
 
     /// Whether a place is kept for this user under this id.

@@ -1,8 +1,8 @@
 //! The candidates of one survey, asked in order: the next at once when one refuses, and beside it when one is silent.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    future::Future,
+    collections::{BTreeMap, VecDeque},
+    future::{Future, pending},
     pin::Pin,
     sync::Arc,
     time::Duration,
@@ -12,7 +12,7 @@ use cbrowse_protocol::id::NodeId;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 
 use super::super::{
-    patience::{Pulse, silence},
+    patience::{Awaited, Pulse, silence},
     refusals::ends_the_search,
     seating::{Asker, Refusal, Seated},
 };
@@ -39,9 +39,7 @@ pub(super) struct Candidates<'a> {
     interviews: BTreeMap<usize, Interview>,
     asking: FuturesUnordered<Asking<'a>>,
     /// Asked, and nothing heard yet.
-    unheard: BTreeSet<usize>,
-    /// Whose answer is due, and for how long it may be.
-    due: (Arc<Pulse>, Duration),
+    unheard: BTreeMap<usize, Awaited>,
     failures: Vec<(NodeId, Failure)>,
     faults: Vec<(Key, Fault)>,
 }
@@ -52,7 +50,7 @@ pub(super) struct Heard {
     pub(super) failures: Vec<(NodeId, Failure)>,
     /// What that says about them.
     pub(super) faults: Vec<(Key, Fault)>,
-    /// Who was still silent when another had taken the session.
+    /// Who had been silent for too long when another took the session.
     pub(super) silent: Vec<Key>,
     /// Where all were asked and had no room: when the first of them may be asked again.
     pub(super) busy: Option<Duration>,
@@ -74,8 +72,7 @@ impl<'a> Candidates<'a> {
             queue: order.iter().copied().collect(),
             interviews,
             asking: FuturesUnordered::new(),
-            unheard: BTreeSet::new(),
-            due: (Arc::new(Pulse::new()), Duration::MAX),
+            unheard: BTreeMap::new(),
             failures: Vec::new(),
             faults: Vec::new(),
         }
@@ -98,7 +95,7 @@ impl<'a> Candidates<'a> {
                         Err(refusal) => self.refused(index, refusal)?,
                     }
                 }
-                () = self.due.0.silent(self.due.1), if may_hedge => {
+                () = one_silent(&self.unheard), if may_hedge => {
                     self.ask_next();
                 }
             }
@@ -127,8 +124,7 @@ impl<'a> Candidates<'a> {
                 continue;
             }
             let (asker, pulse) = (self.asker, Arc::new(Pulse::new()));
-            self.due = (pulse.clone(), silence(node));
-            self.unheard.insert(index);
+            self.unheard.insert(index, Awaited { pulse: pulse.clone(), patience: silence(node) });
             let interviewed = self.interviews.remove(&index);
             self.asking.push(Box::pin(async move { (index, asker.ask(node, interviewed, &pulse).await) }));
             return true;
@@ -139,12 +135,22 @@ impl<'a> Candidates<'a> {
     /// Ends everything that is still being asked.
     pub(super) fn heard(self) -> Heard {
         let Self { report, unheard, failures, faults, .. } = self;
-        let silent = unheard.iter().map(|index| Key::of(&report.nodes[*index].record)).collect();
+        // Whoever was asked beside a moment ago, or is at work, has not failed.
+        let overdue = unheard.iter().filter(|(_, awaited)| awaited.is_overdue());
+        let silent = overdue.map(|(index, _)| Key::of(&report.nodes[*index].record)).collect();
         let waits: Option<Vec<Duration>> = faults
             .iter()
             .map(|(_, fault)| if let Fault::Busy(wait) = fault { Some(*wait) } else { None })
             .collect();
         let busy = waits.and_then(|waits| waits.into_iter().min());
         Heard { failures, faults, silent, busy }
+    }
+}
+
+/// Returns once one of them has been silent for too long; at once, if that was before.
+async fn one_silent(unheard: &BTreeMap<usize, Awaited>) {
+    let mut silences: FuturesUnordered<_> = unheard.values().map(Awaited::silent).collect();
+    if silences.next().await.is_none() {
+        pending::<()>().await;
     }
 }
