@@ -20,7 +20,7 @@ use crate::{
     failure::Failure,
     history::Recalled,
     probe::{Live, Probed, Reach, Report, Road, Sockets},
-    select::{self, Choice, Constraints, draw::SystemDice, fallback},
+    select::{self, Choice, Constraints, fallback},
     timeline::{self, Stage},
 };
 
@@ -89,13 +89,7 @@ async fn survey_once(
         return Box::pin(settle(ground, |_, _| false, &asker)).await;
     }
     let road = Sockets::open();
-    // Chance and turns do not ask how far a node is, so only those that they pick are asked.
-    let ranks = preference.strategy.ranks_by_measurement() || constraints.max_latency.is_some();
-    let mut ground = if ranks || regions_count {
-        Ground::new(wanted, preference, &road, &mut SystemDice)
-    } else {
-        Ground::picking(wanted, preference, constraints, &road)
-    };
+    let mut ground = Ground::begin(wanted, preference, constraints, regions_count, &road);
     ground.explore(&permits).await;
     ground.report.nodes.extend(others);
     Box::pin(settle(ground, &permits, &asker)).await
@@ -139,8 +133,7 @@ async fn settle(
         if good || asked.is_empty() {
             let mut choice = interviewed_first(choice, &interviews);
             let report = Report { elapsed: asker.started.elapsed(), ..ground.report };
-            // Where a name leads, and whether its catalog may lead there, was looked up for those that were probed.
-            choice.order.retain(|index| report.nodes[*index].address.is_some());
+            choice.order = ground::dialable(choice.order, &report.nodes);
             return Survey { report, choice, interviews, recalled: asker.preference.recalled.clone() };
         }
         timeline::enter(Stage::Tls);

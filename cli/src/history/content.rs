@@ -1,12 +1,13 @@
 //! What is kept of one network: a bounded file of compact JSON.
 //!
 //! ```text
-//! {"version":1,"network":KEY,"home":{"node":NODE,"at":SECONDS}|null,"nodes":[{"node":NODE,"ip":IP,"min":US,"p50":US,
+//! {"version":2,"network":KEY,"home":{"node":NODE,"at":SECONDS}|null,"nodes":[{"node":NODE,"ip":IP,"min":US,"p50":US,
 //!  "jitter":US,"answered":N,"lost":N,"method":"icmp"|"tcp","served":BOOL,"at":SECONDS,"counted":SECONDS}…]}
 //! NODE = {"id":ID,"endpoint":"HOST:PORT","identity":KEY}, the identity where the catalog names one
 //! ```
 //!
-//! Times are seconds since the Unix epoch, round trips microseconds. The file may be deleted at any time. Another version,
+//! Times are seconds since the Unix epoch, round trips microseconds. Where `answered` is 0, no probe was ever answered: `min`
+//! and `p50` are the time for which the node was silent, so it is farther than that, or dead. The file may be deleted at any time. Another version,
 //! another network, or text that makes no sense is as good as none; an entry that makes no sense is dropped.
 
 use std::{
@@ -24,8 +25,8 @@ use crate::{
 };
 
 /// The format above.
-const VERSION: u32 = 1;
-/// Nodes of one network: of more, the nearest are kept, since they are asked first. Fewer: a fleet of 1,000 in two catalogs
+const VERSION: u32 = 2;
+/// Nodes of one network: of more, the nearest that answered are kept, since they are asked first. Fewer: a fleet of 1,000 in two catalogs
 /// loses its history; more: every command reads the longer file.
 pub const MOST_NODES: usize = 4096;
 /// Longest file in bytes: [`MOST_NODES`] with the longest names.
@@ -85,6 +86,15 @@ pub enum By {
     Tcp,
 }
 
+impl From<Method> for By {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Icmp => Self::Icmp,
+            Method::Tcp => Self::Tcp,
+        }
+    }
+}
+
 impl From<By> for Method {
     fn from(by: By) -> Self {
         match by {
@@ -107,7 +117,7 @@ pub struct Entry {
     pub p50: u32,
     /// Median absolute deviation, in microseconds.
     pub jitter: u32,
-    /// Probes answered, faded.
+    /// Probes answered, faded; 0 where none ever was.
     pub answered: f64,
     /// Probes lost, faded.
     pub lost: f64,
@@ -191,8 +201,9 @@ impl Content {
         if self.nodes.len() > MOST_NODES {
             let home = self.home.take();
             let is_home = |entry: &Entry| home.as_ref().is_some_and(|home| home.node == entry.node);
+            let standing = |entry: &Entry| (!is_home(entry), entry.is_bound(), !entry.served);
             // Of those equally near the one that was measured last.
-            self.nodes.sort_by_key(|entry| (!is_home(entry), !entry.served, entry.p50, Reverse(entry.at)));
+            self.nodes.sort_by_key(|entry| (standing(entry), entry.p50, Reverse(entry.at)));
             self.nodes.truncate(MOST_NODES);
             self.home = home;
         }
@@ -233,7 +244,12 @@ impl Entry {
             && is_count(self.lost)
     }
 
-    /// What it tells a probing at `now`.
+    /// Whether all that is known is for how long it was silent.
+    pub fn is_bound(&self) -> bool {
+        self.answered <= 0.0
+    }
+
+    /// What it tells a probing at `now`. With none answered, the node is farther than `min` and `p50`, or dead.
     pub fn prior(&self, now: u64) -> Prior {
         let faded = self.faded(now);
         let time = |micros: u32| Duration::from_micros(u64::from(micros));
@@ -242,7 +258,8 @@ impl Entry {
                 min: time(self.min),
                 p50: time(self.p50),
                 jitter: time(self.jitter),
-                answered: whole(faded.answered),
+                // Figures stay figures, however long ago they were taken.
+                answered: whole(faded.answered).max(u32::from(!self.is_bound())),
                 lost: whole(faded.lost),
             },
             method: self.method.into(),

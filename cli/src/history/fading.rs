@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::content::{By, Entry, NodeName};
-use crate::probe::{Live, Measurement, Probed, Reach};
+use crate::probe::{Failing, Live, Measurement, Prior, Probed, Reach};
 
 /// After this time a counted probe weighs half. Shorter forgets that a path loses packets every evening; longer holds last
 /// week's broken cable against it.
@@ -22,7 +22,8 @@ pub struct Found {
     pub node: NodeName,
     /// Where it was probed.
     pub ip: IpAddr,
-    /// Its figures; `None` where it was asked and did not answer.
+    /// Its figures. With none answered, the time for which it was silent: it is farther than that, or dead. `None` where
+    /// nothing was found out about its distance.
     pub measured: Option<Measurement>,
     /// By which method.
     pub method: By,
@@ -42,16 +43,22 @@ pub enum Serves {
 }
 
 impl Found {
-    /// What there is to remember of a node; nothing where it was not asked, or not waited for.
+    /// What there is to remember of a node; nothing where it was not asked.
     pub fn of(node: &Probed) -> Option<Self> {
         let serves = serves(node)?;
+        let prior = Prior::of(node).filter(|_| node.reach != Reach::Remembered);
         Some(Self {
             node: NodeName::of(&node.record),
             ip: node.address?.ip(),
-            measured: node.rtt.filter(|_| node.reach != Reach::Remembered),
-            method: if node.method.contains("icmp") { By::Icmp } else { By::Tcp },
+            measured: prior.map(|prior| prior.measured),
+            method: prior.map_or(By::Icmp, |prior| prior.method.into()),
             serves,
         })
+    }
+
+    /// For how long it was silent, where that is all there is to know of its distance.
+    fn silence(&self) -> Option<Duration> {
+        self.measured.filter(|measured| measured.answered == 0).map(|measured| measured.p50)
     }
 }
 
@@ -61,7 +68,12 @@ fn serves(node: &Probed) -> Option<Serves> {
         Serving, Silent, Unconfirmed, Unresolved,
     };
     match (node.reach, &node.live) {
-        (Unresolved | NotProbed | NotAwaited | Forbidden | NotDrawn | NotRemembered, _) => None,
+        (Unresolved | NotProbed | Forbidden | NotDrawn | NotRemembered, _) => None,
+        // Asked, and still silent when nearer ones had settled the race.
+        (NotAwaited, _) => node.silent_for.map(|_| Serves::Unknown),
+        // Others were quicker to answer over TLS; that is no fault.
+        (Serving, Live::Failed(failed)) if failed.failing == Failing::Slow => Some(Serves::Yes),
+        (Remembered, Live::Failed(failed)) if failed.failing == Failing::Slow => None,
         (_, Live::Failed(_) | Live::Untrusted(_)) => Some(Serves::No),
         // Its figures are those of the last time.
         (Remembered, _) => None,
@@ -71,7 +83,7 @@ fn serves(node: &Probed) -> Option<Serves> {
     }
 }
 
-/// The first entry of a node; none where it never answered.
+/// The first entry of a node; none where nothing is known of its distance.
 pub fn first(found: &Found, now: u64) -> Option<Entry> {
     let measured = found.measured?;
     Some(Entry {
@@ -102,7 +114,10 @@ impl Entry {
     #[must_use]
     pub fn then(&self, found: &Found, now: u64) -> Self {
         let Some(measured) = found.measured else { return self.missed(now) };
-        let other = found.method != self.method || found.ip != self.ip;
+        if let Some(silence) = found.silence() {
+            return self.silent(found, silence, now);
+        }
+        let other = self.is_bound() || found.method != self.method || found.ip != self.ip;
         if let Some(entry) = first(found, now).filter(|_| other) {
             return entry;
         }
@@ -129,8 +144,38 @@ impl Entry {
         .with_room()
     }
 
+    /// Whether what was found by somebody who wants to know nothing of earlier probings takes the place of this. Silence
+    /// does not, unless it contradicts: that a node is farther than 40 ms is true of one 80 ms away.
+    pub(super) fn yields_to(&self, new: &Self) -> bool {
+        !new.is_bound() || self.is_bound() || (new.node == self.node && new.p50 > self.p50)
+    }
+
+    /// A probing that was silent for so long: what was lost counts as lost, what was not waited for as one long sample.
+    fn silent(&self, found: &Found, silence: Duration, now: u64) -> Self {
+        let silence = micros(silence);
+        let is_elsewhere = found.ip != self.ip;
+        match (self.is_bound(), found.serves) {
+            // Known to be farther than that already, and just as true today.
+            (true, _) if !is_elsewhere && silence < self.p50 => {
+                Self { at: now, counted: now, ..self.clone() }
+            }
+            (true, _) => first(found, now).unwrap_or_else(|| self.clone()),
+            (false, Serves::Unknown) if is_elsewhere => first(found, now).unwrap_or_else(|| self.clone()),
+            // Its shortest round trip stays: the one probe may have been lost, and the next race looks at it again.
+            (false, Serves::Unknown) if silence > self.p50 => {
+                let old = self.faded(now);
+                Self { p50: between(self.p50, old.answered.min(OLD_WEIGHT), silence, 1.0), ..self.clone() }
+            }
+            (false, Serves::Unknown) => self.clone(),
+            (false, _) => self.missed(now),
+        }
+    }
+
     /// A probing that it did not answer. Its figures stay as old as they are.
     fn missed(&self, now: u64) -> Self {
+        if self.is_bound() {
+            return self.clone();
+        }
         let old = self.faded(now);
         Self { lost: old.lost + 1.0, served: false, ..old }.with_room()
     }

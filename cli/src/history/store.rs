@@ -152,7 +152,8 @@ pub fn joined(mut content: Content, addition: &Addition, now: u64) -> Content {
             }
             // Another node under that name, or one that is measured as if for the first time.
             Some(index) => {
-                if let Some(entry) = first(found, now) {
+                let new = first(found, now).filter(|new| content.nodes[index].yields_to(new));
+                if let Some(entry) = new {
                     content.nodes[index] = entry;
                 }
             }

@@ -1,5 +1,7 @@
 //! Bad files, clocks that jump, floods of names, writers at once and writers that are killed.
 
+mod silence;
+
 use std::{
     os::unix::fs::PermissionsExt as _,
     path::Path,
@@ -37,8 +39,9 @@ fn found(id: &str, p50: u64, answered: u32, lost: u32) -> Found {
     Found::of(&Probed { rtt: Some(rtt), ..node(id, "eu", p50) }).expect("probed")
 }
 
-fn silent(id: &str) -> Found {
-    Found::of(&Probed { rtt: None, reach: Reach::Silent, method: "", ..node(id, "eu", 1) }).expect("asked")
+/// Nothing was found out about its distance.
+fn refusing(id: &str) -> Found {
+    Found::of(&Probed { rtt: None, reach: Reach::Refused, method: "", ..node(id, "eu", 1) }).expect("asked")
 }
 
 fn adding(found: Vec<Found>) -> Addition {
@@ -60,7 +63,7 @@ fn the_file_is_as_its_documentation_says_and_comes_back_as_it_was() {
     let bytes = content.encode(&key(1));
     let expected = format!(
         concat!(
-            r#"{{"version":1,"network":"{}","home":{{"node":{{"id":"a","endpoint":"192.0.2.1:7443"}},"at":1799999995}},"#,
+            r#"{{"version":2,"network":"{}","home":{{"node":{{"id":"a","endpoint":"192.0.2.1:7443"}},"at":1799999995}},"#,
             r#""nodes":[{{"node":{{"id":"a","endpoint":"192.0.2.1:7443"}},"ip":"192.0.2.1","min":19000,"p50":20000,"jitter":2000,"#,
             r#""answered":5.0,"lost":1.0,"method":"icmp","served":true,"at":1800000000,"counted":1800000000}}]}}"#
         ),
@@ -76,9 +79,13 @@ fn what_is_not_ours_tells_nothing_and_never_panics() {
     let bytes = content.encode(&key(1));
     let ours = key(1);
     let decode = |bytes: &[u8]| Content::decode(bytes, &ours, NOW);
+    let version = |number: u32| {
+        let text = String::from_utf8(bytes.clone()).expect("text");
+        decode(text.replace("\"version\":2", &format!("\"version\":{number}")).as_bytes())
+    };
+    assert_eq!([1, 3].map(version), [Err(Unusable::Foreign), Err(Unusable::Foreign)]);
     assert_eq!(Content::decode(&bytes, &key(2), NOW), Err(Unusable::Corrupt), "another network's");
     let text = String::from_utf8(bytes.clone()).expect("text");
-    assert_eq!(decode(text.replace("\"version\":1", "\"version\":2").as_bytes()), Err(Unusable::Foreign));
     for cut in 0..bytes.len() {
         assert_eq!(decode(&bytes[..cut]), Err(Unusable::Corrupt), "cut at {cut}");
     }
@@ -182,7 +189,7 @@ fn a_node_that_has_moved_or_is_somebody_else_is_a_stranger() {
     let after = joined(knowing(vec![found("a", 20, 5, 0)], NOW - 10), &adding(vec![there]), NOW);
     assert_eq!((after.nodes.len(), after.nodes[0].p50), (1, 70_000));
     // One that does not answer there does not drive the known one out.
-    let gone = Found { node: NodeName::of(&moved), ..silent("a") };
+    let gone = Found { node: NodeName::of(&moved), ..refusing("a") };
     let after = joined(knowing(vec![found("a", 20, 5, 0)], NOW - 10), &adding(vec![gone]), NOW);
     assert_eq!((after.nodes[0].p50, after.nodes[0].lost), (20_000, 0.0));
 }
@@ -222,9 +229,12 @@ fn many_samples_decide_and_one_moves_the_figures_by_a_fifth() {
 }
 
 #[test]
-fn silence_is_remembered_of_those_who_once_answered_and_of_nobody_else() {
-    let after =
-        joined(knowing(vec![found("a", 20, 5, 0)], NOW - 60), &adding(vec![silent("a"), silent("b")]), NOW);
+fn a_refusal_is_remembered_of_those_who_once_answered_and_of_nobody_else() {
+    let after = joined(
+        knowing(vec![found("a", 20, 5, 0)], NOW - 60),
+        &adding(vec![refusing("a"), refusing("b")]),
+        NOW,
+    );
     assert_eq!(after.nodes.len(), 1);
     let entry = &after.nodes[0];
     assert_eq!((entry.served, entry.p50, entry.at), (false, 20_000, NOW - 60));

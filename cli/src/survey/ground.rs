@@ -13,7 +13,7 @@ use crate::{
     probe::{self, Goal, Method, Prior, Probed, Reach, Report, Road, Search, plan, resolve},
     select::{
         Constraints,
-        draw::{Dice, shuffled},
+        draw::{Dice, SystemDice, shuffled},
     },
 };
 
@@ -33,6 +33,23 @@ pub(super) struct Ground<'a, R> {
 }
 
 impl<'a, R: Road> Ground<'a, R> {
+    /// Chance and turns do not ask how far a node is, so only those that they pick are asked, unless distance counts for
+    /// another reason: with `--max-latency`, and where the nearest other region is looked for (`regions_count`).
+    pub(super) fn begin(
+        wanted: Vec<NodeRecord>,
+        preference: &'a Preference,
+        constraints: &'a Constraints,
+        regions_count: bool,
+        road: &'a R,
+    ) -> Self {
+        let ranks = preference.strategy.ranks_by_measurement() || constraints.max_latency.is_some();
+        if ranks || regions_count {
+            Self::new(wanted, preference, road, &mut SystemDice)
+        } else {
+            Self::picking(wanted, preference, constraints, road)
+        }
+    }
+
     /// Nobody is probed yet; see [`Self::explore`].
     pub(super) fn new(
         wanted: Vec<NodeRecord>,
@@ -41,10 +58,7 @@ impl<'a, R: Road> Ground<'a, R> {
         dice: &mut dyn Dice,
     ) -> Self {
         let recalled = &preference.recalled;
-        // A strategy that does not rank by measurement spares nodes by itself.
-        let ranks = preference.strategy.ranks_by_measurement();
-        let probing = if ranks { preference.probing } else { Probing::All };
-        let (wanted, each) = in_turn(wanted, probing, recalled, dice);
+        let (wanted, each) = in_turn(wanted, preference.probing, recalled, dice);
         let nodes = wanted.into_iter().map(not_drawn).collect();
         let report = Report { nodes, icmp: road.has_icmp(), ..Report::default() };
         Self { report, recalled, road: Some(road), drawn: 0, each, picker: None }
@@ -61,8 +75,12 @@ impl<'a, R: Road> Ground<'a, R> {
         let unprobed = |record| Probed { address: literal(&record), ..Probed::unprobed(record) };
         let nodes = wanted.into_iter().map(unprobed).collect();
         let report = Report { nodes, icmp: road.has_icmp(), ..Report::default() };
+        let each = match preference.probing {
+            Probing::Quiet(count) => count.min(INTERVIEWED),
+            _ => INTERVIEWED,
+        };
         let picker = Some((preference, constraints));
-        Self { report, recalled: &preference.recalled, road: Some(road), drawn: 0, each: INTERVIEWED, picker }
+        Self { report, recalled: &preference.recalled, road: Some(road), drawn: 0, each, picker }
     }
 
     /// Nobody is to be probed.
@@ -115,6 +133,9 @@ impl<'a, R: Road> Ground<'a, R> {
         let mut probed = probe::probe(records, permits, road, search, |_| {}).await;
         forget_the_moved(&mut probed.nodes, self.recalled);
         self.report.nodes.splice(start..start, probed.nodes);
+        self.report.elapsed += probed.elapsed;
+        self.report.sent += probed.sent;
+        self.report.oddities += probed.oddities;
     }
 }
 
@@ -129,6 +150,13 @@ pub fn in_turn(
         Probing::Quiet(count) => (drawn(wanted, recalled, dice), count),
         Probing::All | Probing::Fresh | Probing::Cached => (likely_first(wanted, recalled), usize::MAX),
     }
+}
+
+/// Those of `order` that an attach may dial: where a name leads, and whether its catalog may lead there, was looked up only
+/// for those that were probed.
+pub(super) fn dialable(mut order: Vec<usize>, nodes: &[Probed]) -> Vec<usize> {
+    order.retain(|index| nodes[*index].address.is_some());
+    order
 }
 
 /// A node that was left out of a draw.

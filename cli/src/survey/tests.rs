@@ -1,5 +1,8 @@
 //! Who is probed first, who is drawn, who stays; over a simulated network.
 
+mod fleet;
+mod picking;
+
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
@@ -23,6 +26,7 @@ use crate::{
     },
     select::{
         Strategy,
+        draw::SystemDice,
         tests::{Scripted, known, node},
     },
 };

@@ -141,9 +141,21 @@ async fn quiet_probing_leaves_all_but_a_few_alone() {
         (&["nodes", "probe", "--quiet-probing=0"][..], 2),
         (&["nodes", "probe", "--fresh", "--cached"], 2),
         (&["connect", "--cached", "--quiet-probing"], 2),
+        (&["nodes", "probe", "--watch", "--cached"], 2),
+        (&["nodes", "probe", "--watch", "--fresh"], 2),
+        (&["nodes", "probe", "--watch", "--quiet-probing=2"], 2),
     ] {
         assert_eq!(user.run(arguments).await.code, Some(exit), "{arguments:?}");
     }
+    // A watch asks everybody; whoever set otherwise is not made to by a flag that does not say so.
+    let before = doors.asked();
+    let user = user.with("CBROWSE_PROBING", "quiet=3");
+    let (exit, code, error) = user.run(&["nodes", "probe", "--watch", "--json"]).await.error();
+    assert_eq!((exit, code.as_str()), (2, "watch_probing"));
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("CBROWSE_PROBING")), "{error}");
+    let user = user.with("CBROWSE_PROBING", "cached");
+    let (exit, code, _) = user.run(&["nodes", "probe", "--watch", "--json"]).await.error();
+    assert_eq!((exit, code.as_str(), doors.asked()), (2, "watch_probing", before));
     let user = user.with("CBROWSE_PROBING", "loud");
     let (exit, _, error) = user.run(&["nodes", "probe", "--json"]).await.error();
     assert!(

@@ -45,7 +45,9 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     }
     let (recalled, networks) = (history.recall(), history.networks());
     let mut known: Vec<(&Entry, Prior)> = recalled.all().collect();
-    known.sort_by_key(|(entry, prior)| (!prior.served, prior.measured.p50, entry.node.id.clone()));
+    known.sort_by_key(|(entry, prior)| {
+        (entry.is_bound(), !prior.served, prior.measured.p50, entry.node.id.clone())
+    });
     if globals.output.is_json() {
         return globals.output.document(&document(&recalled, &known, networks));
     }
@@ -55,16 +57,25 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
             .note("Nothing is remembered of nodes on this network; cbrowse nodes probe measures them.");
         return Ok(());
     }
-    globals.output.print(&table(&recalled, &known).render(&globals.output))?;
+    let measured = known.partition_point(|(entry, _)| !entry.is_bound());
+    if measured > 0 {
+        globals.output.print(&table(&recalled, &known[..measured]).render(&globals.output))?;
+    }
     let home =
         recalled.home().map(|(node, age)| format!("; you were on {} {} ago", node.id, age_in_words(age)));
     globals.output.note(format_args!(
-        "\n{} on this network, {} in all{}.",
+        "\n{} on this network{}, {} in all{}.",
         count(known.len() as u64, "node"),
+        silent_in_words(known.len() - measured),
         count(networks as u64, "network"),
         home.unwrap_or_default()
     ));
     Ok(())
+}
+
+/// Those of which nothing is known but that they are far, or dead, are counted, not listed.
+fn silent_in_words(count: usize) -> String {
+    if count > 0 { format!(", {count} of them farther than was waited for") } else { String::new() }
 }
 
 fn clear(args: &Args, globals: &Globals, history: &History) -> Result<(), Failure> {
@@ -94,14 +105,17 @@ fn document(recalled: &Recalled, known: &[(&Entry, Prior)], networks: usize) -> 
     let nodes: Vec<Value> = known
         .iter()
         .map(|(entry, prior)| {
+            let measured = Some(prior.measured).filter(|_| !entry.is_bound());
+            let silence = prior.measured.p50;
             json!({
                 "id": entry.node.id,
                 "endpoint": entry.node.endpoint,
-                "rtt_ms": {"min": milliseconds(prior.measured.min), "p50": milliseconds(prior.measured.p50)},
-                "jitter_ms": milliseconds(prior.measured.jitter),
-                "loss": (prior.measured.loss() * 1e4).round() / 1e4,
-                "samples": prior.measured.answered + prior.measured.lost,
-                "method": method(prior),
+                "rtt_ms": measured.map(|rtt| json!({"min": milliseconds(rtt.min), "p50": milliseconds(rtt.p50)})),
+                "jitter_ms": measured.map(|rtt| milliseconds(rtt.jitter)),
+                "loss": measured.map(|rtt| (rtt.loss() * 1e4).round() / 1e4),
+                "samples": measured.map(|rtt| rtt.answered + rtt.lost),
+                "method": measured.map(|_| method(prior)),
+                "farther_than_ms": measured.is_none().then(|| milliseconds(silence)),
                 "served": prior.served,
                 "age_s": prior.age.as_secs(),
             })
@@ -149,4 +163,46 @@ fn table(recalled: &Recalled, known: &[(&Entry, Prior)]) -> Table {
         );
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        history::{
+            content::Content,
+            fading::Found,
+            store::{Addition, joined},
+        },
+        probe::{Probed, Reach},
+        select::tests::node,
+    };
+
+    #[test]
+    fn a_silence_is_not_shown_as_a_round_trip() {
+        let waited = Some(Duration::from_millis(45));
+        let silent = Probed {
+            rtt: None,
+            reach: Reach::NotAwaited,
+            silent_for: waited,
+            method: "",
+            ..node("far", "eu", 1)
+        };
+        let found = [node("near", "eu", 20), silent].iter().filter_map(Found::of).collect();
+        let content = joined(Content::default(), &Addition { found, ..Addition::default() }, 1000);
+        let recalled = Recalled::new(content, 1010);
+        let known: Vec<(&Entry, Prior)> = recalled.all().collect();
+        let document = document(&recalled, &known, 1);
+        let (near, far) = (&document["nodes"][0], &document["nodes"][1]);
+        assert_eq!(near["rtt_ms"], json!({"min": 20.0, "p50": 20.0}));
+        assert_eq!((&near["farther_than_ms"], &near["method"]), (&Value::Null, &json!("icmp")));
+        assert_eq!((&far["farther_than_ms"], &far["age_s"]), (&json!(45.0), &json!(10)));
+        for field in ["rtt_ms", "jitter_ms", "loss", "samples", "method"] {
+            assert_eq!(far[field], Value::Null, "{field}");
+        }
+        assert_eq!(
+            (silent_in_words(0), silent_in_words(2)),
+            (String::new(), ", 2 of them farther than was waited for".into())
+        );
+    }
 }

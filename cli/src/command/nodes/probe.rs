@@ -76,7 +76,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "watch")]
     pub plot: Option<PathBuf>,
     /// Measure again and again until Ctrl-C, and mark what changed.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["fresh", "cached", "quiet_probing"])]
     pub watch: bool,
     /// Time from one round of --watch to the next.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration, requires = "watch")]
@@ -97,6 +97,7 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let plot = args.plot.as_deref().map(PlotFile::open).transpose()?;
     let surveyor = Surveyor::of(args, globals)?;
     if args.watch {
+        watch::check(&globals.settings)?;
         return watch::run(args, globals, &surveyor).await;
     }
     let listing = surveyor.list().await?;

@@ -33,6 +33,8 @@ use crate::{
     },
     probe::{Probed, Report},
     select::{self, Constraints},
+    settings::Settings,
+    survey::Probing,
     words::count,
 };
 
@@ -57,6 +59,21 @@ struct Round {
     document: Document,
     #[serde(skip)]
     why: Option<String>,
+}
+
+/// A watch measures all nodes, by no memory of earlier probings. Whoever set that nobody, or only a few, be asked is not
+/// made to by a flag that does not say so.
+pub(super) fn check(settings: &Settings) -> Result<(), Failure> {
+    let probing = &settings.probing;
+    if matches!(probing.value, Probing::All | Probing::Fresh) {
+        return Ok(());
+    }
+    let message = format!(
+        "--watch measures every node again and again, but probing is {} ({})",
+        probing.value, probing.origin
+    );
+    Err(Failure::new(Exit::Usage, "watch_probing", message)
+        .hint("watch with CBROWSE_PROBING=all, or leave out --watch"))
 }
 
 /// Measures until it is interrupted.
