@@ -36,6 +36,17 @@ fn sends_are_paced_a_batch_a_tick() {
 }
 
 #[test]
+fn a_race_that_wakes_late_catches_up_and_keeps_its_pace_on_average() {
+    let mut race = race(BATCH * 12, Goal::Decide, false);
+    let mut at = |now| sends(&mut race, now, now).len() / BATCH;
+    let half = TICK / 2;
+    // Woken every other tick and a bit, as by a timer that rounds up.
+    assert_eq!([ms(0), TICK * 2 + half, TICK * 4 + half].map(&mut at), [1, 2, 2]);
+    // Far too late: what was missed is not made up for, and the next one comes a tick later.
+    assert_eq!([TICK * 40, (TICK * 41).saturating_sub(INSTANT), TICK * 41].map(&mut at), [3, 0, 1]);
+}
+
+#[test]
 fn up_to_a_few_nodes_are_asked_both_ways_at_once_and_more_only_for_an_echo() {
     let methods = |nodes| {
         let sent = sends(&mut race(nodes, Goal::Decide, true), ms(0), ms(20));
