@@ -10,7 +10,7 @@ pub const BATCH: usize = 25;
 pub const TICK: Duration = Duration::from_millis(1);
 /// Batches that go at once when their time has passed already. With 1, a timer that ticks in milliseconds and rounds up
 /// halves the pace, and a busy machine does worse; more, and whoever wakes late sends the burst that pacing is to avoid.
-pub const CATCH_UP: u32 = 3;
+pub const CATCH_UP: u32 = 4;
 /// Up to this many nodes are asked by ICMP and TCP at once. Above, TCP goes to leaders and to the silent only, because
 /// a connection costs a node more than an echo; with 0, small fleets wait a round trip longer for nothing.
 pub const SIDE_BY_SIDE: usize = 64;
@@ -29,7 +29,7 @@ pub const FINALIST_SAMPLES: u32 = 20;
 /// How far behind the best a leader may be; more makes every decision wait for slow nodes.
 pub const LEADER_MARGIN: Duration = Duration::from_millis(30);
 /// Pause between two samples of one node, so that they do not queue behind each other.
-pub const SPACING: Duration = Duration::from_millis(2);
+pub const SPACING: Duration = Duration::from_micros(1500);
 /// The same for a survey, which has time: samples 25 ms apart see different moments of a path.
 pub const SURVEY_SPACING: Duration = Duration::from_millis(25);
 /// A node silent on ICMP this long is asked by TCP. Shorter spends connections on nodes that are merely far.
