@@ -99,6 +99,7 @@ fn settings(root: &Root, paths: &Paths) -> Result<Settings, Failure> {
 
 /// Runs one subcommand on a runtime that starts only now, so that `--version` does not pay for it.
 fn run_async(globals: &Globals, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    probe::limits::prepare();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

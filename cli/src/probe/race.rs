@@ -17,7 +17,7 @@ use self::{
 use super::{
     plan::{
         ASK_AGAIN, BATCH, ICMP_PATIENCE, LOST_AFTER, RESERVE_SHARE, SIDE_BY_SIDE, SILENCE, TICK, WARY_SHARE,
-        band_top, budget, is_ruled_out,
+        band_top, batches, budget, is_ruled_out,
     },
     search::Prior,
     track::{Method, Track},
@@ -345,10 +345,9 @@ impl Race {
 
     fn take_batch(&mut self, now: Duration) -> Vec<Probe> {
         let mut batch = Vec::new();
-        if now < self.next_batch {
-            return batch;
-        }
-        while batch.len() < BATCH {
+        let Some(late) = now.checked_sub(self.next_batch) else { return batch };
+        let batches = batches(late);
+        while batch.len() < BATCH * batches as usize {
             let next = self.pop_due(now).or_else(|| self.pop_unasked(now));
             let Some((way, method)) = next else { break };
             self.echoes += usize::from(method == Method::Icmp);
@@ -357,7 +356,8 @@ impl Race {
             batch.push(Probe { number, way, method });
         }
         if !batch.is_empty() {
-            self.next_batch = now + TICK;
+            let next = self.next_batch + TICK * batches;
+            self.next_batch = if next > now { next } else { now + TICK };
         }
         batch
     }

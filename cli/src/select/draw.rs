@@ -1,6 +1,9 @@
 //! Drawing among equals, so that a million clients do not all take the same node.
 
-use std::time::Duration;
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    time::Duration,
+};
 
 use cbrowse_protocol::api::Status;
 
@@ -26,11 +29,11 @@ pub struct SystemDice;
 
 impl Dice for SystemDice {
     fn below(&mut self, sides: usize) -> usize {
-        let mut bytes = [0; 8];
-        // Without randomness the first is taken, which is no worse than not drawing.
-        let _ = aws_lc_rs::rand::fill(&mut bytes);
+        // Keyed by the system's randomness, another key each time. The generator of the cryptography takes 20 ms until it
+        // trusts its first seed, and nobody gains by guessing which node was drawn.
+        let drawn = RandomState::new().hash_one(sides);
         // Multiply and shift (Lemire 2019): the bias is below 2^-40 for any list of nodes.
-        let drawn = (u128::from(u64::from_le_bytes(bytes)) * sides as u128) >> 64;
+        let drawn = (u128::from(drawn) * sides as u128) >> 64;
         usize::try_from(drawn).unwrap_or(0)
     }
 }

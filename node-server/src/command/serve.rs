@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use cbrowse_protocol::node::NodeRecord;
 use cbrowse_registry::{Check, Options};
 use tokio::{
-    net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
 };
@@ -69,8 +68,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mut ends = Ends::new(tied)?;
     let hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
+    let listener = server::listen(settings.listen)
         .with_context(|| format!("cannot listen on {}; choose another --listen IP:PORT", settings.listen))?;
     let node = Node::build(&settings, &listener).await?;
     let local = listener.local_addr().context("read the listening address")?;

@@ -1,6 +1,6 @@
 //! The listener: TLS 1.3, HTTP/1.1 and for gRPC HTTP/2, bounded connections, and an end that lets answers finish.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, response::Response};
 use hyper::{
@@ -20,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
     task::JoinSet,
 };
@@ -32,6 +32,9 @@ use crate::{
     peer::{Connection, Prefix},
 };
 
+/// Connections that may wait to be accepted; the kernel caps it by `net.core.somaxconn`. Fewer: when hundreds of clients
+/// probe in the same millisecond, the kernel drops what does not fit, and this node looks dead or a second away.
+const BACKLOG: u32 = 4096;
 /// Open connections at once; a node serves tens of sessions, and the rest are probes.
 const MAX_CONNECTIONS: usize = 4096;
 /// Of those, the ones of one address (IPv4) or network (IPv6), attached sockets apart. More: one client that opens many and
@@ -61,6 +64,15 @@ const HEADER_DEADLINE: Duration = Duration::from_secs(20);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Answers under way at the end get this long.
 const FINISH_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Listens on `address`. Needs a tokio runtime.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A node that starts again must not wait for the connections of its former life.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Accepts until `stop`, then lets open connections finish briefly.
 pub async fn serve(

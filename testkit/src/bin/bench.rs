@@ -32,7 +32,11 @@ fn main() -> anyhow::Result<()> {
         Some(Part::Spent(options)) => catalogs::spent::run(options)?.to_string(),
         // Moves into namespaces, which a process with the threads of a runtime cannot do.
         Some(Part::NetworkOnce(options)) => network::once::run(options)?.to_string(),
-        Some(Part::Prober(options)) => wait(network::prober::run(options))??.to_string(),
+        Some(Part::Prober(options)) => {
+            // As the program itself does, before there are threads.
+            cbrowse::probe::limits::prepare();
+            wait(network::prober::run(options))??.to_string()
+        }
     };
     writeln!(std::io::stdout(), "{}", text.trim_end())?;
     Ok(())

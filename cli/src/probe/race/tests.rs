@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::probe::{
-    plan::{DEADLINE, SMALL_BUDGET},
+    plan::{CATCH_UP, DEADLINE, SMALL_BUDGET},
     statistics::Measurement,
 };
 
@@ -33,6 +33,20 @@ fn sends_are_paced_a_batch_a_tick() {
     let sent = sends(&mut race(BATCH * 2 + 1, Goal::Decide, false), ms(0), ms(200));
     let at = |time| sent.iter().filter(|(at, _)| *at == time).count();
     assert_eq!([ms(0), TICK, TICK * 2].map(at), [BATCH, BATCH, 1]);
+}
+
+#[test]
+fn a_race_that_wakes_late_catches_up_and_keeps_its_pace_on_average() {
+    let mut race = race(BATCH * 12, Goal::Decide, false);
+    let mut at = |now| sends(&mut race, now, now).len() / BATCH;
+    let half = TICK / 2;
+    // Woken every other tick and a bit, as by a timer that rounds up.
+    assert_eq!([ms(0), TICK * 2 + half, TICK * 4 + half].map(&mut at), [1, 2, 2]);
+    // Far too late: what was missed is not made up for, and the next one comes a tick later.
+    assert_eq!(
+        [TICK * 40, (TICK * 41).saturating_sub(INSTANT), TICK * 41].map(&mut at),
+        [CATCH_UP as usize, 0, 1]
+    );
 }
 
 #[test]

@@ -33,6 +33,30 @@ async fn connect(
 }
 
 #[tokio::test]
+async fn hundreds_may_connect_before_the_first_is_accepted() {
+    const CLIENTS: usize = 300;
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("a limit");
+    if most.trim().parse::<usize>().expect("a number") < CLIENTS {
+        // The kernel's own limit is lower, and nothing that a program asks for changes that.
+        return;
+    }
+    let listener = listen("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    // Were one dropped, the kernel would try again until this gives up.
+    let all = async {
+        let mut open = Vec::new();
+        for _ in 0..CLIENTS {
+            open.push(TcpStream::connect(address).await.expect("a connection"));
+        }
+        open.len()
+    };
+    let connected = tokio::time::timeout(Duration::from_secs(60), all).await;
+    assert_eq!(connected.ok(), Some(CLIENTS), "nobody accepts them, and none is dropped");
+    let again = listen(address).map_err(|error| error.kind());
+    assert!(matches!(again, Err(io::ErrorKind::AddrInUse)), "{again:?}");
+}
+
+#[tokio::test]
 async fn whoever_can_speak_http1_does() {
     let (address, _stop, _server) = start().await;
     for offered in [&[][..], &[&b"http/1.1"[..]], &[b"h2", b"http/1.1"], &[b"spdy/3", b"http/1.1"]] {

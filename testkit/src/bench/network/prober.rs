@@ -7,7 +7,7 @@ use std::{
 };
 
 use cbrowse::{
-    probe::{self, Goal, Method, Prior, Probed, Reach, Report, Search, Sockets},
+    probe::{self, Goal, Prior, Probed, Report, Search, Sockets},
     select::{self, Constraints, Strategy, draw::SystemDice},
 };
 use cbrowse_registry::{CatalogUri, Listing, open};
@@ -62,9 +62,7 @@ fn lost(nodes: &[Probed]) -> Value {
     Value::Object(lossy.map(|node| (node.record.id.to_string(), lost(node).into())).collect())
 }
 
-/// What is remembered of a node that answered.
+/// What is remembered of a node, as after a while.
 fn prior(node: &Probed) -> Option<Prior> {
-    let method = if node.method == "tcp" { Method::Tcp } else { Method::Icmp };
-    let served = node.reach == Reach::Serving;
-    node.rtt.map(|measured| Prior { measured, method, served, age: AGE })
+    Prior::of(node).map(|prior| Prior { age: AGE, ..prior })
 }
