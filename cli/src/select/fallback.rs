@@ -35,7 +35,12 @@ pub fn choose_or_fall_back(
     let region = anywhere(constraints).and_then(|anywhere| nearest_region(nodes, &anywhere));
     if let Some(region) = region {
         let there = Constraints { regions: vec![region.to_owned()], ..constraints.clone() };
-        return choose_under(nodes, &there, strategy, circumstances);
+        let there = choose_under(nodes, &there, strategy, circumstances);
+        // Whom it passes over is told by what was asked for: not by a region that nobody named.
+        let verdicts = there.verdicts.into_iter().zip(choice.verdicts);
+        let verdicts =
+            verdicts.map(|(there, asked)| if there.is_eligible() { there } else { asked }).collect();
+        return Choice { verdicts, ..there };
     }
     if constraints.kept_out.is_empty() {
         return choice;
