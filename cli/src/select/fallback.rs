@@ -115,6 +115,26 @@ mod tests {
     }
 
     #[test]
+    fn who_is_passed_over_is_told_by_what_was_asked_for() {
+        use crate::select::{Memory, tests::Scripted};
+        let mut nodes =
+            [node("here", "eu-central", 40), node("near", "eu-west", 9), node("far", "us-east", 90)];
+        nodes[0].record.weight = 0;
+        let (memory, mut table, mut dice) = (Memory::default(), None, Scripted::new(&[]));
+        let now = Duration::ZERO;
+        let mut circumstances =
+            Circumstances { dice: &mut dice, memory: &memory, key: None, now, table: &mut table };
+        let choice = choose_or_fall_back(&nodes, &wish("eu-central"), Strategy::Latency, &mut circumstances);
+        assert_eq!(choice.order, [1]);
+        let reasons = |index: usize| -> Vec<String> {
+            choice.verdicts[index].reasons().iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(reasons(0), ["weight 0: takes no new sessions"]);
+        assert!(reasons(1).is_empty());
+        assert_eq!(reasons(2), ["in us-east, not eu-central"]);
+    }
+
+    #[test]
     fn who_is_kept_out_is_chosen_only_where_nobody_else_is_and_the_soonest_first() {
         use crate::{
             breaker::KeptOut,
