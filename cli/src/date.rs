@@ -19,9 +19,12 @@ pub fn clock(seconds: u64) -> String {
     format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
 }
 
-/// How long until `then`, or how long ago: `in 30 days`, `2 hours ago`.
+/// How long until `then`, or how long ago: `in 30 days`, `2 hours ago`, `now`.
 pub fn relative(now: u64, then: u64) -> String {
     let seconds = now.abs_diff(then);
+    if seconds == 0 {
+        return "now".into();
+    }
     let (count, unit) = match seconds {
         0..120 => (seconds, "second"),
         120..7_200 => (seconds / 60, "minute"),
@@ -123,6 +126,7 @@ mod tests {
         assert_eq!(relative(0, 30 * 86_400), "in 30 days");
         assert_eq!(relative(3600, 3599), "1 second ago");
         assert_eq!(relative(7200, 0), "2 hours ago");
+        assert_eq!(relative(7, 7), "now");
         assert_eq!(relative(0, 119), "in 119 seconds");
         assert_eq!(relative(0, 120), "in 2 minutes");
     }

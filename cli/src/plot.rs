@@ -114,7 +114,7 @@ fn draw_band(svg: &mut String, document: &Document, axis: &Axis, bottom: f64) {
 fn draw_choice(svg: &mut String, strips: &[Strip]) {
     let Some(dot) = strips.iter().find_map(Strip::chosen) else { return };
     let Dot { x, y, .. } = dot;
-    let name = format!("{}, {:.1} ms", cut(&dot.id, MOST_LETTERS * 2), dot.p50);
+    let name = format!("{}, {}", cut(&dot.id, MOST_LETTERS * 2), milliseconds(dot.p50));
     let anchor = if *x > WIDTH / 2.0 { "end" } else { "start" };
     let _ = writeln!(
         svg,
@@ -144,6 +144,15 @@ fn draw_legend(svg: &mut String, y: f64) {
 
 fn text(svg: &mut String, x: f64, y: f64, class: &str, words: &str) {
     let _ = writeln!(svg, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escaped(words));
+}
+
+/// With as many digits as tell something: a loopback takes 0.02 ms, and the far side of the world 290.
+fn milliseconds(value: f64) -> String {
+    match value {
+        ..1.0 => format!("{value:.2} ms"),
+        1.0..20.0 => format!("{value:.1} ms"),
+        _ => format!("{value:.0} ms"),
+    }
 }
 
 /// So many letters of a stranger's text.
@@ -218,6 +227,15 @@ mod tests {
         let svg = svg(&document(nodes), None);
         assert!(svg.contains("76 other regions"), "{svg}");
         assert!(svg.contains(">region-23<") && !svg.contains(">region-24<"));
+    }
+
+    #[test]
+    fn figures_have_the_digits_that_tell_something() {
+        assert_eq!(
+            [0.02, 0.994, 1.0, 8.14, 19.9].map(milliseconds),
+            ["0.02 ms", "0.99 ms", "1.0 ms", "8.1 ms", "19.9 ms"]
+        );
+        assert_eq!([20.0, 290.4].map(milliseconds), ["20 ms", "290 ms"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod waterfall;
 use std::fmt::Write as _;
 
 use clap::Subcommand;
+use unicode_width::UnicodeWidthStr as _;
 
 use self::waterfall::waterfall;
 use super::nodes::probe::table::{self, Look, SHOWN};
@@ -59,7 +60,7 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let Some(last) = LastConnect::load(&globals.paths).map_err(|error| unreadable(&error.to_string()))?
     else {
         return Err(Failure::new(Exit::Configuration, "no_last_connect", "no connect is on record")
-            .hint("cbrowse connect makes one; its times are kept for this command"));
+            .hint("cbrowse connect; where its time goes is kept, and shown here"));
     };
     if globals.output.is_json() {
         return globals.output.document(&last);
@@ -77,22 +78,26 @@ fn text(last: &LastConnect, args: &Last, output: &Output) -> String {
     let mut text = format!("{}\n\n{}", headline(last, output), waterfall(last, look).render(output));
     if let Some(failure) = &last.failure {
         let stage = output.styled(Style::Bad, format!("ended in {}", failure.stage));
-        let _ = write!(text, "\n{stage}: {} (exit code {})\n", failure.message, failure.exit);
+        let _ = writeln!(text, "\n{stage} (exit code {})", failure.exit);
+        for line in failure.message.lines() {
+            let _ = writeln!(text, "{}", folded(line, look));
+        }
     }
     if let Some(why) = &last.why {
         let why = format!("* {why}. Strategy: {}.", last.strategy);
         let _ = write!(text, "\n{}\n", wrapped(&why, look.columns));
     }
     for refusal in &last.failed_over {
-        let _ = writeln!(
-            text,
-            "{} {}: {}",
-            output.styled(Style::Warning, "failed over from"),
-            refusal.node,
-            refusal.message
-        );
+        let from = output.styled(Style::Warning, "failed over from");
+        let _ = writeln!(text, "{from} {}\n{}", refusal.node, folded(&refusal.message, look));
     }
     text + &choice(last, args, look, output)
+}
+
+/// A line of a message, broken where the terminal is narrower; what fits keeps its indentation.
+fn folded(line: &str, look: Look) -> String {
+    let room = look.columns.filter(|columns| line.width() > *columns);
+    wrapped(line, room)
 }
 
 fn headline(last: &LastConnect, output: &Output) -> String {
@@ -102,7 +107,8 @@ fn headline(last: &LastConnect, output: &Output) -> String {
         Some(region) => format!("{node} in {region}"),
         None => node.to_owned(),
     };
-    let rtts = last.total_rtts.map(|rtts| format!(", {rtts:.1} round trips")).unwrap_or_default();
+    let rtts = last.total_rtts.filter(|_| last.is_worth_round_trips());
+    let rtts = rtts.map(|rtts| format!(", {rtts:.1} round trips")).unwrap_or_default();
     let took = format!("{:.1} ms{rtts}", last.total_ms);
     let (style, words) = match (last.outcome, last.node.as_deref()) {
         (Outcome::Connected, Some(node)) => {

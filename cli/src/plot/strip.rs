@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{axis::Axis, escaped, text};
+use super::{axis::Axis, escaped, milliseconds, text};
 use crate::outcome::Row;
 
 /// Of a dot.
@@ -105,7 +105,8 @@ impl Strip {
 
     fn draw_count(&self, svg: &mut String, x: f64) {
         let silent = self.nodes - self.dots.len();
-        let median = self.median.map(|(median, _)| format!(", median {median:.0} ms")).unwrap_or_default();
+        let median =
+            self.median.map(|(median, _)| format!(", median {}", milliseconds(median))).unwrap_or_default();
         let y = if silent > 0 { self.middle() - 3.0 } else { self.middle() + 4.0 };
         text(svg, x, y, "faint", &format!("{}{median}", self.dots.len()));
         if silent > 0 {

@@ -35,7 +35,12 @@ pub fn choose_or_fall_back(
     let region = anywhere(constraints).and_then(|anywhere| nearest_region(nodes, &anywhere));
     if let Some(region) = region {
         let there = Constraints { regions: vec![region.to_owned()], ..constraints.clone() };
-        return choose_under(nodes, &there, strategy, circumstances);
+        let there = choose_under(nodes, &there, strategy, circumstances);
+        // Whom it passes over is told by what was asked for: not by a region that nobody named.
+        let verdicts = there.verdicts.into_iter().zip(choice.verdicts);
+        let verdicts =
+            verdicts.map(|(there, asked)| if there.is_eligible() { there } else { asked }).collect();
+        return Choice { verdicts, ..there };
     }
     if constraints.kept_out.is_empty() {
         return choice;
@@ -107,6 +112,26 @@ mod tests {
         assert_eq!(chosen(&nodes, &wish("eu-central")), [1]);
         let strict = Constraints { region_fallback: RegionFallback::Refuse, ..wish("eu-central") };
         assert!(chosen(&nodes, &strict).is_empty());
+    }
+
+    #[test]
+    fn who_is_passed_over_is_told_by_what_was_asked_for() {
+        use crate::select::{Memory, tests::Scripted};
+        let mut nodes =
+            [node("here", "eu-central", 40), node("near", "eu-west", 9), node("far", "us-east", 90)];
+        nodes[0].record.weight = 0;
+        let (memory, mut table, mut dice) = (Memory::default(), None, Scripted::new(&[]));
+        let now = Duration::ZERO;
+        let mut circumstances =
+            Circumstances { dice: &mut dice, memory: &memory, key: None, now, table: &mut table };
+        let choice = choose_or_fall_back(&nodes, &wish("eu-central"), Strategy::Latency, &mut circumstances);
+        assert_eq!(choice.order, [1]);
+        let reasons = |index: usize| -> Vec<String> {
+            choice.verdicts[index].reasons().iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(reasons(0), ["weight 0: takes no new sessions"]);
+        assert!(reasons(1).is_empty());
+        assert_eq!(reasons(2), ["in us-east, not eu-central"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ const OLDEST: Duration = Duration::from_secs(366 * 24 * 3600);
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration = read(text).ok_or_else(|| format!("{text:?} is not a duration; write 80ms, 1.5s or 2m"))?;
     if duration.is_zero() {
-        return Err(format!("{text:?} leaves nothing: the shortest is above 0"));
+        return Err(format!("{text:?} is no time at all; write 80ms, 1.5s or 2m"));
     }
     if duration > LONGEST {
         return Err(format!("{text:?} is longer than a day"));

@@ -59,6 +59,10 @@ pub struct LastConnect {
     pub nodes_left_out: usize,
 }
 
+/// Milliseconds. Nearer nodes are in the next room or on this machine, where the work takes the time and not the road: a
+/// start of Chromium would be ten thousand round trips.
+const LEAST_RTT_MS: f64 = 1.0;
+
 /// How a connect came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -124,6 +128,11 @@ pub struct Found {
 }
 
 impl LastConnect {
+    /// Whether a person learns something from times in round trips to the node: from [`LEAST_RTT_MS`] on.
+    pub fn is_worth_round_trips(&self) -> bool {
+        self.rtt_ms.is_some_and(|rtt| rtt >= LEAST_RTT_MS)
+    }
+
     /// Of a timeline that has ended. `failure` is what ended it before a picture came.
     pub fn new(timeline: &Timeline, found: Found, failure: Option<&Failure>) -> Self {
         let log = timeline.log();

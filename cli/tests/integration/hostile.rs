@@ -350,7 +350,7 @@ async fn what_cannot_be_met_is_answered_with_what_there_is() {
     };
     user.write_catalog(&[node("a", "eu", "eu-1", "gpu"), node("b", "us", "us-1", "fast")]);
     for (arguments, exit, code, words) in [
-        (&["--max-latency", "0"][..], 2, "usage", "the shortest is above 0"),
+        (&["--max-latency", "0"][..], 2, "usage", "write 80ms"),
         (&["--strategy", "dance"], 2, "usage", "least-connections"),
         (&["--version", "new"], 2, "usage", "new"),
         (&["--region", "mars"], 5, "unknown_region", "eu, us"),
@@ -371,11 +371,11 @@ async fn what_cannot_be_met_is_answered_with_what_there_is() {
         }
     }
     for (arguments, words) in [
-        (&["--tag", "slow"][..], "tags of nodes that meet everything else: fast, gpu"),
-        (&["--version", "<0.2"], "versions of nodes that meet everything else: 0.2.0"),
-        (&["--version", "<0.2", "--min-version", "3"], "versions of nodes that meet everything else: 0.2.0"),
-        (&["--meta", "rack=x"], "metadata of nodes that meet everything else: rack=r-a, rack=r-b"),
-        (&["--region", "eu", "--zone", "us-1"], "zones of nodes that meet everything else: eu-1"),
+        (&["--tag", "slow"][..], "--tag fast, gpu (every other wish is met there)"),
+        (&["--version", "<0.2"], "--version 0.2.0 ("),
+        (&["--version", "<0.2", "--min-version", "3"], "--version 0.2.0 ("),
+        (&["--meta", "rack=x"], "--meta rack=r-a, rack=r-b ("),
+        (&["--region", "eu", "--zone", "us-1"], "--zone eu-1 ("),
     ] {
         let ended = user.run(&[&["nodes", "probe"][..], arguments].concat()).await;
         ended.succeeded();
@@ -399,7 +399,7 @@ async fn connecting_to_what_cannot_be_met_fails_with_what_there_is() {
     let (exit, code, error) = refused(&["--min-version", "999"]).await;
     assert_eq!((exit, code.as_str()), (5, "no_eligible_node"), "{error}");
     assert_eq!(error["details"]["instead"]["version"].as_array().map(Vec::len), Some(1), "{error}");
-    assert!(error["hint"].as_str().unwrap().starts_with("versions of nodes"), "{error}");
+    assert!(error["hint"].as_str().unwrap().starts_with("--version "), "{error}");
     let (exit, code, error) = refused(&["--max-latency", "0.001ms"]).await;
     assert_eq!((exit, code.as_str()), (5, "no_eligible_node"), "{error}");
     assert!(error["hint"].as_str().unwrap().contains(" ms"), "{error}");

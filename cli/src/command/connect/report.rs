@@ -18,6 +18,7 @@ use crate::{
     output::Style,
     profile::{Settled, chain},
     select,
+    survey::Probing,
     view::{Delivery, Hub, Left, none::PictureError},
     words::{count, size},
 };
@@ -46,8 +47,12 @@ pub(super) fn show_choice(args: &Args, globals: &Globals, journey: &Journey<'_>,
     if let Some(why) = select::explain(&surveyed.report.nodes, &surveyed.choice, strategy) {
         let eligible = surveyed.choice.order.len();
         let ms = surveyed.report.elapsed.as_millis();
+        let how = match args.probing.probing(&globals.settings) {
+            Probing::Cached => " by what is remembered, asked",
+            Probing::All | Probing::Fresh | Probing::Quiet(_) => ", measured",
+        };
         output.note(format_args!(
-            "{}, {eligible} eligible, measured in {ms} ms",
+            "{}, {eligible} eligible{how} in {ms} ms",
             count(surveyed.report.nodes.len() as u64, "node")
         ));
         output.note(format_args!(

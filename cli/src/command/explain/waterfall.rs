@@ -51,22 +51,23 @@ pub(super) fn waterfall(last: &LastConnect, look: Look) -> Table {
             (false, false) => None,
         };
         let bar = bars.segment(stage.start_ms, stage.duration_ms);
-        table.row(style, cells(stage, bar));
+        table.row(style, cells(stage, bar, last.is_worth_round_trips()));
     }
     let total = [last.total_ms].map(figure).concat();
-    let rtts = last.total_rtts.map(figure).unwrap_or_default();
+    let counts = last.is_worth_round_trips();
+    let rtts = last.total_rtts.filter(|_| counts).map(figure).unwrap_or_default();
     let sum = ["total".to_owned(), String::new(), String::new(), total, rtts, String::new()];
     table.row(Some(Style::Faint), sum.into());
     table.within(look.columns, &STEPS)
 }
 
-fn cells(stage: &StageTime, bar: String) -> Vec<Cell> {
+fn cells(stage: &StageTime, bar: String, counts: bool) -> Vec<Cell> {
     vec![
         stage.stage.clone().into(),
         stage.node.clone().unwrap_or_default().into(),
         figure(stage.start_ms).into(),
         figure(stage.duration_ms).into(),
-        stage.rtts.map(figure).unwrap_or_default().into(),
+        stage.rtts.filter(|_| counts).map(figure).unwrap_or_default().into(),
         bar.into(),
     ]
 }
@@ -148,6 +149,15 @@ total                100.0  10.0
         let mut last = last(Some(ending("pick")));
         last.stages.truncate(2);
         assert!(text(&last, 80).contains("pick"));
+    }
+
+    #[test]
+    fn a_node_on_this_machine_is_not_measured_in_its_round_trips() {
+        let mut last = last(None);
+        last.rtt_ms = Some(1.0);
+        assert!(text(&last, 80).contains("RTTS"));
+        last.rtt_ms = Some(0.999);
+        assert!(!text(&last, 80).contains("RTTS"));
     }
 
     #[test]

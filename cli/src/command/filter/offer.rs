@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::shorten;
 use crate::{
     probe::Probed,
-    select::{Choice, Reason},
+    select::{Choice, Reason, place::COUNTRY_KEY},
 };
 
 /// Filters of which the values are listed, in the order in which they are named.
@@ -21,6 +21,8 @@ enum Kind {
     Version,
     Health,
     Node,
+    Country,
+    Distance,
     Latency,
 }
 
@@ -34,6 +36,8 @@ impl Kind {
             Reason::VersionRange { .. } | Reason::Version { .. } => Self::Version,
             Reason::Health { .. } => Self::Health,
             Reason::NotAsked => Self::Node,
+            Reason::Country { .. } => Self::Country,
+            Reason::Distance { .. } => Self::Distance,
             Reason::TooFar { .. } => Self::Latency,
             _ => return None,
         })
@@ -48,20 +52,22 @@ impl Kind {
             Self::Version => "version",
             Self::Health => "health",
             Self::Node => "node",
+            Self::Country => "country",
+            Self::Distance => "distance",
             Self::Latency => "max_latency",
         }
     }
 
-    fn plural(self) -> &'static str {
+    /// What to ask for instead, when these are the values that there are.
+    fn wish(self, values: &[String]) -> String {
+        let least = values.first().map_or("", String::as_str);
         match self {
-            Self::Region => "regions",
-            Self::Zone => "zones",
-            Self::Tag => "tags",
-            Self::Meta => "metadata",
-            Self::Version => "versions",
-            Self::Health => "healths",
-            Self::Node => "nodes",
-            Self::Latency => "distances",
+            Self::Latency => format!("a --max-latency above {least}"),
+            Self::Distance => format!("a --within above {least}"),
+            _ => {
+                let values: Vec<&str> = values.iter().map(String::as_str).collect();
+                format!("--{} {}", self.name(), shorten(&values))
+            }
         }
     }
 
@@ -87,6 +93,14 @@ impl Kind {
             Self::Version => vec![version.clone()],
             Self::Health => vec![record.health.to_string()],
             Self::Node => vec![record.id.to_string()],
+            Self::Country => record.meta.get(COUNTRY_KEY).cloned().into_iter().collect(),
+            Self::Distance => reasons
+                .iter()
+                .filter_map(|reason| match reason {
+                    Reason::Distance { is: Some(km), .. } => Some(format!("{:>8.0} km", km.ceil())),
+                    _ => None,
+                })
+                .collect(),
             Self::Latency => node.rtt.map(|rtt| milliseconds(rtt.p50)).into_iter().collect(),
         }
     }
@@ -124,14 +138,10 @@ impl Offer {
         Self(offer)
     }
 
-    /// In words; `None` where no single filter is to blame.
+    /// In words, as what to ask for; `None` where no single filter is to blame.
     pub(super) fn in_words(&self) -> Option<String> {
-        let part = |(kind, values): (&Kind, &Vec<String>)| {
-            let values: Vec<&str> = values.iter().map(String::as_str).collect();
-            format!("{} of nodes that meet everything else: {}", kind.plural(), shorten(&values))
-        };
-        let parts: Vec<String> = self.0.iter().map(part).collect();
-        (!parts.is_empty()).then(|| parts.join("; "))
+        let wishes: Vec<String> = self.0.iter().map(|(kind, values)| kind.wish(values)).collect();
+        (!wishes.is_empty()).then(|| format!("{} (every other wish is met there)", wishes.join("; or ")))
     }
 
     /// For programs.
@@ -149,12 +159,13 @@ mod tests {
     use cbrowse_protocol::node::NodeRecord;
 
     use super::*;
-    use crate::select::{Constraints, judge};
+    use crate::select::{Around, Constraints, judge};
 
     fn node(id: &str, region: &str, zone: &str, version: &str) -> Probed {
         let record: NodeRecord = serde_json::from_value(json!({
             "id": id, "address": "192.0.2.1", "port": 1, "region": region, "zone": zone, "version": version,
-            "tags": [format!("tag-{id}")], "meta": {"rack": format!("r-{id}")},
+            "tags": [format!("tag-{id}")],
+            "meta": {"rack": format!("r-{id}"), "country": region.to_uppercase(), "location": "50,8"},
         }))
         .expect("a record");
         Probed::unprobed(record)
@@ -193,10 +204,27 @@ mod tests {
         assert_eq!(offer(range), json!({"version": ["0.2.0", "0.3.0"]}));
         let meta = |wanted: &mut Constraints| wanted.meta = vec![("rack".into(), "x".into())];
         assert_eq!(offer(meta), json!({"meta": ["rack=r-a", "rack=r-b", "rack=r-c"]}));
+        let place = |wanted: &mut Constraints| wanted.countries = tags(&["FR"]);
+        assert_eq!(offer(place), json!({"country": ["EU", "US"]}));
+        let near = |wanted: &mut Constraints| {
+            let center = "50,9".parse().expect("a location");
+            wanted.around = Some(Around { center, radius_km: 10.0 });
+        };
+        assert_eq!(offer(near), json!({"distance": ["72 km"]}));
         // Two filters at once keep all of them out: no single one is to blame.
         let two = |wanted: &mut Constraints| {
             (wanted.tags, wanted.zones) = (tags(&["fast"]), tags(&["nowhere"]));
         };
         assert_eq!(offer(two), json!({}));
+    }
+    #[test]
+    fn what_there_is_reads_as_what_to_type() {
+        let words = |kind, values: &[&str]| {
+            let values = values.iter().map(|value| (*value).to_owned()).collect();
+            Offer(BTreeMap::from([(kind, values)])).in_words().expect("something")
+        };
+        assert_eq!(words(Kind::Tag, &["fast", "gpu"]), "--tag fast, gpu (every other wish is met there)");
+        assert!(words(Kind::Latency, &["8.1 ms", "9.0 ms"]).starts_with("a --max-latency above 8.1 ms ("));
+        assert_eq!(Offer::default().in_words(), None);
     }
 }

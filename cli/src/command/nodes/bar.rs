@@ -4,6 +4,8 @@
 const EIGHTHS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 /// A bar as long as this many times the middle one is cut: one far node must not press all others into the first column.
 const LONGEST: f64 = 6.0;
+/// Milliseconds of a full bar, at least: nodes on this machine are all equally near.
+const LEAST: f64 = 1.0;
 
 /// The scale that the bars of one picture share: linear, so that twice as long means twice as far.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,7 +21,7 @@ impl Bars {
         let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
         values.sort_by(f64::total_cmp);
         let middle = values.get(values.len() / 2).copied().unwrap_or_default();
-        let top = values.last().copied().unwrap_or_default().min(middle * LONGEST);
+        let top = values.last().copied().unwrap_or_default().min(middle * LONGEST).max(LEAST);
         Self { top, width, unicode }
     }
 

@@ -44,8 +44,8 @@ Examples:
   cbrowse nodes probe --cached                 # what earlier probings found, and how long ago
   cbrowse nodes probe --watch --json | jq -c '[.round, .chosen]'
 
-The chosen node is marked *, those that are as near as the best ~. With --json, one document, and with --watch one on
-a line for each round; docs/json.md has its fields.
+The chosen node is marked *, those that are as near as the best ~. With --json, one document,
+and with --watch one on a line for each round; docs/json.md has its fields.
 ";
 
 /// Arguments of `cbrowse nodes probe`.

@@ -21,7 +21,7 @@ impl fmt::Display for Reason {
                 write!(f, "country {}, not {}", is.as_deref().unwrap_or("unknown"), wanted.join(" or "))
             }
             Self::Distance { is: None, around } => {
-                write!(f, "does not say how far it is from {}", around.center)
+                write!(f, "does not say where it is, so not how far from {}", around.center)
             }
             Self::Distance { is: Some(km), around } => {
                 write!(f, "{km:.0} km from {}, over {:.0} km", around.center, around.radius_km)
