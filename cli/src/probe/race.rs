@@ -430,7 +430,7 @@ impl Race {
     }
 
     /// While the band is open, a node silent on ICMP gets its chance by TCP, and one silent on TCP a second one, as far
-    /// as the budget goes.
+    /// as the budget goes; in a survey, a port that is silent is tried once more.
     fn ask_the_silent(&mut self, now: Duration) {
         for method in [Method::Icmp, Method::Tcp] {
             while let Some(number) = self.silent[method as usize].pop(&self.flights, now) {
@@ -444,6 +444,12 @@ impl Race {
                 if is_open && is_new && track.min().is_none() && !track.is_out() && self.can_ask_more() {
                     self.plan(now, way, Method::Tcp);
                     self.ask_sibling(now, way);
+                }
+                // A survey says of each node whether it serves, and one lost packet must not decide that.
+                let track = &self.tracks[way];
+                let is_unsure = method == Method::Tcp && is_new && track.tcp.replies.is_empty();
+                if matches!(self.goal, Goal::Survey(_)) && is_unsure && !track.is_out() {
+                    self.plan(now, way, Method::Tcp);
                 }
             }
         }

@@ -165,7 +165,7 @@ async fn a_survey_measures_every_node_and_counts_what_is_lost() {
     let mut heard = Vec::new();
     let outcome =
         drive(&road, &targets(&nodes), Goal::Survey(5), DEADLINE, |answered| heard.push(answered)).await;
-    assert!(outcome.took >= ms(1000) && outcome.took < ms(1300), "{:?}", outcome.took);
+    assert!(outcome.took >= ms(1300) && outcome.took < ms(1500), "{:?}", outcome.took);
     let tracks: Vec<&Track> = outcome.found.iter().map(|(_, track)| track).collect();
     let counts: Vec<_> =
         tracks.iter().map(|track| (track.icmp.replies.len(), track.tcp.replies.len())).collect();
@@ -174,6 +174,17 @@ async fn a_survey_measures_every_node_and_counts_what_is_lost() {
     assert_eq!(tracks[2].reach(), Reach::Silent);
     assert_eq!(tracks[0].measure().map(|measured| (measured.p50, measured.lost)), Some((ms(5), 0)));
     assert_eq!(heard.last().map(|now| (now.answered, now.best)), Some((3, Some((0, ms(5))))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_lost_packet_makes_no_port_silent() {
+    let mut road = network(true);
+    let behaviour = Behaviour { icmp: Some(ms(40)), tcp: Some(ms(40)), loss: 0.005, ..Behaviour::default() };
+    let nodes: Vec<_> = (0..1000).map(|_| road.add(behaviour)).collect();
+    let outcome = drive(&road, &targets(&nodes), Goal::Survey(3), ms(5000), |_| {}).await;
+    let lost = outcome.found.iter().filter(|(_, track)| track.tcp.lost > 0).count();
+    assert!(lost > 0, "the network loses some");
+    assert!(outcome.found.iter().all(|(_, track)| track.reach() == Reach::Serving));
 }
 
 #[tokio::test(start_paused = true)]
@@ -344,6 +355,7 @@ async fn who_does_not_rank_by_distance_probes_only_what_was_picked() {
     assert_eq!(report.nodes[3].reach, Reach::Serving);
     assert_eq!(report.nodes[50].reach, Reach::Silent);
     assert_eq!(report.nodes.iter().filter(|node| node.reach == Reach::NotProbed).count(), 48);
-    assert_eq!(road.take_tally().packets(), 6);
+    // The silent one was tried by a second connection.
+    assert_eq!(road.take_tally().packets(), 7);
     assert!(report.elapsed <= PICKED_DEADLINE, "{:?}", report.elapsed);
 }
