@@ -359,3 +359,19 @@ async fn who_does_not_rank_by_distance_probes_only_what_was_picked() {
     assert_eq!(road.take_tally().packets(), 7);
     assert!(report.elapsed <= PICKED_DEADLINE, "{:?}", report.elapsed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_picked_node_has_its_time_and_no_more() {
+    let millisecond = ms(1);
+    for (rtt, reach) in [
+        (PICKED_DEADLINE.saturating_sub(millisecond), Reach::Serving),
+        (PICKED_DEADLINE, Reach::Serving),
+        (PICKED_DEADLINE + millisecond, Reach::Silent),
+    ] {
+        let mut road = network(false);
+        let node = record(road.add(Behaviour { tcp: Some(rtt), ..Behaviour::default() }));
+        let mut report = Report { nodes: vec![Probed::unprobed(node)], ..Report::default() };
+        probe_picked(&mut report, &[0], |_, _| true, &road).await;
+        assert_eq!(report.nodes[0].reach, reach, "{rtt:?}");
+    }
+}

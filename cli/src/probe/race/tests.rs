@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::probe::{
-    plan::{CATCH_UP, DEADLINE, SMALL_BUDGET},
+    plan::{
+        CATCH_UP, CONFIRM_AGAIN, DEADLINE, RECALL_LOOKED_AT, RECALL_SAMPLES, RECALLED, RENEWED, SMALL_BUDGET,
+        SPACING, SURPRISE,
+    },
     statistics::Measurement,
 };
 
@@ -162,4 +165,87 @@ fn without_enough_history_all_are_asked_likely_best_first() {
     assert!(!asked.iter().any(|(_, probe)| probe.way == 4) || asked.iter().any(|(_, probe)| probe.way == 3));
     assert!(asked.iter().filter(|(_, probe)| probe.way == 3).count() > 10, "{asked:?}");
     assert!([0, 2].iter().all(|way| asked.iter().any(|(_, probe)| probe.way == *way)), "{asked:?}");
+}
+
+/// How many probes each of a fleet gets before anything has answered: `near` ones remembered as equally near, `far` ones.
+fn recalls(near: usize, far: usize) -> Vec<usize> {
+    let ways = (0..near).map(|_| remembered(20, true)).chain((0..far).map(|_| remembered(200, true)));
+    let mut race = Race::new(ways.collect(), Goal::Decide, false, DEADLINE);
+    let mut counts = vec![0; near + far];
+    for (_, probe) in sends(&mut race, ms(0), SPACING * RECALL_SAMPLES) {
+        counts[probe.way] += 1;
+    }
+    counts
+}
+
+#[test]
+fn as_many_of_the_near_are_recalled_looked_at_and_renewed_as_is_written() {
+    let well = |counts: &[usize]| counts.iter().filter(|count| **count >= RECALL_SAMPLES as usize).count();
+    let once = |counts: &[usize]| counts.iter().filter(|count| **count == 1).count();
+    for near in [RECALLED - 1, RECALLED, RECALLED + 1] {
+        assert_eq!(well(&recalls(near, 0)), near.min(RECALLED), "{near}");
+    }
+    for more in [RECALL_LOOKED_AT - 1, RECALL_LOOKED_AT, RECALL_LOOKED_AT + 1] {
+        assert_eq!(once(&recalls(RECALLED + more, 0)), more.min(RECALL_LOOKED_AT), "{more}");
+    }
+    for far in [RENEWED - 1, RENEWED, RENEWED + 1] {
+        assert_eq!(once(&recalls(2, far)), far.min(RENEWED), "{far}");
+    }
+}
+
+#[test]
+fn a_finalists_silent_port_is_asked_again_at_its_time_unless_it_has_answered() {
+    let by_echo =
+        |way: Way| Way { prior: way.prior.map(|prior| Prior { method: Method::Icmp, ..prior }), ..way };
+    let connections = |answered: Option<Duration>| {
+        let ways = vec![by_echo(remembered(20, true)), by_echo(remembered(20, true))];
+        let mut race = Race::new(ways, Goal::Decide, true, DEADLINE);
+        let until = answered.unwrap_or(CONFIRM_AGAIN);
+        let mut sent = sends(&mut race, ms(0), until.saturating_sub(INSTANT));
+        for (at, probe) in sent.clone().iter().filter(|(_, probe)| probe.method == Method::Tcp) {
+            if answered.is_some() {
+                race.answer(until, probe.number, Answer::Reply(until.saturating_sub(*at)));
+            }
+        }
+        sent.extend(sends(&mut race, until, CONFIRM_AGAIN * 2));
+        let mut times: Vec<Duration> = sent
+            .iter()
+            .filter(|(_, probe)| probe.way == 0 && probe.method == Method::Tcp)
+            .map(|(at, _)| *at)
+            .collect();
+        times.dedup();
+        times
+    };
+    assert_eq!(connections(None), [ms(0), CONFIRM_AGAIN]);
+    assert_eq!(connections(Some(CONFIRM_AGAIN.saturating_sub(INSTANT))), [ms(0)]);
+}
+
+/// Probes of a race over two near nodes and one far one, remembered at 20 and 200 ms, in which the far one answers after
+/// `now`, and whoever is asked answers at once.
+fn probes_when_the_far_one_answers_after(now: Duration) -> usize {
+    let ways = vec![remembered(20, true), remembered(20, true), remembered(200, true)];
+    let mut race = Race::new(ways, Goal::Decide, false, DEADLINE);
+    let (mut time, mut sent) = (ms(0), 0);
+    loop {
+        match race.step(time) {
+            Step::Send(batch) => {
+                sent += batch.len();
+                for probe in batch {
+                    let rtt = if probe.way == 2 { now } else { ms(20) };
+                    race.answer(time, probe.number, Answer::Reply(rtt));
+                }
+            }
+            Step::Wait(next) => time = next.max(time + INSTANT),
+            Step::Done => return sent,
+        }
+    }
+}
+
+#[test]
+fn a_renewed_node_that_came_nearer_begins_another_screening() {
+    let as_remembered = probes_when_the_far_one_answers_after(ms(200));
+    let limit = ms(20).saturating_sub(SURPRISE);
+    assert_eq!(probes_when_the_far_one_answers_after(limit + INSTANT), as_remembered);
+    assert_eq!(probes_when_the_far_one_answers_after(limit), as_remembered);
+    assert!(probes_when_the_far_one_answers_after(limit.saturating_sub(INSTANT)) > as_remembered);
 }
