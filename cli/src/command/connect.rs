@@ -35,6 +35,7 @@ use super::{
 };
 use crate::{
     attach::{
+        self,
         finalist::{Interview, Judge, interview},
         journey::{Journey, Plan, settle_met, settle_one},
         session::{Attachment, Seen},
@@ -49,7 +50,7 @@ use crate::{
     pending::{self, Pending},
     probe::Probed,
     profile::{OpenProfile, chain},
-    select::{Constraints, draw},
+    select::Constraints,
     settings::duration::parse_age,
     survey::Probing,
     timeline::{self, Stage, Timeline},
@@ -150,7 +151,7 @@ fn parse_size(text: &str) -> Result<Viewport, String> {
 /// Connects, and stays until the session ends. How the time passed is kept for `cbrowse explain last`.
 pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let timeline = Timeline::begin();
-    draw::seed();
+    attach::seed();
     let outcome = timeline.time(Box::pin(connect_and_stay(args, globals, &timeline))).await;
     remember_failure(args, globals, &timeline, &outcome);
     outcome

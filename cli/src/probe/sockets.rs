@@ -27,11 +27,6 @@ impl Sockets {
     pub fn open() -> Self {
         Self { echo: Echo::open() }
     }
-
-    /// Bytes of answers that may wait to be read, as the kernel granted them; `None` without ICMP.
-    pub fn receive_buffer(&self) -> Option<usize> {
-        self.echo.as_ref().and_then(Echo::receive_buffer)
-    }
 }
 
 impl Road for Sockets {

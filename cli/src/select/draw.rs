@@ -38,13 +38,6 @@ impl Dice for SystemDice {
     }
 }
 
-/// Makes the process's first random number, on a thread of its own. That one takes 22 ms, in which AWS-LC gathers entropy by
-/// timing the processor, and all others microseconds: the draw and TLS need them just when the answers are in.
-pub fn seed() {
-    // Nobody waits for it: whoever needs a number earlier makes the first one himself.
-    drop(tokio::task::spawn_blocking(|| SystemDice.below(1)));
-}
-
 /// All of `items`, in random order (Fisher-Yates).
 pub fn shuffled(mut items: Vec<usize>, dice: &mut dyn Dice) -> Vec<usize> {
     for end in (1..items.len()).rev() {
