@@ -14,7 +14,7 @@ use cbrowse_protocol::node::is_unprintable;
 use serde::Serialize;
 use terminal_size::{Width, terminal_size_of};
 
-pub use self::progress::Progress;
+pub use self::progress::{Followed, Progress};
 use crate::failure::{CLOSED_OUTPUT, Exit, Failure};
 
 /// Bytes of a document that are written at once: what a pipe holds.

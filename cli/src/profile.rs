@@ -103,6 +103,9 @@ impl From<AuthorityError> for Failure {
                 "wrong_key",
                 "use the keyring, or the passphrase file, with which the profile was made; nothing was written",
             ),
+            AuthorityError::NoVersion { .. } => {
+                ("no_version", "see which there are: cbrowse profile history NAME; nothing was changed")
+            }
             AuthorityError::Busy => ("profile_busy", "wait for the other command; nothing was changed"),
             AuthorityError::Version(_) => ("profile_newer", "update cbrowse; nothing was changed"),
             AuthorityError::RolledBack { .. } | AuthorityError::Forked(_) => (

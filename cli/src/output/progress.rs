@@ -1,11 +1,19 @@
 //! What moves on standard error while a person waits.
 
-use std::{borrow::Cow, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
+use cbrowse_profile::meter::{Meter, Reading};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::Output;
 
+/// What takes less is not drawn: it would only flicker.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// How often a meter moves: slower looks stuck, faster costs a slow terminal.
 const METER_TICK: Duration = Duration::from_millis(120);
 
@@ -42,16 +50,58 @@ impl Output {
         Progress(Some(bar))
     }
 
-    /// A count of bytes on standard error while they pass, if a person watches; it is gone when dropped.
-    pub fn meter(&self, message: &'static str) -> Progress {
-        if !self.draws_progress() {
-            return Progress(None);
+    /// Draws `meter` on standard error from half a second on, if a person watches: bytes, files, rate and remaining time.
+    /// It is gone when dropped.
+    pub fn follow(&self, message: &'static str, meter: Arc<Meter>) -> Followed {
+        let (stop, stopped) = mpsc::channel();
+        let drawing = self.draws_progress().then(|| {
+            let chars = if self.is_unicode() { "█░" } else { "#-" };
+            thread::spawn(move || draw(message, &meter, chars, &stopped))
+        });
+        Followed { stop: Some(stop), drawing }
+    }
+}
+
+fn draw(message: &'static str, meter: &Meter, chars: &str, stopped: &mpsc::Receiver<()>) {
+    let is_over = |wait| !matches!(stopped.recv_timeout(wait), Err(mpsc::RecvTimeoutError::Timeout));
+    if is_over(PATIENCE) {
+        return;
+    }
+    let bar = ProgressBar::no_length();
+    let template =
+        "{prefix} {bar:20} {decimal_bytes}/{decimal_total_bytes} {msg}  {decimal_bytes_per_sec}  {eta} left";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style.progress_chars(chars));
+    bar.set_prefix(message);
+    loop {
+        let Reading { files, bytes, all_files, all_bytes } = meter.read();
+        bar.set_length(all_bytes.max(bytes));
+        bar.set_position(bytes);
+        if all_files > 0 {
+            bar.set_message(format!("{files}/{all_files} files"));
         }
-        let bar = ProgressBar::new_spinner().with_message(message);
-        let style = ProgressStyle::with_template("{spinner} {msg} {decimal_bytes} ({elapsed})");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        bar.enable_steady_tick(METER_TICK);
-        Progress(Some(bar))
+        bar.tick();
+        if is_over(METER_TICK) {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+}
+
+/// What draws a meter; see [`Output::follow`].
+#[derive(Debug)]
+pub struct Followed {
+    stop: Option<mpsc::Sender<()>>,
+    drawing: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(drawing) = self.drawing.take() {
+            // A terminal that is gone is no reason to fail.
+            let _drawn = drawing.join();
+        }
     }
 }
 

@@ -9,6 +9,10 @@ use crate::{manifest::MAX_PATH_LENGTH, sanitize::Settings};
 /// The one profile directory inside a data directory.
 pub const PROFILE_DIRECTORY: &str = "Default";
 
+/// Cookies that a running browser held in memory when it was saved, as DevTools tells them; a worker writes it beside the
+/// browser's own files and hands it to the next browser.
+pub const COOKIES_FILE: &str = "cbrowse/cookies.json";
+
 /// What becomes of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -88,6 +92,7 @@ pub fn classify(path: &str) -> Result<Class, PathError> {
     Ok(match path.split_once('/') {
         None => classify_top(path),
         Some((PROFILE_DIRECTORY, inner)) => classify_inner(inner),
+        Some(_) if path == COOKIES_FILE => Class::Carried,
         Some(("NativeMessagingHosts", _)) => Class::Executable,
         Some(_) => Class::Ignored,
     })
@@ -95,7 +100,10 @@ pub fn classify(path: &str) -> Result<Class, PathError> {
 
 /// Whether a directory may hold anything but ignored files, so that a scan need not enter caches.
 pub(crate) fn is_entered(path: &str) -> bool {
-    if path == PROFILE_DIRECTORY || path == "NativeMessagingHosts" {
+    if path == PROFILE_DIRECTORY
+        || path == "NativeMessagingHosts"
+        || COOKIES_FILE.starts_with(&format!("{path}/"))
+    {
         return true;
     }
     let Some(inner) = path.strip_prefix(PROFILE_DIRECTORY).and_then(|rest| rest.strip_prefix('/')) else {

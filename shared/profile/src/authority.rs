@@ -15,6 +15,7 @@ mod accept;
 mod care;
 mod lock;
 mod state;
+mod version;
 
 use std::path::{Path, PathBuf};
 
@@ -27,11 +28,13 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     accept::{AcceptError, Accepted},
     state::{HeadRecord, HeadRef},
+    version::Version,
 };
 use crate::{
     directory::DirectoryStore,
     files,
     keys::{AccountKey, ProfileKeys},
+    meter::Meter,
     object::{ObjectName, ObjectStore, StoreError},
     save::{SaveError, SaveMeta, SaveStats, Saved, Saving, save},
     scan::LeftBehind,
@@ -91,6 +94,14 @@ pub enum AuthorityError {
     Conflict {
         /// File name stem below `heads/`.
         kept_as: String,
+    },
+    /// There is no such version, or several go by that name.
+    #[error("profile {name} has no version {version}")]
+    NoVersion {
+        /// Of which profile.
+        name: ProfileName,
+        /// What was asked for.
+        version: Version,
     },
     /// Another process holds the profile for too long.
     #[error("another cbrowse is using the profile; try again when it is done")]
@@ -220,21 +231,22 @@ impl Authority {
         meta: &SaveMeta,
         random: &mut dyn Randomness,
     ) -> Result<Synced, AuthorityError> {
-        self.sync_through(data_directory, keys, meta, &self.store, random)
+        self.sync_through(data_directory, keys, meta, &self.store, &Meter::default(), random)
     }
 
-    /// The same through `store`, which hands everything on to [`Authority::store`] and may watch it pass.
+    /// The same through `store`, which hands everything on to [`Authority::store`] and may watch it pass. `meter` counts what was read.
     pub fn sync_through(
         &self,
         data_directory: &Path,
         keys: &ProfileKeys,
         meta: &SaveMeta,
         store: &dyn ObjectStore,
+        meter: &Meter,
         random: &mut dyn Randomness,
     ) -> Result<Synced, AuthorityError> {
         let base = self.snapshot(keys)?;
         let sealing = keys.sealing();
-        let saving = Saving { keys: &sealing, base: base.as_ref(), store, meta };
+        let saving = Saving { keys: &sealing, base: base.as_ref(), store, meta, meter };
         let Saved { name, generation, stats, left_behind } = save(data_directory, saving, random)?;
         let expected = base.as_ref().map(head_ref);
         let head = match expected {

@@ -55,7 +55,8 @@ fn data(root: &Path) {
 
 fn saved(store: &MemoryStore, root: &Path) -> Saved {
     let (sealing, meta) = (keys().sealing(), meta());
-    let saving = Saving { keys: &sealing, base: None, store, meta: &meta };
+    let saving =
+        Saving { keys: &sealing, base: None, store, meta: &meta, meter: &crate::meter::Meter::default() };
     save(root, saving, &mut Seeded::new("frozen")).unwrap()
 }
 

@@ -56,7 +56,7 @@ fn forge(
     spoil: impl FnOnce(&mut Manifest),
 ) -> ObjectName {
     let meta = meta();
-    let saving = Saving { keys, base, store, meta: &meta };
+    let saving = Saving { keys, base, store, meta: &meta, meter: &crate::meter::Meter::default() };
     let mut writer = saving.writer(Kind::Pack, PackTable::default(), HashMap::default()).unwrap();
     let mut entries: Vec<FileEntry> = files
         .iter()
@@ -268,7 +268,13 @@ fn a_file_that_changes_while_it_is_read_is_read_again() {
     let history = data.join("Default/History");
     fs::write(&history, vec![1; 1_000_000]).unwrap();
     let (sealing, meta) = (ground.keys.sealing(), meta());
-    let saving = Saving { keys: &sealing, base: None, store: &ground.node, meta: &meta };
+    let saving = Saving {
+        keys: &sealing,
+        base: None,
+        store: &ground.node,
+        meta: &meta,
+        meter: &crate::meter::Meter::default(),
+    };
     let saved = save(&data, saving, &mut Meddling(Some(&history))).unwrap();
     let snapshot = open_snapshot(&saved.name, &ground.node, &ground.keys.access()).unwrap();
     let target = ground.directory.path().join("target");

@@ -24,6 +24,7 @@ pub mod head;
 mod hostile;
 pub mod keys;
 pub mod manifest;
+pub mod meter;
 pub mod object;
 pub mod pack;
 pub mod padding;

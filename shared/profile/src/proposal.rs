@@ -20,6 +20,7 @@ use crate::{
     grant::Grant,
     head::Closing,
     keys::{ProfileKeys, SealingKeys},
+    meter::Meter,
     object::{ObjectName, ObjectStore},
     save::{SaveError, SaveMeta, Saved, Saving, save},
     secret::Randomness,
@@ -80,7 +81,8 @@ pub fn propose(
     random: &mut dyn Randomness,
 ) -> Result<(Vec<u8>, Saved), SaveError> {
     let keys = grant.sealing();
-    let saved = save(data_directory, Saving { keys: &keys, base, store, meta }, random)?;
+    let saved =
+        save(data_directory, Saving { keys: &keys, base, store, meta, meter: &Meter::default() }, random)?;
     let proposal = Proposal {
         profile: grant.profile.clone(),
         session: grant.session.clone(),

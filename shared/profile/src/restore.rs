@@ -16,6 +16,7 @@ use crate::{
     allowlist::{self, Class, PathError},
     files,
     manifest::{ChunkRef, FileEntry},
+    meter::Meter,
     object::ObjectStore,
     pack::{self, ReadError},
     sanitize::{self, MAX_SETTINGS_LENGTH, Settings},
@@ -63,8 +64,19 @@ pub fn restore(
     store: &dyn ObjectStore,
     target: &Path,
 ) -> Result<Restored, RestoreError> {
+    restore_metered(snapshot, store, target, &Meter::default())
+}
+
+/// The same; `meter` counts the files and bytes that are written.
+pub fn restore_metered(
+    snapshot: &Snapshot,
+    store: &dyn ObjectStore,
+    target: &Path,
+    meter: &Meter,
+) -> Result<Restored, RestoreError> {
     let (accepted, stripped) = judge(snapshot)?;
     make_empty(target)?;
+    meter.expect(accepted.len() as u64, accepted.iter().map(|(file, _)| file.size).sum());
     let mut restored = Restored { stripped, ..Restored::default() };
     for (file, _) in &accepted {
         create(target, file)?;
@@ -73,8 +85,10 @@ pub fn restore(
     }
     for (slot, places) in by_pack(&accepted) {
         write_from_pack(snapshot, slot, &places, store, target)?;
+        meter.done(0, places.iter().map(|(_, _, chunk)| u64::from(chunk.clear)).sum());
     }
     for (file, class) in &accepted {
+        meter.done(1, 0);
         if let Class::Cleaned(settings) = class {
             clean(target, file, *settings, &mut restored)?;
         }

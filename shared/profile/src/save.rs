@@ -15,6 +15,7 @@ use crate::{
     head::{self, Closing, Head, Root, label},
     keys::SealingKeys,
     manifest::{ChunkId, ChunkRef, FileEntry, MAX_FILE_LENGTH, Manifest, PackTable},
+    meter::Meter,
     object::{ObjectName, ObjectStore, StoreError},
     pack::{ChunkWriter, WriteError, Written},
     sanitize::{self, MAX_SETTINGS_LENGTH, Settings},
@@ -111,6 +112,8 @@ pub struct Saving<'a> {
     pub store: &'a dyn ObjectStore,
     /// What the head says.
     pub meta: &'a SaveMeta,
+    /// Counts the files and bytes that were read.
+    pub meter: &'a Meter,
 }
 
 /// Saves what of `data_directory` is the profile. The head is stored last, so a save that ends early leaves
@@ -124,9 +127,10 @@ pub fn save(
     if scan.files.iter().all(|file| file.size == 0) {
         return Err(SaveError::Empty);
     }
+    saving.meter.expect(scan.files.len() as u64, scan.files.iter().map(|file| file.size).sum());
     let (table, known) = saving.known_chunks()?;
     let mut writer = saving.writer(Kind::Pack, table, known)?;
-    let (files, left_behind) = write_files(data_directory, scan, &mut writer, random)?;
+    let (files, left_behind) = write_files(data_directory, scan, &mut writer, saving.meter, random)?;
     writer.finish(random)?;
     writer.table.keep_used(files.iter().flat_map(|file| &file.chunks));
     let manifest = Manifest { packs: writer.table, files };
@@ -252,6 +256,7 @@ fn write_files(
     data_directory: &Path,
     scan: Scan,
     writer: &mut ChunkWriter<'_>,
+    meter: &Meter,
     random: &mut dyn Randomness,
 ) -> Result<(Vec<FileEntry>, Vec<LeftBehind>), SaveError> {
     let (mut files, mut left_behind) = (Vec::with_capacity(scan.files.len()), scan.left_behind);
@@ -261,6 +266,7 @@ fn write_files(
             Class::Cleaned(settings) => write_settings(&path, &found, settings, writer, random)?,
             _ => write_file(&path, &found, writer, random)?,
         };
+        meter.done(1, found.size);
         match entry {
             Ok(entry) => files.push(entry),
             Err(reason) => left_behind.push(LeftBehind { path: found.path, reason }),

@@ -4,13 +4,14 @@ use std::{
     fs,
     io::Read as _,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::Arc,
     time::SystemTime,
 };
 
 use cbrowse_profile::{
     authority::{AuthorityError, HeadRef},
     head::Closing,
+    meter::Meter,
     object::{ObjectName, ObjectStore, StoreError},
     save::{SaveMeta, SaveStats, Saving, save},
     scan::{LeftBehind, scan},
@@ -22,7 +23,7 @@ use super::words;
 use crate::{
     credentials::seconds,
     failure::{Exit, Failure},
-    output::{Output, Progress},
+    output::Output,
     profile::{OpenProfile, chain, source::Source, store_trouble},
 };
 
@@ -89,9 +90,12 @@ impl Directory {
                  sessions ask for them again",
             );
         }
-        let watched = Watched::new(profile.authority().store(), output.meter("sealing"));
+        let meter = Arc::new(Meter::default());
+        let drawn = output.follow("sealing", meter.clone());
         let (authority, keys, meta) = (profile.authority(), profile.keys(), self.meta());
-        let synced = authority.sync_through(&self.path, keys, &meta, &watched, &mut SystemRandom)?;
+        let store = authority.store();
+        let synced = authority.sync_through(&self.path, keys, &meta, store, &meter, &mut SystemRandom)?;
+        drop(drawn);
         let source = Source { directory: self.path.clone(), head: synced.head.clone() };
         if let Err(error) = source.remember(authority.directory()) {
             output.warn(format_args!("cannot remember where this profile comes from: {error}"));
@@ -109,7 +113,13 @@ impl Directory {
         let (authority, keys) = (profile.authority(), profile.keys());
         let (base, sealing, store) =
             (authority.snapshot(keys)?, keys.sealing(), Discarding(authority.store()));
-        let saving = Saving { keys: &sealing, base: base.as_ref(), store: &store, meta: &self.meta() };
+        let saving = Saving {
+            keys: &sealing,
+            base: base.as_ref(),
+            store: &store,
+            meta: &self.meta(),
+            meter: &Meter::default(),
+        };
         let saved = save(&self.path, saving, &mut SystemRandom).map_err(AuthorityError::from)?;
         Ok(Sealed { from: self.path.clone(), head: None, stats: saved.stats, left_behind: saved.left_behind })
     }
@@ -199,37 +209,6 @@ fn is_bound_to_keyring(path: &Path) -> bool {
 fn first_line(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     cbrowse_protocol::node::printable(text.lines().next().unwrap_or_default().trim(), MAX_LABEL)
-}
-
-/// The profile's own store, with a count of what passes.
-struct Watched<'a> {
-    inner: &'a dyn ObjectStore,
-    passed: AtomicU64,
-    meter: Progress,
-}
-
-impl<'a> Watched<'a> {
-    fn new(inner: &'a dyn ObjectStore, meter: Progress) -> Self {
-        Self { inner, passed: AtomicU64::new(0), meter }
-    }
-}
-
-impl ObjectStore for Watched<'_> {
-    fn missing(&self, names: &[ObjectName]) -> Result<Vec<ObjectName>, StoreError> {
-        self.inner.missing(names)
-    }
-
-    fn get(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
-        self.inner.get(name)
-    }
-
-    fn put(&self, name: &ObjectName, object: &[u8]) -> Result<(), StoreError> {
-        self.inner.put(name, object)?;
-        let length = object.len() as u64;
-        let passed = self.passed.fetch_add(length, Ordering::Relaxed) + length;
-        self.meter.at(usize::try_from(passed).unwrap_or(usize::MAX));
-        Ok(())
-    }
 }
 
 /// Takes what is put and keeps nothing of it.
