@@ -14,6 +14,7 @@
 mod accept;
 mod care;
 mod lock;
+mod revert;
 mod state;
 mod version;
 
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     accept::{AcceptError, Accepted},
+    revert::{RevertError, Reverted, Reverting},
     state::{HeadRecord, HeadRef},
     version::Version,
 };

@@ -9,8 +9,10 @@
 
 pub mod allowlist;
 pub mod authority;
+pub mod bundle;
 pub mod chunk;
 mod codec;
+pub mod compare;
 #[cfg(test)]
 mod crash;
 pub mod directory;

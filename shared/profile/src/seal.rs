@@ -44,6 +44,8 @@ pub enum Kind {
     HeadKey = 4,
     /// An account key under a passphrase.
     PassphraseSlot = 5,
+    /// What opens the one generation in a sealed file.
+    BundleAccess = 16,
 }
 
 /// Why sealed bytes do not open.
