@@ -16,6 +16,7 @@ mod care;
 mod lock;
 mod state;
 mod version;
+mod word;
 
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,7 @@ use crate::{
     keys::{AccountKey, ProfileKeys},
     meter::Meter,
     object::{ObjectName, ObjectStore, StoreError},
-    save::{SaveError, SaveMeta, SaveStats, Saved, Saving, save},
+    save::{SaveError, SaveMeta, SaveStats, Saved, Saving, save_allowing},
     scan::LeftBehind,
     secret::{Randomness, random_array},
     snapshot::{OpenError, Snapshot, open_snapshot},
@@ -247,7 +248,8 @@ impl Authority {
         let base = self.snapshot(keys)?;
         let sealing = keys.sealing();
         let saving = Saving { keys: &sealing, base: base.as_ref(), store, meta, meter };
-        let Saved { name, generation, stats, left_behind } = save(data_directory, saving, random)?;
+        let Saved { name, generation, stats, left_behind } =
+            save_allowing(data_directory, saving, self.extensions()?.as_ref(), random)?;
         let expected = base.as_ref().map(head_ref);
         let head = match expected {
             Some(current) if !stats.changed => current,

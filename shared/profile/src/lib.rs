@@ -15,6 +15,7 @@ mod codec;
 mod crash;
 pub mod directory;
 pub mod examine;
+pub mod extensions;
 mod files;
 #[cfg(test)]
 mod frozen;

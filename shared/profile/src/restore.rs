@@ -14,6 +14,7 @@ use std::{
 
 use crate::{
     allowlist::{self, Class, PathError},
+    extensions::{self, Carried},
     files,
     manifest::{ChunkRef, FileEntry},
     meter::Meter,
@@ -74,7 +75,27 @@ pub fn restore_metered(
     target: &Path,
     meter: &Meter,
 ) -> Result<Restored, RestoreError> {
-    let (accepted, stripped) = judge(snapshot)?;
+    restore_carrying(snapshot, store, target, meter, &Carried::of(snapshot, store)?)
+}
+
+/// The same without any extension, whatever the user let travel: for a node whose operator wants none.
+pub fn restore_without_extensions(
+    snapshot: &Snapshot,
+    store: &dyn ObjectStore,
+    target: &Path,
+    meter: &Meter,
+) -> Result<Restored, RestoreError> {
+    restore_carrying(snapshot, store, target, meter, &Carried::default())
+}
+
+fn restore_carrying(
+    snapshot: &Snapshot,
+    store: &dyn ObjectStore,
+    target: &Path,
+    meter: &Meter,
+    carried: &Carried,
+) -> Result<Restored, RestoreError> {
+    let (accepted, stripped) = judge(snapshot, carried)?;
     make_empty(target)?;
     meter.expect(accepted.len() as u64, accepted.iter().map(|(file, _)| file.size).sum());
     let mut restored = Restored { stripped, ..Restored::default() };
@@ -93,12 +114,16 @@ pub fn restore_metered(
             clean(target, file, *settings, &mut restored)?;
         }
     }
+    restored.stripped.extend(extensions::check_written(target, carried));
     Ok(restored)
 }
 
 type Accepted<'a> = Vec<(&'a FileEntry, Class)>;
 
-fn judge(snapshot: &Snapshot) -> Result<(Accepted<'_>, Vec<LeftBehind>), PathError> {
+fn judge<'a>(
+    snapshot: &'a Snapshot,
+    carried: &Carried,
+) -> Result<(Accepted<'a>, Vec<LeftBehind>), PathError> {
     let (mut accepted, mut stripped) = (Vec::new(), Vec::new());
     for file in snapshot.manifest.files() {
         let reason = match allowlist::classify(&file.path)? {
@@ -107,6 +132,12 @@ fn judge(snapshot: &Snapshot) -> Result<(Accepted<'_>, Vec<LeftBehind>), PathErr
                 accepted.push((file, class));
                 continue;
             }
+            Class::Executable if carried.admits(&file.path) => {
+                accepted.push((file, Class::Carried));
+                continue;
+            }
+            // Read already, and of no use to a browser.
+            Class::Executable if file.path == allowlist::LISTING_FILE => continue,
             Class::Executable => Reason::Executable,
             Class::Ignored => Reason::NotListed,
         };

@@ -11,6 +11,7 @@ use std::{
 use crate::{
     allowlist::Class,
     chunk::{self, MANIFEST_CUTS, SplitError},
+    extensions::{self, Carried, Carry, Word},
     files,
     head::{self, Closing, Head, Root, label},
     keys::SealingKeys,
@@ -123,14 +124,38 @@ pub fn save(
     saving: Saving<'_>,
     random: &mut dyn Randomness,
 ) -> Result<Saved, SaveError> {
-    let scan = scan::scan(data_directory)?;
+    save_carrying(data_directory, saving, &Carry::AsBase, random)
+}
+
+/// The same; of extensions what the user's word allows. Without one, as in [`save`], those that the generation before has.
+pub fn save_allowing(
+    data_directory: &Path,
+    saving: Saving<'_>,
+    word: Option<&Word>,
+    random: &mut dyn Randomness,
+) -> Result<Saved, SaveError> {
+    let Some(word) = word else { return save(data_directory, saving, random) };
+    // What cannot be read is not carried on.
+    let listed = saving.base.and_then(|base| Carried::of(base, saving.store).ok());
+    save_carrying(data_directory, saving, &Carry::Allowed(word, listed.unwrap_or_default()), random)
+}
+
+fn save_carrying(
+    data_directory: &Path,
+    saving: Saving<'_>,
+    carry: &Carry<'_>,
+    random: &mut dyn Randomness,
+) -> Result<Saved, SaveError> {
+    let scan = scan::scan_with(data_directory, carry.known_ids(saving.base))?;
     if scan.files.iter().all(|file| file.size == 0) {
         return Err(SaveError::Empty);
     }
     saving.meter.expect(scan.files.len() as u64, scan.files.iter().map(|file| file.size).sum());
     let (table, known) = saving.known_chunks()?;
     let mut writer = saving.writer(Kind::Pack, table, known)?;
-    let (files, left_behind) = write_files(data_directory, scan, &mut writer, saving.meter, random)?;
+    let (mut files, mut left_behind) = write_files(data_directory, scan, &mut writer, saving.meter, random)?;
+    let add = |clear: &[u8]| writer.add(clear, random);
+    left_behind.extend(extensions::seal(carry, data_directory, saving.base, &mut files, add)?);
     writer.finish(random)?;
     writer.table.keep_used(files.iter().flat_map(|file| &file.chunks));
     let manifest = Manifest { packs: writer.table, files };
