@@ -18,6 +18,7 @@ mod lock;
 mod revert;
 mod state;
 mod version;
+mod word;
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,7 @@ use crate::{
     keys::{AccountKey, ProfileKeys},
     meter::Meter,
     object::{ObjectName, ObjectStore, StoreError},
-    save::{Memory, SaveError, SaveMeta, SaveStats, Saved, Saving, save_again},
+    save::{Memory, SaveError, SaveMeta, SaveStats, Saved, Saving, save_allowing},
     scan::LeftBehind,
     secret::{Randomness, random_array},
     snapshot::{OpenError, Snapshot, open_snapshot},
@@ -251,8 +252,9 @@ impl Authority {
         let sealing = keys.sealing();
         let saving = Saving { keys: &sealing, base: base.as_ref(), store, meta, meter };
         let mut memory = Memory::load(&self.directory, &sealing);
+        let word = self.extensions()?;
         let Saved { name, generation, stats, left_behind } =
-            save_again(data_directory, saving, &mut memory, random)?;
+            save_allowing(data_directory, saving, word.as_ref(), &mut memory, random)?;
         memory.keep(&self.directory, &sealing);
         let expected = base.as_ref().map(head_ref);
         let head = match expected {

@@ -17,6 +17,7 @@ pub mod compare;
 mod crash;
 pub mod directory;
 pub mod examine;
+pub mod extensions;
 mod files;
 #[cfg(test)]
 mod frozen;
