@@ -14,6 +14,7 @@
 mod accept;
 mod care;
 mod lock;
+mod pull;
 mod state;
 mod version;
 
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     accept::{AcceptError, Accepted},
+    pull::{PullError, Pulled},
     state::{HeadRecord, HeadRef},
     version::Version,
 };

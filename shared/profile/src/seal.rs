@@ -44,6 +44,8 @@ pub enum Kind {
     HeadKey = 4,
     /// An account key under a passphrase.
     PassphraseSlot = 5,
+    /// A profile's name, inside a pointer.
+    Label = 16,
 }
 
 /// Why sealed bytes do not open.
