@@ -15,6 +15,7 @@
 mod accept;
 mod care;
 mod lock;
+mod pull;
 mod revert;
 mod state;
 mod version;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     accept::{AcceptError, Accepted},
+    pull::{PullError, Pulled},
     revert::{RevertError, Reverted, Reverting},
     state::{HeadRecord, HeadRef},
     version::Version,
