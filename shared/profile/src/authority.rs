@@ -7,6 +7,7 @@
 //!                   heads/<generation>.json             one record for each generation
 //!                   heads/<generation>-<8 digits>.json  versions that lost a conflict, kept
 //!                   objects/           everything sealed, heads too
+//!                   stat-cache         how files looked when they were last read; a hint, see [`crate::stat_cache`]
 //!                   lock               held while any of the above changes
 //! ```
 //! Nothing in these files opens anything: keys are in the user's key slots.
@@ -38,7 +39,7 @@ use crate::{
     keys::{AccountKey, ProfileKeys},
     meter::Meter,
     object::{ObjectName, ObjectStore, StoreError},
-    save::{SaveError, SaveMeta, SaveStats, Saved, Saving, save},
+    save::{Memory, SaveError, SaveMeta, SaveStats, Saved, Saving, save_again},
     scan::LeftBehind,
     secret::{Randomness, random_array},
     snapshot::{OpenError, Snapshot, open_snapshot},
@@ -249,7 +250,10 @@ impl Authority {
         let base = self.snapshot(keys)?;
         let sealing = keys.sealing();
         let saving = Saving { keys: &sealing, base: base.as_ref(), store, meta, meter };
-        let Saved { name, generation, stats, left_behind } = save(data_directory, saving, random)?;
+        let mut memory = Memory::load(&self.directory, &sealing);
+        let Saved { name, generation, stats, left_behind } =
+            save_again(data_directory, saving, &mut memory, random)?;
+        memory.keep(&self.directory, &sealing);
         let expected = base.as_ref().map(head_ref);
         let head = match expected {
             Some(current) if !stats.changed => current,

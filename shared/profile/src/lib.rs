@@ -39,6 +39,7 @@ pub mod seal;
 pub mod secret;
 pub mod slot;
 pub mod snapshot;
+pub mod stat_cache;
 pub mod verify;
 
 pub use codec::Malformed;

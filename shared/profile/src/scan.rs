@@ -8,6 +8,7 @@ use std::{
 use crate::{
     allowlist::{self, Class},
     manifest::{MAX_FILE_LENGTH, MAX_FILES, MAX_PROFILE_LENGTH},
+    stat_cache::Stamp,
 };
 
 /// A file that travels.
@@ -18,6 +19,14 @@ pub struct Found {
     /// Bytes, when it was looked at.
     pub size: u64,
     pub(crate) class: Class,
+    pub(crate) stamp: Stamp,
+}
+
+impl Found {
+    /// Whether it travels as it is.
+    pub(crate) fn is_carried(&self) -> bool {
+        self.class == Class::Carried
+    }
 }
 
 /// What a scan saw.
@@ -133,7 +142,7 @@ fn look(root: &Path, path: String, metadata: &fs::Metadata, scan: &mut Scan) -> 
     } else if metadata.len() > MAX_FILE_LENGTH {
         Err(too_large(&path, "4 GiB a file"))
     } else {
-        scan.files.push(Found { path, size: metadata.len(), class });
+        scan.files.push(Found { path, size: metadata.len(), class, stamp: Stamp::of(metadata) });
         Ok(())
     }
 }
