@@ -26,7 +26,7 @@ use tokio::{net::UnixStream, sync::mpsc, task::JoinSet};
 
 use crate::{
     guard::channel::WorkerEnd,
-    launch::{chromium, devtools},
+    launch::{chromium, devtools, extensions},
     persist::{self, OpenProfile},
     sys::namespace::{self, Room},
     worker::{
@@ -59,6 +59,9 @@ pub struct Options {
     /// Milliseconds after which the browser is started even without a session; never when absent.
     #[arg(long)]
     pub warm_after: Option<u64>,
+    /// Extensions that a profile carries stay sealed.
+    #[arg(long)]
+    pub no_extensions: bool,
 }
 
 /// The worker's whole life. Descriptor 0 is the link to the server, descriptor 1 the guard's channel.
@@ -219,6 +222,9 @@ impl Life<'_> {
         let browser = chromium::start(&self.options.chromium, proxy_port, data, restores)?;
         let (tools, pump, events) = devtools::connect(browser.orders, browser.answers)?;
         tools.call("", "Browser.getVersion", serde_json::json!({})).await.context("start Chromium")?;
+        for refused in extensions::load(&tools).await {
+            tracing::warn!("{refused}");
+        }
         Ok(Running { child: browser.child, tools, events, blank: None, _pump: pump })
     }
 
@@ -253,9 +259,11 @@ impl Life<'_> {
         let Some(granted) = start.request.profile.clone() else { return Ok(None) };
         let (store, node, now) = (self.store.clone(), start.node.clone(), start.now);
         let target = Path::new(chromium::DATA_DIRECTORY);
-        let opened =
-            tokio::task::spawn_blocking(move || persist::open(secret, &granted, &node, now, &store, target))
-                .await?;
+        let extensions = !self.options.no_extensions;
+        let opened = tokio::task::spawn_blocking(move || {
+            persist::open(secret, &granted, &node, now, &store, target, extensions)
+        })
+        .await?;
         let (profile, restored) = opened?;
         let reason = format!("profile restored: {} files, {} bytes", restored.files, restored.bytes);
         self.outbox.send(&Report::State(SessionState::Starting, reason), &[]).await;
