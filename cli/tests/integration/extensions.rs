@@ -83,7 +83,7 @@ async fn answer(
     let body = match path.trim_start_matches('/').split('/').collect::<Vec<_>>()[..] {
         ["told", page, what] => {
             let _ = told.send((page.to_owned(), what.to_owned())).await;
-            gate.send_modify(|open| drop(open.insert(page.to_owned())));
+            gate.send_modify(|open| open.extend([page.to_owned()]));
             String::new()
         }
         ["gate", page] => {

@@ -70,8 +70,9 @@ fn listed(directory: &Path) -> Vec<Extension> {
         else {
             continue;
         };
-        let versions = inside(&place).into_iter().filter(|version| version.join("manifest.json").is_file());
-        extensions.extend(versions.last().map(|path| Extension { id: id.to_owned(), path }));
+        let mut versions =
+            inside(&place).into_iter().filter(|version| version.join("manifest.json").is_file());
+        extensions.extend(versions.next_back().map(|path| Extension { id: id.to_owned(), path }));
     }
     extensions
 }
