@@ -97,6 +97,10 @@ pub struct Given {
     #[arg(long, action = clap::ArgAction::SetTrue)]
     #[serde(default)]
     no_warm: bool,
+    /// Run no extension that a user's profile carries; it stays in the profile
+    #[arg(long, action = clap::ArgAction::SetTrue)]
+    #[serde(default)]
+    no_extensions: bool,
     /// MiB a session may write [default: 1024]
     #[arg(long, value_name = "MIB")]
     session_disk: Option<u64>,
@@ -199,6 +203,8 @@ pub struct Settings {
     pub chromium: Option<PathBuf>,
     /// A browser waits for the next session.
     pub warm: bool,
+    /// Extensions that a user's profile carries run in its sessions.
+    pub extensions: bool,
     /// A session's disk in bytes.
     pub session_disk: u64,
     /// How long a session lives without a client.
@@ -268,6 +274,7 @@ pub fn resolve(flags: Given, file: Option<&Path>) -> anyhow::Result<Settings> {
         max_sessions,
         chromium: flags.chromium.or(file.chromium),
         warm: !(flags.no_warm || file.no_warm),
+        extensions: !(flags.no_extensions || file.no_extensions),
         session_disk: session_disk << 20,
         idle_timeout: Duration::from_secs(
             flags.idle_timeout.or(file.idle_timeout).unwrap_or(DEFAULT_IDLE_TIMEOUT),

@@ -84,6 +84,7 @@ impl Node {
                 disk: settings.session_disk,
                 warm: settings.warm,
                 autosave: settings.autosave,
+                extensions: settings.extensions,
             },
             objects: objects.clone(),
             guard: Arc::new(guard(settings, local, &facts)?),

@@ -10,6 +10,7 @@ mod chromium;
 mod command_line;
 mod connecting;
 mod doctor;
+mod extensions;
 mod failover;
 mod fidelity;
 mod history;

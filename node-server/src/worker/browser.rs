@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::cookies;
-use crate::launch::{chromium, devtools, singleton};
+use crate::launch::{chromium, devtools, extensions, singleton};
 
 /// Chromium flushes cookies and databases within two seconds of `Browser.close`; a busy disk takes longer.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
@@ -112,6 +112,9 @@ impl Starter<'_> {
         }
         let browser = self.start(chromium::DATA_DIRECTORY, PROFILE_DIRECTORY).await?;
         load(&browser, &cookies).await?;
+        for refused in extensions::load(&browser.tools).await {
+            tracing::warn!("{refused}");
+        }
         Ok((browser, Loaded { has_tabs, cookies, waiting: None }))
     }
 
@@ -162,6 +165,9 @@ pub fn forget_tabs(data: &Path) {
 
 /// Why a browser that runs already cannot take this profile, if it cannot.
 fn obstacle(data: &Path) -> Option<&'static str> {
+    if extensions::are_there() {
+        return Some("it brings extensions, which are let in at a start only");
+    }
     let path = data.join("Local State");
     let is_fit = fs::metadata(&path).is_ok_and(|found| found.len() <= MAX_LOCAL_STATE);
     let state: Value = serde_json::from_slice(&fs::read(path).ok().filter(|_| is_fit)?).ok()?;
