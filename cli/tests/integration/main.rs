@@ -15,6 +15,7 @@ mod history;
 mod hostile;
 mod profile_nodes;
 mod profile_sealing;
+mod profile_stores;
 mod promises;
 mod refusals;
 mod seats;
