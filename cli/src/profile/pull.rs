@@ -148,3 +148,6 @@ impl Download<'_> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod lies;
