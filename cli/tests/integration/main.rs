@@ -18,6 +18,7 @@ mod hostile;
 mod keepsake;
 mod profile_nodes;
 mod profile_sealing;
+mod profile_stores;
 mod promises;
 mod refusals;
 mod seats;
