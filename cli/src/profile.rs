@@ -8,6 +8,7 @@ use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cbrowse_profile::{
+    account::Account,
     authority::{AcceptError, Accepted, Authority, AuthorityError, HeadRef},
     grant::{Grant, GrantError, seal_grant},
     keys::{AccountKey, ProfileKeys},
@@ -101,7 +102,12 @@ impl From<AuthorityError> for Failure {
             AuthorityError::Exists(_) => ("profile_exists", "choose another name, or use that one"),
             AuthorityError::WrongKey(_) => (
                 "wrong_key",
-                "use the keyring, or the passphrase file, with which the profile was made; nothing was written",
+                "use the keyring, or the passphrase file, with which the profile was made, or its recovery words: cbrowse profile \
+                 key recover; nothing was written",
+            ),
+            AuthorityError::EarlierEpoch(_) => (
+                "earlier_key",
+                "put it under the current key: cbrowse profile key rotate; nothing was written",
             ),
             AuthorityError::NoVersion { .. } => {
                 ("no_version", "see which there are: cbrowse profile history NAME; nothing was changed")
@@ -182,6 +188,13 @@ impl OpenProfile {
     pub fn open(root: &std::path::Path, name: &str, account: &AccountKey) -> Result<Self, AuthorityError> {
         let authority = Authority::open(root, name)?;
         let keys = authority.keys(account)?;
+        Ok(Self { authority, keys })
+    }
+
+    /// The same with every epoch of the account.
+    pub fn of(root: &std::path::Path, name: &str, account: &Account) -> Result<Self, AuthorityError> {
+        let authority = Authority::open(root, name)?;
+        let keys = authority.keys_of(account)?;
         Ok(Self { authority, keys })
     }
 

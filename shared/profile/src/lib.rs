@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
+pub mod account;
 pub mod allowlist;
 pub mod authority;
 pub mod chunk;
@@ -29,6 +30,7 @@ pub mod object;
 pub mod pack;
 pub mod padding;
 pub mod proposal;
+pub mod reseal;
 pub mod restore;
 pub mod sanitize;
 pub mod save;

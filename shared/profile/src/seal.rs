@@ -44,6 +44,10 @@ pub enum Kind {
     HeadKey = 4,
     /// An account key under a passphrase.
     PassphraseSlot = 5,
+    /// An account key under the one that came after it, in the membership log.
+    EarlierKey = 16,
+    /// The account key that a rotation puts in the place of the one it is sealed under.
+    NextKey = 17,
 }
 
 /// Why sealed bytes do not open.

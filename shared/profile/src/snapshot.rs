@@ -28,7 +28,8 @@ pub struct Access {
 }
 
 impl ProfileKeys {
-    /// Opens the authority's own heads.
+    /// Opens the authority's own heads of the current epoch. What a store offers as new must open with these: a device that was
+    /// revoked can still sign with the keys of its epoch.
     pub fn access(&self) -> Access {
         Access::of(self.sealing())
     }
@@ -66,6 +67,7 @@ pub struct Snapshot {
     name: ObjectName,
     head: Head,
     head_key: Secret,
+    signer: IdentityKey,
     pub(crate) manifest: Manifest,
     pub(crate) id_key: Secret,
 }
@@ -79,7 +81,8 @@ pub fn open_snapshot(
     let object = store.get(name)?;
     let (head, head_key) = head::open_head(name, &object, &access.profile, &access.signer, &access.unlock)?;
     let manifest = read_manifest(&head, store, &access.id_key)?;
-    Ok(Snapshot { name: *name, head, head_key, manifest, id_key: access.id_key.duplicate() })
+    let id_key = access.id_key.duplicate();
+    Ok(Snapshot { name: *name, head, head_key, signer: access.signer, manifest, id_key })
 }
 
 fn read_manifest(head: &Head, store: &dyn ObjectStore, id_key: &Secret) -> Result<Manifest, ReadError> {
@@ -120,6 +123,11 @@ impl Snapshot {
         let mut names: Vec<_> = self.manifest.packs.names().chain(self.head.root.packs.names()).collect();
         names.push(self.name);
         names
+    }
+
+    /// Whose signature it bears: of the user in some epoch, or of a session.
+    pub fn signer(&self) -> &IdentityKey {
+        &self.signer
     }
 
     pub(crate) fn head_key(&self) -> &Secret {
