@@ -7,6 +7,7 @@
 //!                   heads/<generation>.json             one record for each generation
 //!                   heads/<generation>-<8 digits>.json  versions that lost a conflict, kept
 //!                   objects/           everything sealed, heads too
+//!                   stat-cache         how files looked when they were last read; a hint, see [`crate::stat_cache`]
 //!                   lock               held while any of the above changes
 //! ```
 //! Nothing in these files opens anything: keys are in the user's key slots.
@@ -15,9 +16,11 @@ mod accept;
 mod care;
 mod invited;
 pub(crate) mod lock;
+mod revert;
 mod rotate;
 pub(crate) mod state;
 mod version;
+mod word;
 
 use std::path::{Path, PathBuf};
 
@@ -30,6 +33,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     accept::{AcceptError, Accepted},
     invited::InvitedProfile,
+    revert::{RevertError, Reverted, Reverting},
     rotate::Resealed,
     state::{HeadRecord, HeadRef},
     version::Version,
@@ -42,7 +46,7 @@ use crate::{
     keys::{AccountKey, ProfileKeys},
     meter::Meter,
     object::{ObjectName, ObjectStore, StoreError},
-    save::{SaveError, SaveMeta, SaveStats, Saved, Saving, save},
+    save::{Memory, SaveError, SaveMeta, SaveStats, Saved, Saving, save_allowing},
     scan::LeftBehind,
     secret::{Randomness, random_array},
     snapshot::{OpenError, Snapshot, open_snapshot},
@@ -284,10 +288,14 @@ impl Authority {
         meter: &Meter,
         random: &mut dyn Randomness,
     ) -> Result<Synced, AuthorityError> {
-        let base = self.snapshot(keys)?;
+        let base = self.base_for(keys, meta, random)?;
         let sealing = keys.sealing();
         let saving = Saving { keys: &sealing, base: base.as_ref(), store, meta, meter };
-        let Saved { name, generation, stats, left_behind } = save(data_directory, saving, random)?;
+        let mut memory = Memory::load(&self.directory, &sealing);
+        let word = self.extensions()?;
+        let Saved { name, generation, stats, left_behind } =
+            save_allowing(data_directory, saving, word.as_ref(), &mut memory, random)?;
+        memory.keep(&self.directory, &sealing);
         let expected = base.as_ref().map(head_ref);
         let head = match expected {
             Some(current) if !stats.changed => current,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use zeroize::Zeroizing;
 
 use crate::{
-    head::label,
+    authority::HeadRef,
     keys::SealingKeys,
     manifest::{ChunkRef, FileEntry, Manifest, PackTable},
     meter::Meter,
@@ -34,15 +34,20 @@ pub enum ResealError {
 /// Where a chunk of the old manifest lies now.
 type Moved = HashMap<ChunkRef, ChunkRef>;
 
-/// Seals the contents of `base` with `keys` as the generation after it. The head is stored last and is nobody's current one yet.
+/// Seals the contents of `base` with `keys` as the generation after `upon`. The head is stored last and is nobody's current one
+/// yet. How the browser ended and which it was is as in `base`.
 pub fn reseal(
     base: &Snapshot,
+    upon: Option<&HeadRef>,
     keys: &SealingKeys,
     store: &dyn ObjectStore,
     meta: &SaveMeta,
     meter: &Meter,
     random: &mut dyn Randomness,
 ) -> Result<Saved, ResealError> {
+    let from = base.head();
+    let meta =
+        &SaveMeta { browser_version: from.browser_version.clone(), closing: from.closing, ..meta.clone() };
     meter.expect(base.manifest.files.len() as u64, base.manifest.total_bytes());
     // Without a base: no chunk of it can be used again, and no slot of its tables need stay.
     let saving = Saving { keys, base: None, store, meta, meter };
@@ -68,9 +73,8 @@ pub fn reseal(
     let manifest = Manifest { packs: writer.table, files };
     let (root, root_written) = saving.write_manifest(&manifest, random)?;
     let mut head = saving.head(&manifest, root);
-    head.generation = base.head().generation + 1;
-    head.previous = Some(base.name());
-    head.device = label(&meta.device);
+    head.generation = upon.map_or(0, |upon| upon.generation) + 1;
+    head.previous = upon.map(|upon| upon.name);
     let (name, head_length) = store_head(&head, keys, store, random).map_err(SaveError::from)?;
     let stats = SaveStats {
         files: head.files,

@@ -115,6 +115,13 @@ pub fn open(paths: &Paths, source: PassphraseSource, name: &str) -> Result<OpenP
     }
 }
 
+/// The same for whoever grants the current generation to a worker: it is of the account's current epoch then.
+pub fn open_to_grant(paths: &Paths, source: PassphraseSource, name: &str) -> Result<OpenProfile, Failure> {
+    let profile = open(paths, source, name)?;
+    profile.authority().bring_up(profile.keys(), &rotate::meta(), &mut SystemRandom)?;
+    Ok(profile)
+}
+
 /// The account key, if it was ever kept.
 pub fn kept(keyring: &Keyring) -> Result<Option<AccountKey>, Failure> {
     let Some(bytes) = keyring.get(Secret::AccountKey)? else { return Ok(None) };

@@ -12,7 +12,7 @@ use crate::{
     reseal::{ResealError, reseal},
     save::SaveMeta,
     secret::Randomness,
-    snapshot::OpenError,
+    snapshot::{OpenError, Snapshot},
 };
 
 /// What a rotation did to one profile.
@@ -63,19 +63,69 @@ impl Authority {
         if *base.signer() == keys.verifying_key() {
             return Ok(Resealed::Nothing);
         }
-        let head = base.head();
-        let meta =
-            SaveMeta { browser_version: head.browser_version.clone(), closing: head.closing, ..meta.clone() };
+        let upon = super::head_ref(&base);
+        let next = self.reseal(&base, Some(&upon), keys, meta, meter, random)?;
+        self.adopt(Some(&upon), &next).map(Resealed::As)
+    }
+
+    /// Seals `version` again under the current epoch of `keys` as the generation after `upon`; nobody's current one yet.
+    pub(super) fn reseal(
+        &self,
+        version: &Snapshot,
+        upon: Option<&HeadRef>,
+        keys: &ProfileKeys,
+        meta: &SaveMeta,
+        meter: &Meter,
+        random: &mut dyn Randomness,
+    ) -> Result<HeadRecord, AuthorityError> {
         let saved =
-            reseal(&base, &keys.sealing(), &self.store, &meta, meter, random).map_err(
-                |error| match error {
+            reseal(version, upon, &keys.sealing(), &self.store, meta, meter, random).map_err(|error| {
+                match error {
                     ResealError::Read(error) => AuthorityError::Open(OpenError::Manifest(error)),
                     ResealError::Save(error) => AuthorityError::Save(error),
-                },
-            )?;
-        let expected = HeadRef { generation: head.generation, name: base.name() };
-        let next = HeadRef { generation: saved.generation, name: saved.name };
-        self.adopt(Some(&expected), &HeadRecord::of(next, &meta, &saved.stats)).map(Resealed::As)
+                }
+            })?;
+        let from = version.head();
+        let meta =
+            SaveMeta { browser_version: from.browser_version.clone(), closing: from.closing, ..meta.clone() };
+        let head = HeadRef { generation: saved.generation, name: saved.name };
+        Ok(HeadRecord::of(head, &meta, &saved.stats))
+    }
+
+    /// What a save is made upon: the current generation, sealed again first where it is of an earlier epoch. Where it cannot be,
+    /// because it is damaged, nothing of it is used but its place in the history.
+    pub(super) fn base_for(
+        &self,
+        keys: &ProfileKeys,
+        meta: &SaveMeta,
+        random: &mut dyn Randomness,
+    ) -> Result<Option<Snapshot>, AuthorityError> {
+        let Some(base) = self.snapshot(keys)? else { return Ok(None) };
+        if *base.signer() == keys.verifying_key() {
+            return Ok(Some(base));
+        }
+        match self.seal_again(keys, meta, &Meter::default(), random) {
+            Ok(_) => self.snapshot(keys),
+            Err(error) if is_damage(&error) => Ok(Some(base.emptied(keys))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Seals the current generation again if it is of an earlier epoch: a worker is granted no key that was rotated away, and what
+    /// it would save with one could not be taken over.
+    pub fn bring_up(
+        &self,
+        keys: &ProfileKeys,
+        meta: &SaveMeta,
+        random: &mut dyn Randomness,
+    ) -> Result<(), AuthorityError> {
+        if self.record.earlier_verifying_keys.is_empty() {
+            return Ok(());
+        }
+        match self.seal_again(keys, meta, &Meter::default(), random) {
+            Err(error) if !is_damage(&error) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// From now on `verifying_key` is the profile's; the one before is kept, for what it signed.

@@ -11,7 +11,7 @@ use cbrowse_profile::{
         device::DeviceName,
         rotation::{Plan, RotatedProfile, Rotation},
     },
-    authority::{Authority, Resealed, list},
+    authority::{Authority, HeadRef, Resealed, list},
     head::Closing,
     keys::ProfileKeys,
     meter::Meter,
@@ -35,7 +35,7 @@ use crate::{
     },
     output::Output,
     pending,
-    profile::chain,
+    profile::{chain, source::Source},
 };
 
 /// Shown below the help.
@@ -142,6 +142,10 @@ fn rotate(
     let rotation =
         Rotation::begin(&acting.directory, &acting.account, &paths.profiles(), plan, &mut SystemRandom)?;
     let (account, profiles) = finish(paths, &keyring, &acting.directory, rotation, Some(output))?;
+    if let Some(name) = revoke {
+        // It brings the key that was just rotated away, and nobody is to carry it anywhere.
+        let _gone = std::fs::remove_file(add_device::place(paths, name));
+    }
     let invitations = invite_all(paths, &account, &acting.device, out)?;
     Ok(Rotated {
         epoch: account.epoch(),
@@ -164,10 +168,25 @@ pub(super) fn finish(
     let sealed = rotation.seal_profiles(&paths.profiles(), &meta(), &meter, &mut SystemRandom);
     drop(drawn);
     let profiles = sealed.map_err(|error| unfinished(error.into()))?;
+    for profile in &profiles {
+        if let Resealed::As(head) = &profile.outcome {
+            follow_source(paths, profile.name.as_str(), head);
+        }
+    }
     rotation.keep_log(directory).map_err(|error| unfinished(error.into()))?;
     super::keep(keyring, rotation.account().key()).map_err(unfinished)?;
     let account = rotation.end(directory).map_err(|error| unfinished(error.into()))?;
     Ok((account, profiles))
+}
+
+/// A directory that the profile was sealed from still holds what the new generation does: the next sync looks at it.
+fn follow_source(paths: &Paths, name: &str, head: &HeadRef) {
+    let Ok(authority) = Authority::open(&paths.profiles(), name) else { return };
+    let Some(source) = Source::of(authority.directory()) else { return };
+    if source.head.generation + 1 == head.generation {
+        // Whoever cannot be told names the directory again: profile sync --from.
+        let _untold = Source { head: head.clone(), ..source }.remember(authority.directory());
+    }
 }
 
 /// Whatever stopped it, nothing is lost, and the next command goes on.
@@ -188,7 +207,7 @@ pub(super) fn bring_up(paths: &Paths, account: &Account, name: &str) -> Result<(
 }
 
 /// How the browser ended and which it was stays as it is in each profile.
-fn meta() -> SaveMeta {
+pub(super) fn meta() -> SaveMeta {
     SaveMeta {
         now: account::now(),
         device: account::this_host().as_str().to_owned(),

@@ -183,8 +183,8 @@ fn the_log_is_golden() {
         [length, hash, log.seen().hash],
         [
             "1115",
-            "1986c09f0c1aede83f403f067239dde2c77cd563e5437cf1a03f3590192ad49e",
-            "fb8b84feb0c47854ace1900c499419e8cf7c6e54e5401023664594931ef3e6ce"
+            "e6a16cf571917c929a82132cc81115c624e2df9c28b1b411d726396a7767b693",
+            "1a2525373d09650c4d0dd69e8d49ef15ba7ba78ee3d9b5b76822f0458ca1ddf4"
         ]
     );
 }

@@ -153,9 +153,7 @@ fn a_rotation_seals_again_and_old_generations_stay_readable() {
     let snapshot = authority.snapshot(&keys).unwrap().unwrap();
     assert_eq!(snapshot.head().browser_version, "157");
     assert_eq!(snapshot.head().previous, Some(second.head.name));
-    let mut verifier = Verifier::default();
-    verifier.check(&snapshot, authority.store(), |_, _| {});
-    assert!(verifier.damage.is_empty(), "{:?}", verifier.damage);
+    assert_whole(&authority, &snapshot);
     // Nothing of the new generation is an object or a chunk of the old one.
     let before = authority.snapshot_at(&second.head.name, &keys).unwrap();
     assert!(snapshot.objects().iter().all(|object| !before.objects().contains(object)));
@@ -213,6 +211,65 @@ fn a_damaged_generation_stays_under_the_earlier_key_and_stops_nothing() {
     let keys = world.open().keys_of(&account).unwrap();
     assert_eq!(world.open().head().unwrap().unwrap().generation, 2);
     world.open().snapshot(&keys).unwrap().unwrap();
+    // The next save is made upon it, and takes nothing from it.
+    world.save("three");
+    let authority = world.open();
+    let head = authority.snapshot(&keys).unwrap().unwrap();
+    assert_eq!((head.head().generation, *head.signer()), (3, keys.verifying_key()));
+    assert_whole(&authority, &head);
+}
+
+fn assert_whole(authority: &Authority, snapshot: &crate::snapshot::Snapshot) {
+    let mut verifier = Verifier::default();
+    verifier.check(snapshot, authority.store(), |_, _| {});
+    assert!(verifier.damage.is_empty(), "{:?}", verifier.damage);
+}
+
+#[test]
+fn a_generation_from_before_the_rotation_made_current_again_is_sealed_again() {
+    use crate::authority::{Reverted, Reverting};
+    let world = World::new();
+    let account = world.rotate().unwrap();
+    let authority = world.open();
+    let keys = authority.keys_of(&account).unwrap();
+    let first = authority.snapshot_at(&authority.history().unwrap()[0].head.name, &keys).unwrap();
+    let by = Reverting { now: 60, device: "desk".into() };
+    let upon = authority.head().unwrap();
+    let reverted = authority.revert(&first, upon.as_ref(), &keys, &by, &mut SystemRandom).unwrap();
+    let Reverted::Current(head) = reverted else { panic!("{reverted:?}") };
+    let current = authority.snapshot(&keys).unwrap().unwrap();
+    assert_eq!((head.generation, *current.signer()), (4, keys.verifying_key()));
+    assert_eq!(current.head().previous, upon.map(|upon| upon.name));
+    assert_whole(&authority, &current);
+    let out = world.directory.path().join("out");
+    restore(&current, authority.store(), &out).unwrap();
+    assert_eq!(fs::read_to_string(out.join("Default/Cookies")).unwrap(), "one");
+}
+
+#[test]
+fn a_current_generation_of_an_earlier_epoch_is_sealed_again_before_it_is_granted_or_saved_upon() {
+    let world = World::new();
+    let place = world.open().directory().to_owned();
+    let copy = |name: &str| (name.to_owned(), fs::read(place.join(name)).unwrap());
+    let backup = [copy("HEAD"), copy("SEEN")];
+    let account = world.rotate().unwrap();
+    let put_back = || {
+        for (name, bytes) in &backup {
+            fs::write(place.join(name), bytes).unwrap();
+        }
+        let keys = world.open().keys_of(&account).unwrap();
+        assert_ne!(*world.open().snapshot(&keys).unwrap().unwrap().signer(), keys.verifying_key());
+        keys
+    };
+    let keys = put_back();
+    world.open().bring_up(&keys, &meta(), &mut SystemRandom).unwrap();
+    assert_eq!(*world.open().snapshot(&keys).unwrap().unwrap().signer(), keys.verifying_key());
+    put_back();
+    world.save("three");
+    let authority = world.open();
+    let current = authority.snapshot(&keys).unwrap().unwrap();
+    assert_eq!(*current.signer(), keys.verifying_key());
+    assert_whole(&authority, &current);
 }
 
 #[test]
@@ -330,6 +387,6 @@ fn the_journal_is_golden() {
     let journal = write_journal(&old, &new, &log, &mut Seeded::new("journal"));
     assert_eq!(
         blake3::hash(&journal).to_hex().as_str(),
-        "e0f09f5e411c4ec24de76280e57e397879ef174f50d8bef9a48bfc92ea1b1530"
+        "ce0c4184fa17909756e74f096bb9ec986a56d157bae57464f873b895cbafece0"
     );
 }
