@@ -2,3 +2,4 @@
 
 pub mod chromium;
 pub mod devtools;
+pub mod singleton;

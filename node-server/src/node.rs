@@ -79,7 +79,12 @@ impl Node {
             node: facts.id.clone(),
             identity: identity.clone(),
             browser_version: binary.version.clone(),
-            template: Template { chromium: binary.path, disk: settings.session_disk, warm: settings.warm },
+            template: Template {
+                chromium: binary.path,
+                disk: settings.session_disk,
+                warm: settings.warm,
+                autosave: settings.autosave,
+            },
             objects: objects.clone(),
             guard: Arc::new(guard(settings, local, &facts)?),
             idle_timeout: settings.idle_timeout,

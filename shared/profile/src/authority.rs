@@ -16,6 +16,7 @@ mod accept;
 mod care;
 mod invited;
 pub(crate) mod lock;
+mod pull;
 mod revert;
 mod rotate;
 pub(crate) mod state;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     accept::{AcceptError, Accepted},
     invited::InvitedProfile,
+    pull::{PullError, Pulled},
     revert::{RevertError, Reverted, Reverting},
     rotate::Resealed,
     state::{HeadRecord, HeadRef},

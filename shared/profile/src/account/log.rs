@@ -7,7 +7,7 @@
 //!         u64 time, acting device's name text, u8 kind, and by kind:
 //!         1 found: device key 32, verifying key 32        2 add passphrase: -       3 remove passphrase: -
 //!         4 add device: name text, device key 32          5 revoke device: name text
-//!         6 rotate: new verifying key 32, the earlier account key 112 (sealed, kind 17, under the new one)
+//!         6 rotate: new verifying key 32, the earlier account key 112 (sealed, kind 32, under the new one)
 //! ```
 //! Signatures are Ed25519 by the account's signing key of the entry's epoch, context [`CONTEXT`], over the body. A rotation ends
 //! its epoch: what follows has the next number. Who holds the account key checks that the newest epoch's verifying key is its own;

@@ -7,7 +7,7 @@
 //! 4. the slot   keyring or sealed file: the next key in the place of the old one (the caller's part)
 //! 5. the old passphrase slot and the journal go
 //!
-//! journal:  "cbj1", the next account key sealed under the current one (112, kind 18), u32 length of the log, the log,
+//! journal:  "cbj1", the next account key sealed under the current one (112, kind 33), u32 length of the log, the log,
 //!           the first 16 bytes of BLAKE3 over all before
 //! ```
 //! Each step can be done twice. Whoever opens the account and finds a journal finishes from wherever it stopped; until step 4 the old

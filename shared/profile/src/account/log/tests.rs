@@ -183,8 +183,8 @@ fn the_log_is_golden() {
         [length, hash, log.seen().hash],
         [
             "1115",
-            "e6a16cf571917c929a82132cc81115c624e2df9c28b1b411d726396a7767b693",
-            "1a2525373d09650c4d0dd69e8d49ef15ba7ba78ee3d9b5b76822f0458ca1ddf4"
+            "cf0fd4ddb1824f23234faaae9708d2076f6799ec6dba36d1154e4b8f00aab079",
+            "ec5b222b55901bfbb89a27ed433c3ca9af7abdd982da092c1256cab5af382c1e"
         ]
     );
 }

@@ -387,6 +387,6 @@ fn the_journal_is_golden() {
     let journal = write_journal(&old, &new, &log, &mut Seeded::new("journal"));
     assert_eq!(
         blake3::hash(&journal).to_hex().as_str(),
-        "ce0c4184fa17909756e74f096bb9ec986a56d157bae57464f873b895cbafece0"
+        "2a74a0d4835aeedec0fb1f14b5c883f1c6e92b7166cb5869775424c0fbac939d"
     );
 }
