@@ -106,6 +106,18 @@ impl Drop for Unlinked {
     }
 }
 
+/// Removes `path` for good; whether it was there.
+pub(crate) fn remove(path: &Path) -> io::Result<bool> {
+    step()?;
+    match fs::remove_file(path) {
+        Ok(()) => flush_parent(path).map(|()| true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// What a crash left of [`write_beside`] is named so, and may be removed under the directory's lock.
 pub(crate) const UNFINISHED: &str = ".unfinished-";
 
