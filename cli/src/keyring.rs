@@ -119,7 +119,11 @@ impl From<KeyringError> for Failure {
                  profiles are safe, nothing was changed, and no new key was made in its place",
             ),
             KeyringError::Service(_) => failure("keyring_failed")
-                .hint("unlock the keyring and try again; or keep keys in a sealed file: --passphrase-fd N"),
+                .hint(
+                    "unlock the keyring and try again; or keep keys in a sealed file: --passphrase-fd N (keys that are in the keyring \
+                     already: cbrowse profile key recover --set-aside --passphrase-fd N, with your recovery words). Nothing was \
+                     changed, and no second key was made",
+                ),
             KeyringError::Length(_) | KeyringError::File(_) => failure("keys_unreadable"),
         }
     }

@@ -69,13 +69,26 @@ fn refused(ended: &Ended) -> String {
     code
 }
 
-/// Does something to the entry of the account key.
-fn with_entry<T>(service: &SecretService<'_>, act: impl FnOnce(&Item<'_>) -> T) -> T {
-    let collection = service.get_default_collection().unwrap();
-    let items = collection.get_all_items().unwrap();
+/// The entry of the account key among all.
+fn find<'a, 'b>(items: &'a [Item<'b>]) -> &'a Item<'b> {
     let is_it =
         |item: &&Item<'_>| item.get_attributes().unwrap().values().any(|value| value == "account-key");
-    act(items.iter().find(is_it).expect("the entry is there"))
+    items.iter().find(is_it).expect("the entry is there")
+}
+
+fn put(service: &SecretService<'_>, secret: &[u8]) {
+    let collection = service.get_default_collection().unwrap();
+    find(&collection.get_all_items().unwrap()).set_secret(secret, "text/plain").unwrap();
+}
+
+fn look(service: &SecretService<'_>) -> Vec<u8> {
+    let collection = service.get_default_collection().unwrap();
+    find(&collection.get_all_items().unwrap()).get_secret().unwrap()
+}
+
+fn remove(service: &SecretService<'_>) {
+    let collection = service.get_default_collection().unwrap();
+    find(&collection.get_all_items().unwrap()).delete().unwrap();
 }
 
 fn inside(home: &Path) {
@@ -99,20 +112,20 @@ fn inside(home: &Path) {
         (b"", "account_key"),
     ] {
         let service = bus();
-        with_entry(&service, |entry| entry.set_secret(secret, "text/plain")).unwrap();
+        put(&service, secret);
         for arguments in [&["verify", "one"][..], &["create", "more"], &["key", "rotate"]] {
             let ended = profile(home, arguments);
             assert_eq!(refused(&ended), code, "{secret:?} {arguments:?}");
             assert!(ended.stderr.contains("cbrowse profile key recover"), "{}", ended.stderr);
         }
-        assert_eq!(with_entry(&service, Item::get_secret).unwrap(), secret, "nothing was minted");
+        assert_eq!(look(&service), secret, "nothing was minted");
         recover(home, &words, &[]).succeeded();
         whole("recovered");
     }
 
     // Removed.
     let service = bus();
-    with_entry(&service, Item::delete).unwrap();
+    remove(&service);
     for arguments in [&["verify", "one"][..], &["create", "more"]] {
         assert_eq!(refused(&profile(home, arguments)), "account_key_missing");
     }
@@ -120,7 +133,7 @@ fn inside(home: &Path) {
     whole("put back");
 
     // Of another account.
-    with_entry(&service, |entry| entry.set_secret(&[b'A'; 43], "text/plain")).unwrap();
+    put(&service, &[b'A'; 43]);
     for arguments in [&["verify", "one"][..], &["create", "more"], &["key", "rotate"]] {
         assert_eq!(refused(&profile(home, arguments)), "wrong_key", "{arguments:?}");
     }

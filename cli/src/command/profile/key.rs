@@ -177,8 +177,11 @@ fn keep(keyring: &Keyring, account: &AccountKey) -> Result<(), Failure> {
 }
 
 fn lost(keyring: &Keyring, profiles: usize) -> Failure {
-    let them =
-        if profiles == 1 { "the profile here".to_owned() } else { format!("the {profiles} profiles here") };
+    let them = match profiles {
+        0 => "this account's profiles".to_owned(),
+        1 => "the profile here".to_owned(),
+        _ => format!("the {profiles} profiles here"),
+    };
     let message =
         format!("{} holds no account key, and {them} cannot be opened without it", keyring.describe());
     let recover = "bring it back with your recovery words: cbrowse profile key recover";
