@@ -4,6 +4,7 @@ pub mod create;
 pub mod delete;
 mod doors;
 pub mod export;
+pub mod extensions;
 pub mod history;
 pub mod key;
 pub mod list;

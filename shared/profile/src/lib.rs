@@ -9,12 +9,15 @@
 
 pub mod allowlist;
 pub mod authority;
+pub mod bundle;
 pub mod chunk;
 mod codec;
+pub mod compare;
 #[cfg(test)]
 mod crash;
 pub mod directory;
 pub mod examine;
+pub mod extensions;
 mod files;
 #[cfg(test)]
 mod frozen;
@@ -39,6 +42,7 @@ pub mod seal;
 pub mod secret;
 pub mod slot;
 pub mod snapshot;
+pub mod stat_cache;
 pub mod verify;
 
 pub use codec::Malformed;

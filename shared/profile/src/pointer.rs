@@ -7,7 +7,7 @@
 //! ```
 //! *replaced* is what the store pointed to before: a store takes a pointer only as the successor of the one it has, so two
 //! devices that move on at once are noticed. The label is the profile's name, padded with zeros to 128 bytes and sealed
-//! (kind 16) under the manifest key: whoever has the account key finds a profile by its name, and nobody else learns it.
+//! (kind 17) under the manifest key: whoever has the account key finds a profile by its name, and nobody else learns it.
 
 use cbrowse_protocol::{
     id::{MAX_ID_LENGTH, ProfileId, ProfileName},
@@ -249,6 +249,6 @@ mod tests {
     #[test]
     fn a_pointer_is_golden() {
         let name = ObjectName::of(&sample().sign(&keys(1))).to_string();
-        assert_eq!(name, "3b1137e804a4c60754c25ae4f92628a5d7d4ff5641314c29cba1b5f874219267");
+        assert_eq!(name, "3a2be936862c5bc570feb67696c886de6f02daef81216e6deba4d0685891d90d");
     }
 }
