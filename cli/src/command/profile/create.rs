@@ -76,7 +76,7 @@ fn create(
 }
 
 /// A profile that was made and never saved.
-pub(super) struct Made {
+pub(super) struct NewProfile {
     pub(super) profile: OpenProfile,
     /// Whether the account key was made for it.
     pub(super) key_made: bool,
@@ -85,7 +85,7 @@ pub(super) struct Made {
 }
 
 /// Makes an empty profile, and the account key where there is none yet.
-pub(super) fn make(paths: &Paths, source: PassphraseSource, name: &ProfileName) -> Result<Made, Failure> {
+pub(super) fn make(paths: &Paths, source: PassphraseSource, name: &ProfileName) -> Result<NewProfile, Failure> {
     let keyring = Keyring::open(paths, source);
     let held = key::hold_all(paths)?;
     let (account, key_made) = key::for_new_profile(paths, &keyring)?;
@@ -93,7 +93,7 @@ pub(super) fn make(paths: &Paths, source: PassphraseSource, name: &ProfileName) 
     let authority = Authority::create(&paths.profiles(), name, &account, now, &mut SystemRandom)?;
     drop(held);
     let keys = authority.keys(&account)?;
-    Ok(Made { profile: OpenProfile::new(authority, keys), key_made, key_place: keyring.describe() })
+    Ok(NewProfile { profile: OpenProfile::new(authority, keys), key_made, key_place: keyring.describe() })
 }
 
 /// A profile that could not be filled is not left behind empty: the same command can then be given again.

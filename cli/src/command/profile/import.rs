@@ -13,7 +13,7 @@ use clap_complete::ArgValueCompleter;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    create::{self, Made},
+    create::{self, NewProfile},
     key,
     seal::{Directory, Sealed},
     stopping::Stopping,
@@ -163,7 +163,7 @@ impl Work {
                 Ok(Done { imported, sealed, key_made: None, is_new: false })
             }
             Target::New(name) => {
-                let Made { profile, key_made, key_place } =
+                let NewProfile { profile, key_made, key_place } =
                     create::make(&self.paths, self.keys.clone(), &name)?;
                 let sealed = self.seal(&directory, &profile);
                 let sealed = sealed.map_err(|failure| create::undo(&self.paths, &name, failure))?;

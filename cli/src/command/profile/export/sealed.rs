@@ -70,7 +70,7 @@ fn write(
     passphrase: Option<&PassphraseSource>,
     output: &Output,
 ) -> Result<Bundled, Failure> {
-    let text = passphrase.map(|source| source.get(path, true)).transpose().map_err(no_passphrase)?;
+    let text = passphrase.map(|source| source.get(path, true)).transpose().map_err(|error| no_passphrase(&error))?;
     let passphrase = text.as_ref().map(|text| Passphrase { text, cost: Cost::default() });
     let snapshot = profile.authority().snapshot_at(&record.head.name, profile.keys())?;
     let failed = |error: io::Error| failure(path, &error);
@@ -92,7 +92,7 @@ fn write(
     Ok(bundled)
 }
 
-fn no_passphrase(error: PassphraseError) -> Failure {
+fn no_passphrase(error: &PassphraseError) -> Failure {
     Failure::new(Exit::Profile, "no_passphrase", format!("the sealed file needs a passphrase: {error}"))
         .hint("run this at a terminal to be asked, or give it: --file-passphrase-fd N; nothing was written")
 }

@@ -93,7 +93,7 @@ impl Reading {
     fn run(self) -> Result<Read, Failure> {
         let meter = Arc::new(Meter::default());
         let drawn = self.output.follow("checking", meter.clone());
-        let bundle = Bundle::open(&self.path, &meter).map_err(failure)?;
+        let bundle = Bundle::open(&self.path, &meter).map_err(|error| failure(&error))?;
         drop(drawn);
         let keyring = Keyring::open(&self.paths, self.keys.clone());
         // Where nothing was ever kept, nobody is asked for a passphrase only to learn that.
@@ -144,7 +144,7 @@ impl Reading {
     /// The passphrase inside opens it: restored in memory, and sealed as a profile of this account.
     fn seal_again(&self, bundle: &Bundle) -> Result<Read, Failure> {
         if !bundle.takes_passphrase() {
-            return Err(failure(BundleError::NoPassphrase));
+            return Err(failure(&BundleError::NoPassphrase));
         }
         let name = self.name.clone().ok_or_else(nameless)?;
         key::check_free(&self.paths, &name)?;
@@ -156,7 +156,7 @@ impl Reading {
             )
             .hint("run this at a terminal to be asked, or give it: --file-passphrase-fd N")
         })?;
-        let access = bundle.access(&passphrase).map_err(failure)?;
+        let access = bundle.access(&passphrase).map_err(|error| failure(&error))?;
         let snapshot = bundle.snapshot(&access).map_err(|error| opening(&error))?;
         check_exact(bundle, &snapshot)?;
         if self.dry_run {
@@ -208,7 +208,7 @@ fn own(bundle: &Bundle, account: &AccountKey) -> Result<Option<Snapshot>, Failur
 }
 
 fn check_exact(bundle: &Bundle, snapshot: &Snapshot) -> Result<(), Failure> {
-    if bundle.is_exactly(snapshot) { Ok(()) } else { Err(failure(BundleError::Objects)) }
+    if bundle.is_exactly(snapshot) { Ok(()) } else { Err(failure(&BundleError::Objects)) }
 }
 
 fn opening(error: &OpenError) -> Failure {
@@ -217,8 +217,8 @@ fn opening(error: &OpenError) -> Failure {
         .hint("take another copy of the file, or export it again; nothing was changed")
 }
 
-fn failure(error: BundleError) -> Failure {
-    let message = chain(&error);
+fn failure(error: &BundleError) -> Failure {
+    let message = chain(error);
     let failed = |code| Failure::new(Exit::Profile, code, message.clone());
     match error {
         BundleError::NotABundle => {
@@ -231,7 +231,7 @@ fn failure(error: BundleError) -> Failure {
         BundleError::Slot(SlotError::WrongPassphrase) => {
             failed("wrong_passphrase").hint("type it again, or correct what --file-passphrase-fd reads; nothing was changed")
         }
-        BundleError::Disk { ref source, .. } => {
+        BundleError::Disk { source, .. } => {
             let (code, hint) = store_trouble(source);
             failed(code).hint(hint)
         }

@@ -102,7 +102,7 @@ fn contents(output: &Output, done: &Done) {
         ));
     }
     if let Some(keyring) = secrets.keyring.as_ref().filter(|_| !secrets.dropped.is_empty()) {
-        output.note(format_args!("  {keyring}; unlock it and import again to bring them along"));
+        output.note(format_args!("  {keyring}; once it answers, importing again brings them along"));
     }
 }
 
