@@ -2,16 +2,21 @@
 
 pub mod create;
 pub mod delete;
+pub mod diff;
 mod doors;
 pub mod export;
 pub mod extensions;
 pub mod history;
+pub mod import;
 pub mod key;
 pub mod list;
+mod parts;
 pub mod pull;
 pub mod rename;
+pub mod restore;
 mod seal;
 pub mod status;
+mod stopping;
 pub mod sync;
 pub mod verify;
 mod words;
@@ -24,7 +29,7 @@ use crate::{context::Globals, failure::Failure};
 pub const EXAMPLES: &str = "\
 Examples:
   cbrowse profile create work
-  cbrowse profile create work --from ~/.config/chromium
+  cbrowse profile import work --from chrome
   cbrowse profile sync work
   cbrowse connect --profile work
 
@@ -59,9 +64,18 @@ pub enum Command {
     Pull(Box<pull::Args>),
     /// List every generation and every version kept beside.
     History(history::Args),
+    /// Show what differs between two versions, or between the current one and its directory.
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(diff::Args),
+    /// Make an older version current again, as a new generation.
+    #[command(after_help = restore::EXAMPLES)]
+    Restore(restore::Args),
+    /// Seal a profile of an installed browser, or read a sealed file.
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::Args),
     /// Open every sealed object of a profile and say what is damaged.
     Verify(verify::Args),
-    /// Write a profile out as a plain Chromium user data directory.
+    /// Write a profile out as a plain Chromium user data directory, or as one sealed file.
     #[command(after_help = export::EXAMPLES)]
     Export(export::Args),
     /// Give a profile another name.
@@ -83,6 +97,9 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
         Command::Sync(args) => sync::run(args, globals).await,
         Command::Pull(args) => pull::run(args, globals).await,
         Command::History(args) => history::run(args, globals).await,
+        Command::Diff(args) => diff::run(args, globals).await,
+        Command::Restore(args) => restore::run(args, globals).await,
+        Command::Import(args) => import::run(args, globals).await,
         Command::Verify(args) => verify::run(args, globals).await,
         Command::Export(args) => export::run(args, globals).await,
         Command::Rename(args) => rename::run(args, globals).await,

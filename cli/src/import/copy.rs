@@ -362,14 +362,14 @@ impl Copying<'_> {
     /// Copies once; what the file was when it was opened.
     fn read(&self, path: &str) -> Result<Stamp, Trouble> {
         let target = self.prepare(path)?;
-        let mut file = open_own(&self.profile.join(path)).map_err(left)?;
-        let metadata = file.metadata().map_err(left)?;
+        let mut file = open_own(&self.profile.join(path)).map_err(|error| left(&error))?;
+        let metadata = file.metadata().map_err(|error| left(&error))?;
         let mut out = create(&target).map_err(|source| self.cannot_write(path, source))?;
         let mut buffer = vec![0; BUFFER];
         let mut room = MAX_FILE_LENGTH;
         loop {
             self.go_on()?;
-            let read = file.read(&mut buffer).map_err(left)?;
+            let read = file.read(&mut buffer).map_err(|error| left(&error))?;
             if read == 0 {
                 return Ok(stamp(&metadata));
             }
@@ -409,7 +409,7 @@ impl Copying<'_> {
     }
 }
 
-fn left(error: io::Error) -> Trouble {
+fn left(error: &io::Error) -> Trouble {
     Trouble::Left(match error.kind() {
         io::ErrorKind::NotFound => Why::Changing,
         _ if error.raw_os_error() == Some(nix::libc::ELOOP) => Why::Link,

@@ -47,11 +47,15 @@ impl Undecryptable {
     /// For a person.
     pub fn words(self) -> &'static str {
         match self {
-            Self::NoKey => "their key is in the keyring, which did not give it",
-            Self::WrongKey => "none of this browser's keys opens them",
-            Self::AppBound => "they are bound to that browser's own program (app-bound encryption)",
-            Self::Portal => "their key is with the desktop's secret portal",
-            Self::Unknown => "they are encrypted in a way that is not known",
+            Self::NoKey => "the key is in the desktop's keyring, which did not give it",
+            Self::WrongKey => "no key of this browser opens what is encrypted there",
+            Self::AppBound => {
+                "bound to that browser's own program (app-bound encryption), so no other program can read it"
+            }
+            Self::Portal => {
+                "the key is with the desktop's secret portal, which gives it to that browser alone"
+            }
+            Self::Unknown => "encrypted in a way that is not known",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use cbrowse_protocol::node::printable;
@@ -116,7 +116,7 @@ impl Home {
         let path = fs::canonicalize(path).map_err(read)?;
         let all = look(self.browser_at(&path), "", &path);
         if !all.is_empty() {
-            return pick(all, profile, &path).map(Source::from);
+            return pick(&all, profile, &path).map(Source::from);
         }
         // A profile's own directory, named in full.
         let (parent, name) = (path.parent(), path.file_name().and_then(|name| name.to_str()));
@@ -146,7 +146,7 @@ impl Home {
         let mut refused = None;
         for found in all {
             let directory = found[0].directory.clone();
-            match pick(found, profile, &directory) {
+            match pick(&found, profile, &directory) {
                 Ok(found) => return Ok(found.into()),
                 Err(error) => refused = refused.or(Some(error)),
             }
@@ -194,19 +194,20 @@ fn look(browser: Option<Browser>, channel: &'static str, directory: &Path) -> Ve
     found
 }
 
-/// A directory (no link) with preferences in it.
+/// A directory (no link) with what a browser writes first; its preferences come a while later.
 fn is_profile(path: &Path) -> bool {
     let is_directory = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
-    is_directory && path.join("Preferences").is_file()
+    is_directory && ["Preferences", "History", "Bookmarks"].iter().any(|name| path.join(name).is_file())
 }
 
 fn last_used(info: &Value, profile: &Path) -> Option<u64> {
-    let told = info["active_time"].as_f64().filter(|seconds| *seconds >= 1.0 && *seconds < 1e11);
+    let told = info["active_time"].as_f64().filter(|seconds| *seconds >= 1.0);
     let written = || {
         let time = fs::metadata(profile.join("Preferences")).and_then(|metadata| metadata.modified()).ok()?;
         since_epoch(time)
     };
-    told.and_then(|seconds| u64::try_from(seconds as i64).ok()).or_else(written)
+    let told = told.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    told.map(|told| told.as_secs()).or_else(written)
 }
 
 fn since_epoch(time: SystemTime) -> Option<u64> {
@@ -219,7 +220,7 @@ fn local_state(directory: &Path) -> Value {
 }
 
 /// By the directory's name first, then by the name that its owner gave it; without a wish the one that was used last.
-fn pick(all: Vec<Found>, wanted: Option<&str>, directory: &Path) -> Result<Found, ImportError> {
+fn pick(all: &[Found], wanted: Option<&str>, directory: &Path) -> Result<Found, ImportError> {
     let known = || -> Vec<String> {
         let name = |found: &Found| match &found.name {
             Some(name) => format!("{} ({name})", found.profile),

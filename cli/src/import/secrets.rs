@@ -22,7 +22,7 @@ const ROWS: usize = 256;
 struct Column {
     files: &'static [&'static str],
     table: &'static str,
-    column: &'static str,
+    name: &'static str,
     kind: What,
     clear: Clear,
     /// What becomes of a row whose value does not open.
@@ -69,11 +69,11 @@ const WEB_DATA: &[&str] = &["Web Data", "Account Web Data"];
 const fn column(
     files: &'static [&'static str],
     table: &'static str,
-    column: &'static str,
+    name: &'static str,
     kind: What,
     clear: Clear,
 ) -> Column {
-    Column { files, table, column, kind, clear, otherwise: Otherwise::Drop }
+    Column { files, table, name, kind, clear, otherwise: Otherwise::Drop }
 }
 
 const COLUMNS: &[Column] = &[
@@ -152,12 +152,12 @@ pub fn wants_keyring(profile: &Path, stop: &CancellationToken) -> Result<bool, I
             if stop.is_cancelled() {
                 return Err(ImportError::Interrupted);
             }
-            let Column { table, column, .. } = column;
-            if !has(&connection, table, column).map_err(|error| failed(&path, &error))? {
+            let Column { table, name, .. } = column;
+            if !has(&connection, table, name).map_err(|error| failed(&path, &error))? {
                 continue;
             }
             let wanted = format!(
-                "SELECT EXISTS (SELECT 1 FROM {table} WHERE substr(CAST({column} AS BLOB), 1, 3) = x'763131')"
+                "SELECT EXISTS (SELECT 1 FROM {table} WHERE substr(CAST({name} AS BLOB), 1, 3) = x'763131')"
             );
             if connection.query_row(&wanted, [], |row| row.get(0)).map_err(|error| failed(&path, &error))? {
                 return Ok(true);
@@ -252,7 +252,7 @@ fn rewrite_file(
     let hashed = version(connection)? >= HASHED_FROM_VERSION;
     let transaction = connection.transaction()?;
     for column in columns {
-        if has(&transaction, column.table, column.column)?
+        if has(&transaction, column.table, column.name)?
             && !rewrite_column(&transaction, column, hashed, keys, secrets, stop)?
         {
             return Ok(false);
@@ -305,7 +305,7 @@ fn rewrite_column(
 }
 
 fn rows(connection: &Connection, column: &Column, after: i64) -> rusqlite::Result<Vec<Row>> {
-    let Column { table, column: name, .. } = column;
+    let Column { table, name, .. } = column;
     let host = if matches!(column.clear, Clear::Cookie) { "host_key" } else { "''" };
     let sql = format!(
         "SELECT rowid, {name}, {host} FROM {table} WHERE rowid > ?1 AND length({name}) > 0 ORDER BY rowid LIMIT {ROWS}"
@@ -329,7 +329,7 @@ fn rewrite_row(
     keys: &Keys,
     secrets: &mut Secrets,
 ) -> rusqlite::Result<()> {
-    let Column { table, column: name, kind, otherwise, .. } = column;
+    let Column { table, name, kind, otherwise, .. } = column;
     let expected = match column.clear {
         Clear::Cookie if hashed => Expected::HashOf(&row.host),
         Clear::Cookie | Clear::Text => Expected::Text,

@@ -52,7 +52,7 @@ impl Staging {
             match Self::make_in(&place, needed) {
                 Ok(staging) => return Ok(staging),
                 Err(error) => {
-                    full = full.or(Some(error).filter(|error| matches!(error, ImportError::NoRoom { .. })))
+                    full = full.or(Some(error).filter(|error| matches!(error, ImportError::NoRoom { .. })));
                 }
             }
         }
@@ -119,7 +119,7 @@ fn is_memory(place: &Path) -> bool {
 
 fn free(place: &Path) -> io::Result<u64> {
     let found = statvfs(place)?;
-    Ok(u64::from(found.blocks_available()).saturating_mul(u64::from(found.fragment_size())))
+    Ok(found.blocks_available().saturating_mul(found.fragment_size()))
 }
 
 fn lock(path: &Path) -> io::Result<File> {

@@ -78,6 +78,27 @@ fn create(
     if let Some(directory) = &mut directory {
         directory.extensions = choice;
     }
+    let made = make(paths, source, name)?;
+    let sealed = directory.map(|directory| directory.seal(&made.profile, output)).transpose();
+    let sealed = sealed.map_err(|failure| undo(paths, name, failure))?;
+    Ok(Created { id: made.profile.id().clone(), key_made: made.key_made, key_place: made.key_place, sealed })
+}
+
+/// A profile that was made and never saved.
+pub(super) struct NewProfile {
+    pub(super) profile: OpenProfile,
+    /// Whether the account key was made for it.
+    pub(super) key_made: bool,
+    /// Where that key is kept.
+    pub(super) key_place: String,
+}
+
+/// Makes an empty profile, and the account key where there is none yet.
+pub(super) fn make(
+    paths: &Paths,
+    source: PassphraseSource,
+    name: &ProfileName,
+) -> Result<NewProfile, Failure> {
     let keyring = Keyring::open(paths, source);
     let held = key::hold_all(paths)?;
     let (account, key_made) = key::for_new_profile(paths, &keyring)?;
@@ -85,23 +106,25 @@ fn create(
     let authority = Authority::create(&paths.profiles(), name, &account, now, &mut SystemRandom)?;
     drop(held);
     let keys = authority.keys(&account)?;
-    let profile = OpenProfile::new(authority, keys);
-    let sealed = directory.map(|directory| directory.seal(&profile, output)).transpose();
-    let sealed = match sealed {
-        Ok(sealed) => sealed,
-        Err(failure) => return Err(undo(paths, name, failure)),
-    };
-    Ok(Created { id: profile.id().clone(), key_made, key_place: keyring.describe(), sealed })
+    Ok(NewProfile { profile: OpenProfile::new(authority, keys), key_made, key_place: keyring.describe() })
 }
 
 /// A profile that could not be filled is not left behind empty: the same command can then be given again.
-fn undo(paths: &Paths, name: &ProfileName, failure: Failure) -> Failure {
+pub(super) fn undo(paths: &Paths, name: &ProfileName, failure: Failure) -> Failure {
     let undone = Authority::open(&paths.profiles(), name.as_str()).and_then(Authority::delete);
     let after = match undone {
         Ok(()) => "no profile was made".to_owned(),
         Err(_) => format!("an empty profile {name} is left; remove it: cbrowse profile delete {name}"),
     };
     Failure { message: format!("{}; {after}", failure.message), ..failure }
+}
+
+/// Said once, when the account key is made.
+pub(super) fn tell_key(output: &Output, place: &str) {
+    output.note(format_args!(
+        "your account key was made and is kept in {place}; whoever loses it loses every profile: write down its recovery words \
+         (cbrowse profile key show-recovery)"
+    ));
 }
 
 fn report(args: &Args, globals: &Globals, created: &Created) -> Result<(), Failure> {
@@ -120,11 +143,7 @@ fn report(args: &Args, globals: &Globals, created: &Created) -> Result<(), Failu
         words::tell_left_behind(output, &sealed.left_behind);
     }
     if created.key_made {
-        output.note(format_args!(
-            "your account key was made and is kept in {}; whoever loses it loses every profile: write down its recovery words \
-             (cbrowse profile key show-recovery)",
-            created.key_place
-        ));
+        tell_key(output, &created.key_place);
     }
     let next = if created.sealed.is_some() {
         format!("send it ahead: cbrowse profile sync {0}; use it: cbrowse connect --profile {0}", args.name)
