@@ -14,6 +14,7 @@
 
 mod accept;
 mod care;
+pub mod lease;
 mod lock;
 mod pull;
 mod revert;
