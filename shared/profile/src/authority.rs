@@ -15,6 +15,7 @@
 mod accept;
 mod care;
 mod invited;
+pub mod lease;
 pub(crate) mod lock;
 mod pull;
 mod revert;

@@ -118,6 +118,14 @@ impl Grant {
         }
     }
 
+    /// For a session whose changes nobody keeps: it seals under keys that the user cannot derive, so that no save of it is
+    /// ever taken over, whatever its node does.
+    #[must_use]
+    pub fn throwaway(self, random: &mut dyn Randomness) -> Self {
+        let mut secret = || Secret::from_bytes(random_array(random));
+        Self { wrap_key: secret(), signing_seed: secret(), ..self }
+    }
+
     /// Opens the granted head, and no other.
     pub fn access(&self) -> Option<Access> {
         let head = self.head.as_ref()?;
