@@ -3,3 +3,4 @@
 pub mod chromium;
 pub mod devtools;
 pub mod extensions;
+pub mod singleton;

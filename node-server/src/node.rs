@@ -84,6 +84,7 @@ impl Node {
                 disk: settings.session_disk,
                 warm: settings.warm,
                 extensions: settings.extensions,
+                autosave: settings.autosave,
             },
             objects: objects.clone(),
             guard: Arc::new(guard(settings, local, &facts)?),

@@ -81,24 +81,18 @@ impl OpenProfile {
     }
 }
 
-/// Changes whenever a file of the directory appears, goes, grows, shrinks or is written. Cheap: reads no contents.
+/// Changes whenever a file that travels appears, goes, grows, shrinks or is written. Cheap: reads no contents, and nothing of
+/// the browser's caches, which change all the time.
 pub fn fingerprint(directory: &Path) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let mut files = Vec::new();
-    let mut waiting = vec![directory.to_owned()];
-    while let Some(path) = waiting.pop() {
-        for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_dir() {
-                waiting.push(entry.path());
-            } else {
-                files.push((entry.path(), metadata.len(), metadata.modified().ok()));
-            }
+    let mut hasher = DefaultHasher::new();
+    if let Ok(scan) = cbrowse_profile::scan::scan_with(directory, launch::extensions::ids()) {
+        for file in scan.files {
+            let written =
+                std::fs::symlink_metadata(directory.join(&file.path)).and_then(|found| found.modified());
+            (file.path, file.size, written.ok()).hash(&mut hasher);
         }
     }
-    files.sort();
-    let mut hasher = DefaultHasher::new();
-    files.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -143,12 +137,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fingerprint_changes_with_any_file() {
+    fn a_fingerprint_changes_with_every_file_that_travels_and_no_other() {
         let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("a/b");
-        std::fs::create_dir(directory.path().join("a")).expect("make");
+        let (file, cache) =
+            (directory.path().join("Default/History"), directory.path().join("Default/Cache/data_0"));
+        std::fs::create_dir_all(cache.parent().expect("a parent")).expect("make");
         std::fs::write(&file, "1").expect("write");
         let before = fingerprint(directory.path());
+        std::fs::write(&cache, "1").expect("write");
         assert_eq!(fingerprint(directory.path()), before);
         std::fs::write(&file, "12").expect("write");
         let after = fingerprint(directory.path());

@@ -126,10 +126,13 @@ const ROAD: [&str; 2] = [
 ];
 
 /// Flags that every session gets.
-fn flags(proxy_port: u16, data: &str) -> Vec<String> {
+fn flags(proxy_port: u16, data: &str, profile: &str) -> Vec<String> {
     let mut flags: Vec<String> = FLAGS.iter().chain(&ROAD).map(ToString::to_string).collect();
     flags.push(format!("--proxy-server=socks5://127.0.0.1:{proxy_port}"));
     flags.push(format!("--user-data-dir={data}"));
+    flags.push(format!("--profile-directory={profile}"));
+    // Tabs are ordered over the pipe; a window with those of a profile, over the singleton socket.
+    flags.push("--no-startup-window".into());
     flags
 }
 
@@ -188,8 +191,9 @@ pub struct Browser {
     pub answers: OwnedFd,
 }
 
-/// Starts Chromium in the room; with `restores`, it opens the profile's last tabs. Called from inside, as process 1.
-pub fn start(binary: &Path, proxy_port: u16, data: &str, restores: bool) -> Result<Browser, BrowserError> {
+/// Starts Chromium in the room, without a window, on the profile directory `profile` of the data directory `data`. Called from
+/// inside, as process 1.
+pub fn start(binary: &Path, proxy_port: u16, data: &str, profile: &str) -> Result<Browser, BrowserError> {
     let spawn_error = |source: std::io::Error| BrowserError::Spawn { path: binary.to_owned(), source };
     let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|error| spawn_error(error.into()));
     let (orders_read, orders) = pipe()?;
@@ -199,9 +203,7 @@ pub fn start(binary: &Path, proxy_port: u16, data: &str, restores: bool) -> Resu
     }
     let mut command = Command::new(binary);
     command
-        .args(flags(proxy_port, data))
-        // A first window only where the profile's tabs come back in it; otherwise tabs are ordered over the pipe.
-        .args((!restores).then_some("--no-startup-window"))
+        .args(flags(proxy_port, data, profile))
         .args(extensions::flag())
         .env_clear()
         .env("HOME", namespace::HOME)
@@ -234,7 +236,7 @@ mod tests {
 
     #[test]
     fn no_flag_opens_a_port_or_weakens_the_sandbox() {
-        let flags = flags(1080, DATA_DIRECTORY);
+        let flags = flags(1080, DATA_DIRECTORY, "Default");
         let forbidden = [
             "--remote-debugging-port",
             "--remote-debugging-address",

@@ -7,6 +7,7 @@
 //!                   heads/<generation>.json             one record for each generation
 //!                   heads/<generation>-<8 digits>.json  versions that lost a conflict, kept
 //!                   objects/           everything sealed, heads too
+//!                   stat-cache         how files looked when they were last read; a hint, see [`crate::stat_cache`]
 //!                   lock               held while any of the above changes
 //! ```
 //! Nothing in these files opens anything: keys are in the user's key slots.
@@ -14,6 +15,8 @@
 mod accept;
 mod care;
 mod lock;
+mod pull;
+mod revert;
 mod state;
 mod version;
 mod word;
@@ -28,6 +31,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     accept::{AcceptError, Accepted},
+    pull::{PullError, Pulled},
+    revert::{RevertError, Reverted, Reverting},
     state::{HeadRecord, HeadRef},
     version::Version,
 };
@@ -37,7 +42,7 @@ use crate::{
     keys::{AccountKey, ProfileKeys},
     meter::Meter,
     object::{ObjectName, ObjectStore, StoreError},
-    save::{SaveError, SaveMeta, SaveStats, Saved, Saving, save_allowing},
+    save::{Memory, SaveError, SaveMeta, SaveStats, Saved, Saving, save_allowing},
     scan::LeftBehind,
     secret::{Randomness, random_array},
     snapshot::{OpenError, Snapshot, open_snapshot},
@@ -248,8 +253,11 @@ impl Authority {
         let base = self.snapshot(keys)?;
         let sealing = keys.sealing();
         let saving = Saving { keys: &sealing, base: base.as_ref(), store, meta, meter };
+        let mut memory = Memory::load(&self.directory, &sealing);
+        let word = self.extensions()?;
         let Saved { name, generation, stats, left_behind } =
-            save_allowing(data_directory, saving, self.extensions()?.as_ref(), random)?;
+            save_allowing(data_directory, saving, word.as_ref(), &mut memory, random)?;
+        memory.keep(&self.directory, &sealing);
         let expected = base.as_ref().map(head_ref);
         let head = match expected {
             Some(current) if !stats.changed => current,

@@ -5,10 +5,11 @@
 
 use std::io::{self, Read};
 
-use fastcdc::v2020::StreamCDC;
+use fastcdc::v2020::FastCDC;
+use zeroize::Zeroizing;
 
 use crate::{
-    manifest::{ChunkId, Coding},
+    manifest::{ChunkId, Coding, MAX_CHUNK_LENGTH},
     secret::Secret,
 };
 
@@ -26,6 +27,9 @@ pub const MANIFEST_CUTS: Cuts = Cuts { shortest: 2 * 1024, usual: 8 * 1024, long
 pub const ZSTD_LEVEL: i32 = 3;
 /// Compressed bytes are kept only where they are fewer than this share of the clear ones, in per cent.
 pub const WORTHWHILE_PERCENT: usize = 97;
+/// A file is read this many bytes at a time. A multiple of a database's chunk and several of the longest chunk; more fills
+/// the processor's caches, less asks the kernel more often.
+const READ_LENGTH: usize = 1024 * 1024;
 const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// Shortest, usual and longest chunk in bytes.
@@ -46,48 +50,89 @@ pub(crate) enum SplitError<E> {
     Sink(E),
 }
 
-/// Hands the chunks of `file` to `sink`, in order. The file's first bytes decide how it is cut.
-pub(crate) fn split<E>(
-    mut file: impl Read,
-    mut sink: impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<(), SplitError<E>> {
-    let mut head = Vec::with_capacity(WHOLE_FILE_LENGTH + 1);
-    file.by_ref().take(WHOLE_FILE_LENGTH as u64 + 1).read_to_end(&mut head).map_err(SplitError::Read)?;
-    if head.len() <= WHOLE_FILE_LENGTH {
-        return if head.is_empty() { Ok(()) } else { sink(&head).map_err(SplitError::Sink) };
-    }
-    let is_sqlite = head.starts_with(SQLITE_MAGIC);
-    let file = io::Cursor::new(head).chain(file);
-    if is_sqlite { split_pages(file, sink) } else { split_content(file, FILE_CUTS, sink) }
+/// Cuts one file after another through one buffer, wiped in the end: a file is never in memory as a whole.
+pub(crate) struct Cutter {
+    buffer: Zeroizing<Vec<u8>>,
 }
 
-fn split_pages<E>(
-    mut file: impl Read,
-    mut sink: impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<(), SplitError<E>> {
-    let mut page = Vec::with_capacity(SQLITE_CHUNK_LENGTH);
-    loop {
-        page.clear();
-        file.by_ref().take(SQLITE_CHUNK_LENGTH as u64).read_to_end(&mut page).map_err(SplitError::Read)?;
-        if page.is_empty() {
-            return Ok(());
+impl Cutter {
+    pub(crate) fn new() -> Self {
+        Self { buffer: Zeroizing::new(vec![0; READ_LENGTH]) }
+    }
+
+    /// Hands the chunks of `file` to `sink`, in order. The file's first bytes decide how it is cut.
+    pub(crate) fn split<E>(
+        &mut self,
+        mut file: impl Read,
+        mut sink: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), SplitError<E>> {
+        let mut length = self.fill(&mut file, 0).map_err(SplitError::Read)?;
+        if (1..=WHOLE_FILE_LENGTH).contains(&length) {
+            return sink(&self.buffer[..length]).map_err(SplitError::Sink);
         }
-        sink(&page).map_err(SplitError::Sink)?;
+        let is_sqlite = self.buffer[..length].starts_with(SQLITE_MAGIC);
+        loop {
+            let (read, ended) = (&self.buffer[..length], length < READ_LENGTH);
+            let used = if is_sqlite {
+                cut_pages(read, &mut sink)
+            } else {
+                cut_content(read, FILE_CUTS, ended, &mut sink)
+            };
+            let used = used.map_err(SplitError::Sink)?;
+            if ended {
+                return Ok(());
+            }
+            self.buffer.copy_within(used..length, 0);
+            length = self.fill(&mut file, length - used).map_err(SplitError::Read)?;
+        }
+    }
+
+    /// Reads until the buffer is full or the file ends; `length` bytes are in it already. Gives the new length.
+    fn fill(&mut self, file: &mut impl Read, mut length: usize) -> io::Result<usize> {
+        while length < self.buffer.len() {
+            match file.read(&mut self.buffer[length..]) {
+                Ok(0) => break,
+                Ok(read) => length += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(length)
     }
 }
 
-/// Cuts by content.
+fn cut_pages<E>(read: &[u8], sink: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<usize, E> {
+    for page in read.chunks(SQLITE_CHUNK_LENGTH) {
+        sink(page)?;
+    }
+    Ok(read.len())
+}
+
+/// Gives how many bytes were cut. Unless the file has `ended`, the last ones wait for what follows them: where a cut
+/// falls depends on as many bytes as the longest chunk has.
+fn cut_content<E>(
+    read: &[u8],
+    cuts: Cuts,
+    ended: bool,
+    sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<usize, E> {
+    let (shortest, usual, longest) = (cuts.shortest as usize, cuts.usual as usize, cuts.longest as usize);
+    for chunk in FastCDC::new(read, shortest, usual, longest) {
+        if !ended && read.len() - chunk.offset < longest {
+            return Ok(chunk.offset);
+        }
+        sink(&read[chunk.offset..chunk.offset + chunk.length])?;
+    }
+    Ok(read.len())
+}
+
+/// Cuts what is in memory by its content.
 pub(crate) fn split_content<E>(
-    file: impl Read,
+    bytes: &[u8],
     cuts: Cuts,
     mut sink: impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<(), SplitError<E>> {
-    let (shortest, usual, longest) = (cuts.shortest as usize, cuts.usual as usize, cuts.longest as usize);
-    for chunk in StreamCDC::new(file, shortest, usual, longest) {
-        let chunk = chunk.map_err(|error| SplitError::Read(io::Error::other(error)))?;
-        sink(&chunk.data).map_err(SplitError::Sink)?;
-    }
-    Ok(())
+) -> Result<(), E> {
+    cut_content(bytes, cuts, true, &mut sink).map(|_| ())
 }
 
 /// The id of clear bytes under a profile's id key.
@@ -95,21 +140,25 @@ pub(crate) fn chunk_id(id_key: &Secret, clear: &[u8]) -> ChunkId {
     ChunkId(*blake3::keyed_hash(id_key.expose(), clear).as_bytes())
 }
 
-/// zstd contexts, kept because making one costs more than a small chunk.
+/// zstd contexts, kept because making one costs more than a small chunk; and room for one compressed chunk.
 pub(crate) struct Coder {
     compressor: zstd::bulk::Compressor<'static>,
+    compressed: Zeroizing<Vec<u8>>,
 }
 
 impl Coder {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { compressor: zstd::bulk::Compressor::new(ZSTD_LEVEL)? })
+        let room = zstd::zstd_safe::compress_bound(MAX_CHUNK_LENGTH as usize);
+        let compressed = Zeroizing::new(Vec::with_capacity(room));
+        Ok(Self { compressor: zstd::bulk::Compressor::new(ZSTD_LEVEL)?, compressed })
     }
 
     /// Appends `clear` to `out`, compressed where that is worth it.
     pub(crate) fn encode(&mut self, clear: &[u8], out: &mut Vec<u8>) -> io::Result<Coding> {
-        let compressed = self.compressor.compress(clear)?;
-        if compressed.len() * 100 < clear.len() * WORTHWHILE_PERCENT {
-            out.extend_from_slice(&compressed);
+        self.compressed.clear();
+        self.compressor.compress_to_buffer(clear, &mut *self.compressed)?;
+        if self.compressed.len() * 100 < clear.len() * WORTHWHILE_PERCENT {
+            out.extend_from_slice(&self.compressed);
             return Ok(Coding::Zstd);
         }
         out.extend_from_slice(clear);
@@ -126,6 +175,37 @@ pub(crate) fn decode(stored: &[u8], coding: Coding, clear_length: usize) -> Opti
     (clear.len() == clear_length).then_some(clear)
 }
 
+/// The way back for many chunks, through one context and one buffer that is wiped in the end.
+pub(crate) struct Decoder {
+    decompressor: zstd::bulk::Decompressor<'static>,
+    clear: Zeroizing<Vec<u8>>,
+}
+
+impl Decoder {
+    pub(crate) fn new() -> io::Result<Self> {
+        let clear = Zeroizing::new(vec![0; MAX_CHUNK_LENGTH as usize]);
+        Ok(Self { decompressor: zstd::bulk::Decompressor::new()?, clear })
+    }
+
+    /// The clear bytes of `stored`, if they are exactly `clear_length`.
+    pub(crate) fn decode<'a>(
+        &'a mut self,
+        stored: &'a [u8],
+        coding: Coding,
+        clear_length: usize,
+    ) -> Option<&'a [u8]> {
+        let clear = match coding {
+            Coding::Raw => stored,
+            Coding::Zstd => {
+                let room = self.clear.get_mut(..clear_length)?;
+                let length = self.decompressor.decompress_to_buffer(stored, room).ok()?;
+                &self.clear[..length]
+            }
+        };
+        (clear.len() == clear_length).then_some(clear)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -134,7 +214,7 @@ mod tests {
 
     fn chunks(bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut chunks = Vec::new();
-        let done: Result<(), SplitError<Infallible>> = split(bytes, |chunk| {
+        let done: Result<(), SplitError<Infallible>> = Cutter::new().split(bytes, |chunk| {
             chunks.push(chunk.to_vec());
             Ok(())
         });
@@ -164,6 +244,18 @@ mod tests {
         assert_eq!(lengths, [16384, 16384, 16384, 4096]);
     }
 
+    /// Cuts that fall elsewhere would send a profile again as a whole.
+    #[test]
+    fn cuts_fall_where_a_stream_of_the_same_bytes_is_cut() {
+        for length in [WHOLE_FILE_LENGTH + 1, READ_LENGTH - 1, READ_LENGTH, READ_LENGTH + 1, 5_000_000] {
+            let bytes = noise(length);
+            let lengths: Vec<_> = chunks(&bytes).iter().map(Vec::len).collect();
+            let stream = fastcdc::v2020::StreamCDC::new(bytes.as_slice(), 16 * 1024, 64 * 1024, 256 * 1024);
+            let expected: Vec<_> = stream.map(|chunk| chunk.unwrap().length).collect();
+            assert_eq!(lengths, expected, "{length}");
+        }
+    }
+
     #[test]
     fn bytes_inserted_in_the_middle_change_few_chunks() {
         let before = noise(4 << 20);
@@ -187,5 +279,13 @@ mod tests {
         assert_eq!(decode(&out, Coding::Zstd, 199_999), None, "longer than said");
         assert_eq!(decode(&out, Coding::Zstd, 200_001), None, "shorter than said");
         assert_eq!(decode(b"garbage", Coding::Zstd, 100), None);
+        let mut decoder = Decoder::new().unwrap();
+        assert_eq!(decoder.decode(&out, Coding::Zstd, 200_000), Some(vec![7; 200_000].as_slice()));
+        assert_eq!(decoder.decode(&out, Coding::Zstd, 199_999), None, "longer than said");
+        assert_eq!(decoder.decode(&out, Coding::Zstd, 200_001), None, "shorter than said");
+        assert_eq!(decoder.decode(&out, Coding::Zstd, usize::MAX), None, "longer than any chunk");
+        assert_eq!(decoder.decode(b"garbage", Coding::Zstd, 100), None);
+        assert_eq!(decoder.decode(b"raw", Coding::Raw, 3), Some(b"raw".as_slice()));
+        assert_eq!(decoder.decode(b"raw", Coding::Raw, 4), None);
     }
 }

@@ -1,22 +1,28 @@
 //! A store in a directory: `xx/` of the first two digits, then the object's full name.
 //!
 //! Used for the user's own objects and for a node's cache. Files are written beside, flushed and linked into
-//! place, so a reader sees a whole object or none; bytes are checked against the name on the way in and out.
+//! place, so a reader sees a whole object or none; bytes are checked against the name on the way in and out. Of many
+//! objects that are put at once each is flushed by the thread that puts it, and the names get their place, and the
+//! directories their flush, once in the end.
 
 use std::{
-    io,
+    collections::BTreeSet,
+    io, mem,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use crate::{
-    files,
-    object::{MAX_OBJECT_LENGTH, ObjectName, ObjectStore, StoreError, check_object},
+    files::{self, Unlinked},
+    object::{MAX_OBJECT_LENGTH, NamedObject, ObjectName, ObjectStore, StoreError, check_object},
 };
 
 /// Objects in one directory; any number of processes may use it at once.
 #[derive(Debug, Clone)]
 pub struct DirectoryStore {
     root: PathBuf,
+    /// Flushed, and not linked yet.
+    unsettled: Arc<Mutex<Vec<Unlinked>>>,
 }
 
 impl DirectoryStore {
@@ -24,7 +30,7 @@ impl DirectoryStore {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let root = root.into();
         files::make_directory(&root).map_err(|source| disk("make the object directory", &root, source))?;
-        Ok(Self { root })
+        Ok(Self { root, unsettled: Arc::default() })
     }
 
     /// Where it is.
@@ -74,6 +80,32 @@ impl ObjectStore for DirectoryStore {
         }
         files::put_new(&path, object).map_err(|source| disk("write", &path, source)).map(|_| ())
     }
+
+    fn put_soon(&self, object: &NamedObject) -> Result<(), StoreError> {
+        let path = self.path(object.name());
+        if path.try_exists().map_err(|source| disk("look for", &path, source))? {
+            return self.put(object.name(), object.bytes());
+        }
+        let parent = path.parent().expect("objects lie in a directory");
+        files::make_durable_directory(parent).map_err(|source| disk("make", parent, source))?;
+        let unlinked =
+            Unlinked::write(&path, object.bytes()).map_err(|source| disk("write", &path, source))?;
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).push(unlinked);
+        Ok(())
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        let unsettled = mem::take(&mut *self.unsettled.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut directories = BTreeSet::new();
+        for object in &unsettled {
+            object.link().map_err(|source| disk("write", object.path(), source))?;
+            directories.extend(object.path().parent());
+        }
+        for directory in directories {
+            files::flush_directory(directory).map_err(|source| disk("flush", directory, source))?;
+        }
+        Ok(())
+    }
 }
 
 fn disk(action: &'static str, path: &Path, source: io::Error) -> StoreError {
@@ -96,6 +128,26 @@ mod tests {
         assert_eq!(store.get(&name).unwrap(), b"object");
         assert!(store.missing(&[name]).unwrap().is_empty());
         assert!(matches!(store.put(&name, b"other"), Err(StoreError::Corrupt(_))));
+    }
+
+    #[test]
+    fn what_is_put_soon_is_there_once_it_has_settled_and_leaves_nothing_beside() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(directory.path()).unwrap();
+        let object = NamedObject::of(b"object".to_vec());
+        store.put_soon(&object).unwrap();
+        assert_eq!(store.missing(&[*object.name()]).unwrap(), [*object.name()], "not durable, so not there");
+        store.put_soon(&object).unwrap();
+        store.clone().settle().unwrap();
+        assert_eq!(store.get(object.name()).unwrap(), b"object");
+        store.put_soon(&object).unwrap();
+        let given_up = NamedObject::of(b"given up".to_vec());
+        store.put_soon(&given_up).unwrap();
+        let left = store.path(given_up.name());
+        drop(store);
+        assert!(!left.exists());
+        let entries = |path: &Path| std::fs::read_dir(path).unwrap().count();
+        assert_eq!(entries(left.parent().unwrap()), 0, "what never settled is gone");
     }
 
     #[test]

@@ -38,8 +38,22 @@ fn step() -> io::Result<()> {
     Ok(())
 }
 
+/// The fuse of this thread, for threads that work for it. There is one in tests only.
+#[cfg(not(test))]
+#[derive(Clone)]
+pub(crate) struct Fuse;
+
+#[cfg(not(test))]
+impl Fuse {
+    pub(crate) fn here() -> Self {
+        Self
+    }
+
+    pub(crate) fn hold(_: Self) {}
+}
+
 #[cfg(test)]
-pub(crate) use tests::step;
+pub(crate) use tests::{Fuse, step};
 
 /// Puts `bytes` at `path`, replacing what is there. After a crash the old or the new bytes are there.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -51,14 +65,44 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Puts `bytes` at `path` unless something is there; `false` when it was.
 pub(crate) fn put_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
-    let beside = write_beside(path, bytes)?;
-    step()?;
-    let linked = fs::hard_link(&beside, path);
-    forget(&beside);
-    match linked {
-        Ok(()) => flush_parent(path).map(|()| true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error),
+    let linked = Unlinked::write(path, bytes)?.link()?;
+    if linked {
+        flush_parent(path)?;
+    }
+    Ok(linked)
+}
+
+/// A file's bytes, durable and yet without their name. Dropped without [`Unlinked::link`], they are gone.
+#[derive(Debug)]
+pub(crate) struct Unlinked {
+    beside: PathBuf,
+    path: PathBuf,
+}
+
+impl Unlinked {
+    pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<Self> {
+        Ok(Self { beside: write_beside(path, bytes)?, path: path.to_owned() })
+    }
+
+    /// Gives them their name unless something has it; `false` when it was so. The name is durable once the directory was
+    /// flushed.
+    pub(crate) fn link(&self) -> io::Result<bool> {
+        step()?;
+        match fs::hard_link(&self.beside, &self.path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Unlinked {
+    fn drop(&mut self) {
+        forget(&self.beside);
     }
 }
 
@@ -67,19 +111,48 @@ pub(crate) const UNFINISHED: &str = ".unfinished-";
 
 fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     step()?;
-    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let beside = parent.join(format!("{UNFINISHED}{:016x}", u64::from_le_bytes(random)));
+    let beside = beside(path)?;
     let mut file = create_new(&beside)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).inspect_err(|_| forget(&beside))?;
     Ok(beside)
 }
 
 fn flush_parent(path: &Path) -> io::Result<()> {
+    flush_directory(path.parent().ok_or(io::ErrorKind::InvalidInput)?)
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn flush_directory(path: &Path) -> io::Result<()> {
     step()?;
+    File::open(path)?.sync_all()
+}
+
+/// Puts `bytes` at `path` without waiting for the disk: after a crash the old bytes, the new ones or fewer are there.
+/// For what is checked when it is read and can be done without.
+pub(crate) fn replace_carelessly(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = beside(path)?;
+    let written = create_new(&beside).and_then(|mut file| file.write_all(bytes));
+    written.and_then(|()| fs::rename(&beside, path)).inspect_err(|_| forget(&beside))
+}
+
+/// Opens a regular file to be read. A link in its place is an error, and a pipe does not block.
+pub(crate) fn open_regular(path: &Path) -> io::Result<(File, fs::Metadata)> {
+    const O_NOFOLLOW: i32 = 0o400_000;
+    const O_NONBLOCK: i32 = 0o4_000;
+    let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() {
+        Ok((file, metadata))
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"))
+    }
+}
+
+fn beside(path: &Path) -> io::Result<PathBuf> {
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    File::open(parent)?.sync_all()
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    Ok(parent.join(format!("{UNFINISHED}{:016x}", u64::from_le_bytes(random))))
 }
 
 fn forget(path: &Path) {
@@ -90,12 +163,9 @@ fn forget(path: &Path) {
 /// Reads at most `limit` bytes of a file; more is an error, and so is a link.
 pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     use std::io::Read as _;
-    let metadata = fs::symlink_metadata(path)?;
-    if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
-    }
+    let (file, metadata) = open_regular(path)?;
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(limit)).unwrap_or(0));
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than allowed"));
     }
@@ -104,23 +174,46 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::{cell::Cell, os::unix::fs::PermissionsExt as _};
+    use std::{
+        cell::RefCell,
+        os::unix::fs::PermissionsExt as _,
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering::Relaxed},
+        },
+    };
 
     use super::*;
 
     thread_local! {
-        static STEPS_LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
+        static FUSE: RefCell<Fuse> = RefCell::new(Fuse(Arc::new(AtomicU32::new(u32::MAX))));
     }
 
-    /// From now on this thread's files fail after `steps` more steps.
+    /// Steps left until the crash, for this thread and all that hold the same.
+    #[derive(Clone)]
+    pub(crate) struct Fuse(Arc<AtomicU32>);
+
+    impl Fuse {
+        pub(crate) fn here() -> Self {
+            FUSE.with_borrow(Clone::clone)
+        }
+
+        pub(crate) fn hold(fuse: Self) {
+            FUSE.replace(fuse);
+        }
+    }
+
+    /// From now on the files of this thread, and of those that work for it, fail after `steps` more steps.
     pub(crate) fn crash_after(steps: u32) {
-        STEPS_LEFT.set(steps);
+        Fuse::here().0.store(steps, Relaxed);
     }
 
     pub(crate) fn step() -> io::Result<()> {
-        let left = STEPS_LEFT.get();
-        STEPS_LEFT.set(left.saturating_sub(u32::from(left != u32::MAX)));
-        if left == 0 { Err(io::Error::other("crashed here")) } else { Ok(()) }
+        let less = |left: u32| Some(left.saturating_sub(u32::from(left != u32::MAX)));
+        match Fuse::here().0.fetch_update(Relaxed, Relaxed, less) {
+            Ok(1..) => Ok(()),
+            _ => Err(io::Error::other("crashed here")),
+        }
     }
 
     #[test]

@@ -9,8 +9,10 @@
 
 pub mod allowlist;
 pub mod authority;
+pub mod bundle;
 pub mod chunk;
 mod codec;
+pub mod compare;
 #[cfg(test)]
 mod crash;
 pub mod directory;
@@ -29,8 +31,10 @@ pub mod meter;
 pub mod object;
 pub mod pack;
 pub mod padding;
+pub mod pointer;
 pub mod proposal;
 pub mod restore;
+pub mod retain;
 pub mod sanitize;
 pub mod save;
 pub mod scan;
@@ -38,6 +42,7 @@ pub mod seal;
 pub mod secret;
 pub mod slot;
 pub mod snapshot;
+pub mod stat_cache;
 pub mod verify;
 
 pub use codec::Malformed;

@@ -216,8 +216,8 @@ impl Manifest {
     /// Whether both hold the same files with the same contents, wherever their chunks lie.
     pub fn has_same_files(&self, other: &Self) -> bool {
         let same = |(a, b): (&FileEntry, &FileEntry)| {
-            let ids = |file: &FileEntry| file.chunks.iter().map(|chunk| chunk.id).collect::<Vec<_>>();
-            a.path == b.path && a.size == b.size && ids(a) == ids(b)
+            let same_chunks = a.chunks.iter().map(|chunk| chunk.id).eq(b.chunks.iter().map(|chunk| chunk.id));
+            a.path == b.path && a.size == b.size && same_chunks
         };
         self.files.len() == other.files.len() && self.files.iter().zip(&other.files).all(same)
     }

@@ -117,6 +117,35 @@ impl StoreError {
     }
 }
 
+/// An object's bytes with the name that is theirs. It is made by hashing alone, so whoever is handed one need not hash again.
+#[derive(Debug)]
+pub struct NamedObject {
+    name: ObjectName,
+    bytes: Vec<u8>,
+}
+
+impl NamedObject {
+    /// Hashes `bytes`.
+    pub fn of(bytes: Vec<u8>) -> Self {
+        Self { name: ObjectName::of(&bytes), bytes }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &ObjectName {
+        &self.name
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes alone, so that their memory can be used again.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
 /// A place that keeps objects. It is trusted with nothing: whoever reads checks names and seals.
 /// Calls block; asynchronous callers wrap them.
 pub trait ObjectStore: Send + Sync {
@@ -126,6 +155,15 @@ pub trait ObjectStore: Send + Sync {
     fn get(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError>;
     /// Keeps it durably. Never overwrites; keeping what is there already is no error.
     fn put(&self, name: &ObjectName, object: &[u8]) -> Result<(), StoreError>;
+    /// Keeps it as [`ObjectStore::put`] does, and durably once [`ObjectStore::settle`] has returned; until then it may not
+    /// be seen either. Many objects then wait for the disk once. A wrapper that hands this on hands on `settle`, too.
+    fn put_soon(&self, object: &NamedObject) -> Result<(), StoreError> {
+        self.put(object.name(), object.bytes())
+    }
+    /// Makes durable all that [`ObjectStore::put_soon`] took. Nothing to do where every put is durable.
+    fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// What a store must check of any bytes before it takes or gives them as `name`.

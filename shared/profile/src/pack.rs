@@ -9,11 +9,11 @@ use cbrowse_protocol::id::ProfileId;
 use zeroize::Zeroizing;
 
 use crate::{
-    chunk::{self, Coder},
+    chunk::{self, Coder, Decoder},
     manifest::{ChunkId, ChunkRef, PackEntry, PackTable},
-    object::{ObjectName, ObjectStore, StoreError},
+    object::{NamedObject, ObjectName, ObjectStore, StoreError},
     padding::padded_length,
-    seal::{self, HEADER_LENGTH, Kind, SealError},
+    seal::{self, Fresh, HEADER_LENGTH, Kind, SealError},
     secret::{Randomness, Secret},
 };
 
@@ -63,13 +63,97 @@ pub struct Written {
     pub bytes: u64,
 }
 
-struct OpenPack {
+/// A pack that is being filled. Its bytes are clear until it is sealed in place, and wiped if it never is.
+pub(crate) struct OpenPack {
     slot: u32,
     key: Secret,
-    buffer: Vec<u8>,
+    fresh: Fresh,
+    buffer: Zeroizing<Vec<u8>>,
 }
 
-/// Writes chunks that are not there yet; remembers those that are.
+/// What a pack takes from the source of random bytes, all at once.
+pub(crate) struct PackSeed {
+    key: Secret,
+    fresh: Fresh,
+}
+
+impl PackSeed {
+    pub(crate) fn draw(random: &mut dyn Randomness) -> Self {
+        Self { key: Secret::random(random), fresh: Fresh::draw(random) }
+    }
+}
+
+impl OpenPack {
+    /// Takes a slot of `table` now; it gets its name when the pack is sealed. `buffer` may have been used before.
+    pub(crate) fn open(seed: PackSeed, table: &mut PackTable, buffer: Vec<u8>) -> Self {
+        let PackSeed { key, fresh } = seed;
+        let slot = table.add(PackEntry { name: ObjectName::from_bytes([0; 32]), key: key.duplicate() });
+        Self { slot, key, fresh, buffer: Zeroizing::new(seal::make_room(buffer, PACK_LENGTH)) }
+    }
+
+    pub(crate) fn has_room_for(&self, clear: &[u8]) -> bool {
+        self.length() + clear.len() <= PACK_LENGTH
+    }
+
+    fn length(&self) -> usize {
+        self.buffer.len() - HEADER_LENGTH
+    }
+
+    pub(crate) fn append(
+        &mut self,
+        id: ChunkId,
+        clear: &[u8],
+        coder: &mut Coder,
+    ) -> Result<ChunkRef, WriteError> {
+        let offset = self.length();
+        let coding = coder.encode(clear, &mut self.buffer).map_err(WriteError::Compress)?;
+        let short = |length: usize| u32::try_from(length).expect("packs are far below 4 GiB");
+        Ok(ChunkRef {
+            id,
+            pack: self.slot,
+            offset: short(offset),
+            stored: short(self.length() - offset),
+            clear: short(clear.len()),
+            coding,
+        })
+    }
+
+    /// Seals it at its full length, or, as the last one, at the length that Padmé gives; and its slot with its entry.
+    pub(crate) fn seal(
+        mut self,
+        fill: Fill,
+        kind: Kind,
+        profile: &ProfileId,
+    ) -> (NamedObject, u32, PackEntry) {
+        let length = match fill {
+            Fill::Full => PACK_LENGTH,
+            Fill::Last => padded_length(self.length()),
+        };
+        let mut buffer = std::mem::take(&mut *self.buffer);
+        buffer.resize(HEADER_LENGTH + length, 0);
+        let object = NamedObject::of(seal::seal_with(buffer, kind, profile, &self.key, &self.fresh));
+        let entry = PackEntry { name: *object.name(), key: self.key };
+        (object, self.slot, entry)
+    }
+}
+
+/// Why a pack is sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fill {
+    /// The next chunk has no room in it.
+    Full,
+    /// Nothing follows.
+    Last,
+}
+
+impl Written {
+    pub(crate) fn count(&mut self, object: &NamedObject) {
+        self.objects += 1;
+        self.bytes += object.bytes().len() as u64;
+    }
+}
+
+/// Writes chunks that are not there yet; remembers those that are. What it stored is durable once the store has settled.
 pub(crate) struct ChunkWriter<'a> {
     pub(crate) kind: Kind,
     pub(crate) profile: &'a ProfileId,
@@ -103,60 +187,28 @@ impl<'a> ChunkWriter<'a> {
         if let Some(known) = self.known.get(&id) {
             return Ok(*known);
         }
-        if self
-            .open
-            .as_ref()
-            .is_some_and(|pack| pack.buffer.len() - HEADER_LENGTH + clear.len() > PACK_LENGTH)
-        {
-            self.close(PACK_LENGTH, random)?;
+        if self.open.as_ref().is_some_and(|pack| !pack.has_room_for(clear)) {
+            self.close(Fill::Full)?;
         }
-        let chunk = self.append(id, clear, random)?;
+        let pack = self
+            .open
+            .get_or_insert_with(|| OpenPack::open(PackSeed::draw(random), &mut self.table, Vec::new()));
+        let chunk = pack.append(id, clear, &mut self.coder)?;
         self.known.insert(id, chunk);
         Ok(chunk)
     }
 
     /// Writes the last pack; the table then names every pack.
-    pub(crate) fn finish(&mut self, random: &mut dyn Randomness) -> Result<(), WriteError> {
-        let length = self.open.as_ref().map_or(0, |pack| pack.buffer.len() - HEADER_LENGTH);
-        self.close(padded_length(length), random)
+    pub(crate) fn finish(&mut self, _random: &mut dyn Randomness) -> Result<(), WriteError> {
+        self.close(Fill::Last)
     }
 
-    fn append(
-        &mut self,
-        id: ChunkId,
-        clear: &[u8],
-        random: &mut dyn Randomness,
-    ) -> Result<ChunkRef, WriteError> {
-        if self.open.is_none() {
-            let key = Secret::random(random);
-            // The slot is taken now and gets its name when the pack is sealed.
-            let name = ObjectName::from_bytes([0; 32]);
-            let slot = self.table.add(PackEntry { name, key: key.duplicate() });
-            self.open = Some(OpenPack { slot, key, buffer: seal::with_room(PACK_LENGTH) });
-        }
-        let pack = self.open.as_mut().expect("it was just opened");
-        let start = pack.buffer.len();
-        let coding = self.coder.encode(clear, &mut pack.buffer).map_err(WriteError::Compress)?;
-        let short = |length: usize| u32::try_from(length).expect("packs are far below 4 GiB");
-        Ok(ChunkRef {
-            id,
-            pack: pack.slot,
-            offset: short(start - HEADER_LENGTH),
-            stored: short(pack.buffer.len() - start),
-            clear: short(clear.len()),
-            coding,
-        })
-    }
-
-    fn close(&mut self, length: usize, random: &mut dyn Randomness) -> Result<(), WriteError> {
-        let Some(OpenPack { slot, key, mut buffer }) = self.open.take() else { return Ok(()) };
-        buffer.resize(HEADER_LENGTH + length, 0);
-        let object = seal::seal(buffer, self.kind, self.profile, &key, random);
-        let name = ObjectName::of(&object);
-        self.store.put(&name, &object)?;
-        self.table.0[slot as usize] = Some(PackEntry { name, key });
-        self.written.objects += 1;
-        self.written.bytes += object.len() as u64;
+    fn close(&mut self, fill: Fill) -> Result<(), WriteError> {
+        let Some(pack) = self.open.take() else { return Ok(()) };
+        let (object, slot, entry) = pack.seal(fill, self.kind, self.profile);
+        self.store.put_soon(&object)?;
+        self.table.0[slot as usize] = Some(entry);
+        self.written.count(&object);
         Ok(())
     }
 }
@@ -180,4 +232,17 @@ pub(crate) fn read_chunk(pack: &[u8], chunk: &ChunkRef, id_key: &Secret) -> Opti
     let stored = pack.get(start..start.checked_add(chunk.stored as usize)?)?;
     let clear = chunk::decode(stored, chunk.coding, chunk.clear as usize)?;
     (chunk::chunk_id(id_key, &clear) == chunk.id).then_some(clear)
+}
+
+/// The same through a decoder that is used again.
+pub(crate) fn find_chunk<'a>(
+    pack: &'a [u8],
+    chunk: &ChunkRef,
+    id_key: &Secret,
+    decoder: &'a mut Decoder,
+) -> Option<&'a [u8]> {
+    let start = chunk.offset as usize;
+    let stored = pack.get(start..start.checked_add(chunk.stored as usize)?)?;
+    let clear = decoder.decode(stored, chunk.coding, chunk.clear as usize)?;
+    (chunk::chunk_id(id_key, clear) == chunk.id).then_some(clear)
 }

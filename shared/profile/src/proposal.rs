@@ -22,7 +22,7 @@ use crate::{
     keys::{ProfileKeys, SealingKeys},
     meter::Meter,
     object::{ObjectName, ObjectStore},
-    save::{SaveError, SaveMeta, Saved, Saving, save},
+    save::{Memory, SaveError, SaveMeta, Saved, Saving, save_again},
     secret::Randomness,
     snapshot::Snapshot,
 };
@@ -80,9 +80,25 @@ pub fn propose(
     meta: &SaveMeta,
     random: &mut dyn Randomness,
 ) -> Result<(Vec<u8>, Saved), SaveError> {
+    propose_again(data_directory, grant, base, store, meta, &mut Memory::default(), random)
+}
+
+/// The same for a worker that saves again and again, with what its last save left in `memory`: files that did not change since
+/// are not read, and what went out with an earlier proposal is not written again. Where nothing changed since the last
+/// proposal, its head is proposed once more.
+pub fn propose_again(
+    data_directory: &Path,
+    grant: &Grant,
+    base: Option<&Snapshot>,
+    store: &dyn ObjectStore,
+    meta: &SaveMeta,
+    memory: &mut Memory,
+    random: &mut dyn Randomness,
+) -> Result<(Vec<u8>, Saved), SaveError> {
     let keys = grant.sealing();
-    let saved =
-        save(data_directory, Saving { keys: &keys, base, store, meta, meter: &Meter::default() }, random)?;
+    let meter = Meter::default();
+    let saving = Saving { keys: &keys, base, store, meta, meter: &meter };
+    let saved = save_again(data_directory, saving, memory, random)?;
     let proposal = Proposal {
         profile: grant.profile.clone(),
         session: grant.session.clone(),

@@ -3,26 +3,32 @@
 //! Paths and modes are ours (0600, directories 0700), links are never made or followed, whatever is not on the
 //! allowlist is left out and named, and settings lose what could execute. A path that climbs refuses the whole
 //! snapshot: no honest writer made it.
+//!
+//! Packs are fetched, opened and written by several threads, each with one pack in memory. Those that hold what a browser
+//! opens when it starts come first ([`order`]), so that it may start before the rest is there.
+
+mod order;
+mod write;
 
 use std::{
-    collections::BTreeMap,
-    fs::{self, File, OpenOptions},
-    io,
-    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
     path::{Path, PathBuf},
 };
 
+pub use self::order::is_essential;
+pub(crate) use self::order::rank;
+use self::write::{Place, Work};
 use crate::{
     allowlist::{self, Class, PathError},
     extensions::{self, Carried},
     files,
-    manifest::{ChunkRef, FileEntry},
+    manifest::FileEntry,
     meter::Meter,
     object::ObjectStore,
-    pack::{self, ReadError},
+    pack::ReadError,
     sanitize::{self, MAX_SETTINGS_LENGTH, Settings},
     scan::{LeftBehind, Reason},
-    seal::Kind,
     snapshot::Snapshot,
 };
 
@@ -75,7 +81,7 @@ pub fn restore_metered(
     target: &Path,
     meter: &Meter,
 ) -> Result<Restored, RestoreError> {
-    restore_carrying(snapshot, store, target, meter, &Carried::of(snapshot, store)?)
+    Restoring::begin(snapshot, store, target, meter)?.rest()
 }
 
 /// The same without any extension, whatever the user let travel: for a node whose operator wants none.
@@ -85,40 +91,138 @@ pub fn restore_without_extensions(
     target: &Path,
     meter: &Meter,
 ) -> Result<Restored, RestoreError> {
-    restore_carrying(snapshot, store, target, meter, &Carried::default())
+    Restoring::begin_without_extensions(snapshot, store, target, meter)?.rest()
 }
 
-fn restore_carrying(
-    snapshot: &Snapshot,
-    store: &dyn ObjectStore,
-    target: &Path,
-    meter: &Meter,
-    carried: &Carried,
-) -> Result<Restored, RestoreError> {
-    let (accepted, stripped) = judge(snapshot, carried)?;
-    make_empty(target)?;
-    meter.expect(accepted.len() as u64, accepted.iter().map(|(file, _)| file.size).sum());
-    let mut restored = Restored { stripped, ..Restored::default() };
-    for (file, _) in &accepted {
-        create(target, file)?;
-        restored.files += 1;
-        restored.bytes += file.size;
-    }
-    for (slot, places) in by_pack(&accepted) {
-        write_from_pack(snapshot, slot, &places, store, target)?;
-        meter.done(0, places.iter().map(|(_, _, chunk)| u64::from(chunk.clear)).sum());
-    }
-    for (file, class) in &accepted {
-        meter.done(1, 0);
-        if let Class::Cleaned(settings) = class {
-            clean(target, file, *settings, &mut restored)?;
-        }
-    }
-    restored.stripped.extend(extensions::check_written(target, carried));
-    Ok(restored)
+/// A restore in two steps: [`Restoring::essential`], after which a browser may start, and [`Restoring::rest`], before which it
+/// may load no page. Dropped in between, it leaves a part, and the target is to be thrown away.
+pub struct Restoring<'a> {
+    snapshot: &'a Snapshot,
+    store: &'a dyn ObjectStore,
+    target: &'a Path,
+    meter: &'a Meter,
+    accepted: Accepted<'a>,
+    /// Extensions that may come along.
+    carried: Carried,
+    /// Packs that are not written yet.
+    packs: BTreeMap<u32, Vec<Place<'a>>>,
+    /// Files that are there, in full or in part.
+    begun: BTreeSet<usize>,
+    restored: Restored,
+    /// How many were stripped before anything was written.
+    refused: usize,
 }
 
 type Accepted<'a> = Vec<(&'a FileEntry, Class)>;
+
+impl<'a> Restoring<'a> {
+    /// Judges every file, and makes `target`, which must be empty if it is there. Nothing is written into it yet.
+    pub fn begin(
+        snapshot: &'a Snapshot,
+        store: &'a dyn ObjectStore,
+        target: &'a Path,
+        meter: &'a Meter,
+    ) -> Result<Self, RestoreError> {
+        let carried = Carried::of(snapshot, store)?;
+        Self::begin_carrying(snapshot, store, target, meter, carried)
+    }
+
+    /// The same without any extension, as [`restore_without_extensions`].
+    pub fn begin_without_extensions(
+        snapshot: &'a Snapshot,
+        store: &'a dyn ObjectStore,
+        target: &'a Path,
+        meter: &'a Meter,
+    ) -> Result<Self, RestoreError> {
+        Self::begin_carrying(snapshot, store, target, meter, Carried::default())
+    }
+
+    fn begin_carrying(
+        snapshot: &'a Snapshot,
+        store: &'a dyn ObjectStore,
+        target: &'a Path,
+        meter: &'a Meter,
+        carried: Carried,
+    ) -> Result<Self, RestoreError> {
+        let (mut accepted, stripped) = judge(snapshot, &carried)?;
+        make_empty(target)?;
+        // Of what matters alike the smallest first: the more is whole, the earlier.
+        accepted.sort_by_key(|(file, _)| (rank(&file.path), file.size));
+        let bytes = accepted.iter().map(|(file, _)| file.size).sum();
+        meter.expect(accepted.len() as u64, bytes);
+        let packs = by_pack(&accepted);
+        let refused = stripped.len();
+        let restored = Restored { files: accepted.len() as u64, bytes, stripped };
+        let begun = BTreeSet::new();
+        Ok(Self { snapshot, store, target, meter, accepted, carried, packs, begun, restored, refused })
+    }
+
+    /// Writes every file for which [`is_essential`] holds, whole and cleaned, and whatever else lies in the same packs.
+    pub fn essential(&mut self) -> Result<(), RestoreError> {
+        let is_needed = |places: &Vec<Place<'_>>| {
+            places.iter().any(|place| is_essential(&self.accepted[place.file].0.path))
+        };
+        let (now, later) =
+            std::mem::take(&mut self.packs).into_iter().partition(|(_, places)| is_needed(places));
+        self.packs = later;
+        self.write(&now, is_essential)
+    }
+
+    /// Writes what is left.
+    pub fn rest(mut self) -> Result<Restored, RestoreError> {
+        let packs = std::mem::take(&mut self.packs);
+        self.write(&packs, |_| true)?;
+        self.restored.stripped.extend(extensions::check_written(self.target, &self.carried));
+        self.restored.stripped[self.refused..].sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(self.restored)
+    }
+
+    /// `is_whole` says which files have nothing left in other packs.
+    fn write(
+        &mut self,
+        packs: &BTreeMap<u32, Vec<Place<'a>>>,
+        is_whole: impl Fn(&str) -> bool,
+    ) -> Result<(), RestoreError> {
+        let touched: BTreeSet<usize> = packs.values().flatten().map(|place| place.file).collect();
+        let of_phase: Vec<usize> = (0..self.accepted.len())
+            .filter(|index| !self.begun.contains(index))
+            .filter(|index| touched.contains(index) || is_whole(&self.accepted[*index].0.path))
+            .collect();
+        self.make_directories(&of_phase)?;
+        for index in &of_phase {
+            let file = self.accepted[*index].0;
+            if !write::is_in_one_pack(file) {
+                write::create(self.target, file).and_then(|made| set_length(&made, self.target, file))?;
+            }
+        }
+        self.begun.extend(&of_phase);
+        let files: Vec<&FileEntry> = self.accepted.iter().map(|(file, _)| *file).collect();
+        let Self { snapshot, store, target, meter, .. } = *self;
+        Work { snapshot, store, target, meter, files: &files }.run(packs)?;
+        self.clean_all(&of_phase)
+    }
+
+    fn make_directories(&self, indices: &[usize]) -> Result<(), RestoreError> {
+        let parents: BTreeSet<&Path> =
+            indices.iter().filter_map(|index| Path::new(&self.accepted[*index].0.path).parent()).collect();
+        for parent in parents {
+            let path = self.target.join(parent);
+            files::make_directory(&path).map_err(|source| RestoreError::Disk { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Settings are one small chunk, so they are whole as soon as they are there.
+    fn clean_all(&mut self, indices: &[usize]) -> Result<(), RestoreError> {
+        for index in indices {
+            self.meter.done(1, 0);
+            if let (file, Class::Cleaned(settings)) = self.accepted[*index] {
+                clean(self.target, file, settings, &mut self.restored)?;
+            }
+        }
+        Ok(())
+    }
+}
 
 fn judge<'a>(
     snapshot: &'a Snapshot,
@@ -156,55 +260,21 @@ fn make_empty(target: &Path) -> Result<(), RestoreError> {
     Ok(())
 }
 
-/// A file at a path that is a directory of another, or that a case-folding file system holds already, fails here.
-fn create(target: &Path, file: &FileEntry) -> Result<(), RestoreError> {
-    let path = target.join(&file.path);
-    let parent = path.parent().expect("paths lie below the target");
-    files::make_directory(parent)
-        .and_then(|()| files::create_new(&path)?.set_len(file.size))
-        .map_err(|source| RestoreError::Disk { path, source })
+fn set_length(made: &fs::File, target: &Path, file: &FileEntry) -> Result<(), RestoreError> {
+    made.set_len(file.size).map_err(|source| RestoreError::Disk { path: target.join(&file.path), source })
 }
 
-/// For each pack the places its chunks go to: each pack is fetched once and one is in memory at a time.
-fn by_pack<'a>(accepted: &Accepted<'a>) -> BTreeMap<u32, Vec<(&'a FileEntry, u64, &'a ChunkRef)>> {
+/// For each pack the places its chunks go to: each pack is fetched once.
+fn by_pack<'a>(accepted: &Accepted<'a>) -> BTreeMap<u32, Vec<Place<'a>>> {
     let mut places: BTreeMap<u32, Vec<_>> = BTreeMap::new();
-    for (file, _) in accepted {
+    for (index, (file, _)) in accepted.iter().enumerate() {
         let mut at = 0;
         for chunk in &file.chunks {
-            places.entry(chunk.pack).or_default().push((*file, at, chunk));
+            places.entry(chunk.pack).or_default().push(Place { file: index, at, chunk });
             at += u64::from(chunk.clear);
         }
     }
     places
-}
-
-fn write_from_pack(
-    snapshot: &Snapshot,
-    slot: u32,
-    places: &[(&FileEntry, u64, &ChunkRef)],
-    store: &dyn ObjectStore,
-    target: &Path,
-) -> Result<(), RestoreError> {
-    let entry = snapshot.manifest.packs.get(slot).expect("the decoder checked the slot");
-    let clear = pack::read_pack(store, entry, Kind::Pack, &snapshot.head().profile)?;
-    let mut open: Option<(&str, File)> = None;
-    for (file, at, chunk) in places {
-        let bytes = pack::read_chunk(&clear, chunk, &snapshot.id_key).ok_or(ReadError::Chunk(entry.name))?;
-        let path = target.join(&file.path);
-        let failed = |source| RestoreError::Disk { path: path.clone(), source };
-        if open.as_ref().is_none_or(|(held, _)| *held != file.path) {
-            open = Some((&file.path, open_own(&path).map_err(failed)?));
-        }
-        let (_, handle) = open.as_ref().expect("it was just opened");
-        handle.write_all_at(&bytes, *at).map_err(failed)?;
-    }
-    Ok(())
-}
-
-/// A file that [`create`] made; a link that somebody put in its place meanwhile is not followed.
-fn open_own(path: &Path) -> io::Result<File> {
-    const O_NOFOLLOW: i32 = 0o400_000;
-    OpenOptions::new().write(true).custom_flags(O_NOFOLLOW).open(path)
 }
 
 fn clean(

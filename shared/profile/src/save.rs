@@ -1,44 +1,57 @@
-//! Saving: scan, cut, leave out what is there already, compress, pack, seal, store; the head comes last.
+//! Saving: scan, leave out what is as it was, cut, leave out what is there already, compress, pack, seal, store; the head
+//! comes last.
+//!
+//! ```text
+//! scan > files that the stat cache knows          --------------------------------+
+//!      > the others, in runs, to as many threads as there are cores:              |
+//!        read > cut > id > known already? > compress > pack > seal > hash --+     |
+//!                                    two threads that wait for the store: put     |
+//!                                                                           +-----+--> manifest > head > settle
+//! ```
+//! In memory at once: a buffer of one MiB and one chunk for each thread, and a fixed number of packs, whose bytes are
+//! compressed into their buffer and sealed in place. So a clear byte is there once while it is cut, and once, compressed,
+//! until its pack is sealed; buffers are used again, and wiped in the end.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fs::{self, File},
-    io,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
+mod memory;
+mod read;
+mod reuse;
+#[cfg(test)]
+mod tests;
+mod work;
+
+use std::{collections::HashMap, io, path::Path};
+
+pub use self::memory::Memory;
+use self::{
+    memory::{Latest, Upon},
+    reuse::{Known, Reuse},
+    work::{Done, Output, write_files},
 };
-
 use crate::{
-    allowlist::Class,
-    chunk::{self, MANIFEST_CUTS, SplitError},
+    chunk::{self, MANIFEST_CUTS},
     extensions::{self, Carried, Carry, Word},
-    files,
     head::{self, Closing, Head, Root, label},
     keys::SealingKeys,
-    manifest::{ChunkId, ChunkRef, FileEntry, MAX_FILE_LENGTH, Manifest, PackTable},
+    manifest::{FileEntry, Manifest, PackTable},
     meter::Meter,
-    object::{ObjectName, ObjectStore, StoreError},
+    object::{NamedObject, ObjectName, ObjectStore, StoreError},
     pack::{ChunkWriter, WriteError, Written},
-    sanitize::{self, MAX_SETTINGS_LENGTH, Settings},
-    scan::{self, Found, LeftBehind, Reason, Scan, ScanError},
+    scan::{self, Found, LeftBehind, ScanError},
     seal::Kind,
     secret::Randomness,
     snapshot::Snapshot,
+    stat_cache::{Stamp, StatCache},
 };
 
-/// How often a file that changes while it is read is read again. A browser writes its files in bursts; three
-/// misses in a row mean that it is at work, and the file is then missing from this save rather than torn.
-pub const READ_ATTEMPTS: u32 = 4;
-/// With more small packs than this, their chunks are written again and so move into few: otherwise every autosave
-/// would leave its own request to every later restore. Lower, and small saves are sent again sooner.
-pub const MERGE_ABOVE_SMALL_PACKS: usize = 32;
-/// What counts as a small pack: fewer live bytes than this.
-pub const SMALL_PACK_LENGTH: u64 = 1024 * 1024;
+pub use self::{
+    read::READ_ATTEMPTS,
+    reuse::{MERGE_ABOVE_SMALL_PACKS, SMALL_PACK_LENGTH},
+};
 
 /// What a save says of itself.
 #[derive(Debug, Clone)]
 pub struct SaveMeta {
-    /// Seconds since the Unix epoch.
+    /// Seconds since the Unix epoch, looked at before the save begins.
     pub now: u64,
     /// Who saves; cut to a label's length.
     pub device: String,
@@ -124,7 +137,18 @@ pub fn save(
     saving: Saving<'_>,
     random: &mut dyn Randomness,
 ) -> Result<Saved, SaveError> {
-    save_carrying(data_directory, saving, &Carry::AsBase, random)
+    save_again(data_directory, saving, &mut Memory::default(), random)
+}
+
+/// The same with what the last save left in `memory`: files that did not change since are not read, and chunks that went
+/// out with a save that is nobody's current head yet are not written again. A save that fails leaves `memory` as it was.
+pub fn save_again(
+    data_directory: &Path,
+    saving: Saving<'_>,
+    memory: &mut Memory,
+    random: &mut dyn Randomness,
+) -> Result<Saved, SaveError> {
+    save_carrying(data_directory, saving, &Carry::AsBase, memory, random)
 }
 
 /// The same; of extensions what the user's word allows. Without one, as in [`save`], those that the generation before has.
@@ -132,87 +156,179 @@ pub fn save_allowing(
     data_directory: &Path,
     saving: Saving<'_>,
     word: Option<&Word>,
+    memory: &mut Memory,
     random: &mut dyn Randomness,
 ) -> Result<Saved, SaveError> {
-    let Some(word) = word else { return save(data_directory, saving, random) };
+    let Some(word) = word else { return save_again(data_directory, saving, memory, random) };
     // What cannot be read is not carried on.
     let listed = saving.base.and_then(|base| Carried::of(base, saving.store).ok());
-    save_carrying(data_directory, saving, &Carry::Allowed(word, listed.unwrap_or_default()), random)
+    save_carrying(data_directory, saving, &Carry::Allowed(word, listed.unwrap_or_default()), memory, random)
 }
 
 fn save_carrying(
     data_directory: &Path,
     saving: Saving<'_>,
     carry: &Carry<'_>,
+    memory: &mut Memory,
     random: &mut dyn Randomness,
 ) -> Result<Saved, SaveError> {
-    let scan = scan::scan_with(data_directory, carry.known_ids(saving.base))?;
+    let upon = memory.upon(saving.base);
+    let scan = scan::scan_with(data_directory, carry.known_ids(upon.map(|upon| upon.manifest)))?;
     if scan.files.iter().all(|file| file.size == 0) {
         return Err(SaveError::Empty);
     }
     saving.meter.expect(scan.files.len() as u64, scan.files.iter().map(|file| file.size).sum());
-    let (table, known) = saving.known_chunks()?;
-    let mut writer = saving.writer(Kind::Pack, table, known)?;
-    let (mut files, mut left_behind) = write_files(data_directory, scan, &mut writer, saving.meter, random)?;
-    let add = |clear: &[u8]| writer.add(clear, random);
-    left_behind.extend(extensions::seal(carry, data_directory, saving.base, &mut files, add)?);
-    writer.finish(random)?;
-    writer.table.keep_used(files.iter().flat_map(|file| &file.chunks));
-    let manifest = Manifest { packs: writer.table, files };
-    if let Some(base) = saving.base
-        && writer.written.objects == 0
-        && base.manifest.has_same_files(&manifest)
+    let packs = upon.map_or(&EMPTY, |upon| &upon.manifest.packs);
+    let reuse = Reuse::look(packs, upon.iter().flat_map(Upon::chunks), saving.store)?;
+    let (kept, to_read) = saving.sort_out(scan.files, upon, &reuse, &memory.stats);
+    let known =
+        if to_read.is_empty() { Known::new() } else { reuse.known(upon.iter().flat_map(Upon::chunks)) };
+    let mut output = write_files(data_directory, &to_read, saving, packs.duplicate(), known, random)?;
+    output.left_behind.extend(scan.left_behind);
+    let (files, stamps) = in_order(kept, std::mem::take(&mut output.files));
+    let old = reuse.known(upon.iter().flat_map(Upon::chunks));
+    let known_to_carry = Carrying { carry, data_directory, upon, known: old };
+    let (files, stamps) = saving.carry_extensions(known_to_carry, (files, stamps), &mut output, random)?;
+    output.left_behind.sort_by(|a, b| a.path.cmp(&b.path));
+    // A pack that nothing points into any more, as after a file that was read twice, is let go.
+    output.table.keep_used(files.iter().flat_map(|file| &file.chunks));
+    let manifest = Manifest { packs: output.table, files };
+    if let Some(upon) = upon
+        && output.written.objects == 0
+        && upon.is_as_good_as(&manifest, saving.meta)
     {
-        return Ok(unchanged(base, left_behind));
+        let saved = upon.unchanged(output.left_behind);
+        memory.stats = StatCache::note(saved.name, saving.meta.now, stamps);
+        return Ok(saved);
     }
-    let (root, root_written) = saving.write_manifest(&manifest, random)?;
-    let head = saving.head(&manifest, root);
-    let (name, head_length) = store_head(&head, saving.keys, saving.store, random)?;
-    let stats = SaveStats {
-        files: head.files,
-        bytes: head.bytes,
-        new_objects: writer.written.objects + root_written.objects + 1,
-        sent_bytes: writer.written.bytes + root_written.bytes + head_length,
-        changed: true,
-    };
-    Ok(Saved { name, generation: head.generation, stats, left_behind })
+    let made = saving.finish(manifest, upon, output.written, output.left_behind, random)?;
+    memory.stats = StatCache::note(made.0.name, saving.meta.now, stamps);
+    memory.latest = Some(made.1);
+    Ok(made.0)
 }
 
-fn unchanged(base: &Snapshot, left_behind: Vec<LeftBehind>) -> Saved {
-    let head = base.head();
-    let stats = SaveStats { files: head.files, bytes: head.bytes, ..SaveStats::default() };
-    Saved { name: base.name(), generation: head.generation, stats, left_behind }
+static EMPTY: PackTable = PackTable(Vec::new());
+
+/// In ascending order of path.
+fn in_order(kept: Vec<Done>, read: Vec<Done>) -> Files {
+    let mut done = kept;
+    done.extend(read);
+    done.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+    done.into_iter().map(|done| (done.entry, done.stamp)).unzip()
 }
 
-/// Signs, seals and stores a head; its name, and its length in bytes.
+/// Entries, and for each what its file looked like.
+type Files = (Vec<FileEntry>, Vec<Option<Stamp>>);
+
+/// What extensions are taken from.
+struct Carrying<'c> {
+    carry: &'c Carry<'c>,
+    data_directory: &'c Path,
+    upon: Option<Upon<'c>>,
+    known: Known,
+}
+
+/// Signs, seals and stores a head, and waits until it and all before it are durable; its name, and its length in bytes.
 pub(crate) fn store_head(
     head: &Head,
     keys: &SealingKeys,
     store: &dyn ObjectStore,
     random: &mut dyn Randomness,
 ) -> Result<(ObjectName, u64), StoreError> {
-    let sealed = head::seal_head(head, keys, random);
-    store.put(&sealed.name, &sealed.object)?;
-    Ok((sealed.name, sealed.object.len() as u64))
+    let sealed = NamedObject::of(head::seal_head(head, keys, random).object);
+    store.put_soon(&sealed)?;
+    store.settle()?;
+    Ok((*sealed.name(), sealed.bytes().len() as u64))
 }
-
-type Known = (PackTable, HashMap<ChunkId, ChunkRef>);
 
 impl<'a> Saving<'a> {
     pub(crate) fn writer(
         self,
         kind: Kind,
         table: PackTable,
-        known: HashMap<ChunkId, ChunkRef>,
+        known: Known,
     ) -> Result<ChunkWriter<'a>, WriteError> {
         ChunkWriter::new(kind, &self.keys.profile, &self.keys.id_key, self.store, table, known)
     }
 
-    /// The base's packs and those of its chunks that need not be written again.
-    fn known_chunks(self) -> Result<Known, StoreError> {
-        let Some(base) = self.base else { return Ok(Known::default()) };
-        let table = &base.manifest.packs;
-        reusable(table, base.chunks(), self.store)
+    /// Files that are known to be as they were, and those to be read. Settings are always read: what they are cleaned
+    /// of is this program's choice, which may have changed.
+    fn sort_out(
+        self,
+        found: Vec<Found>,
+        upon: Option<Upon<'_>>,
+        reuse: &Reuse,
+        stats: &StatCache,
+    ) -> (Vec<Done>, Vec<Found>) {
+        let Some(upon) = upon else { return (Vec::new(), found) };
+        let mut known = upon.manifest.files.iter().enumerate().peekable();
+        let (mut kept, mut to_read) = (Vec::new(), Vec::new());
+        for found in found {
+            while known.next_if(|(_, file)| file.path < found.path).is_some() {}
+            let same = known.next_if(|(_, file)| file.path == found.path).filter(|(index, file)| {
+                found.is_carried()
+                    && stats.is_unchanged(&upon.name, *index, &found.stamp, self.meta.now)
+                    && file.chunks.iter().all(|chunk| reuse.stays(chunk))
+            });
+            match same {
+                Some((_, file)) => {
+                    self.meter.done(1, file.size);
+                    kept.push(Done { entry: file.clone(), stamp: Some(found.stamp) });
+                }
+                None => to_read.push(found),
+            }
+        }
+        (kept, to_read)
+    }
+
+    /// Seals what may come along of extensions, between files that are sealed already.
+    fn carry_extensions(
+        self,
+        Carrying { carry, data_directory, upon, known }: Carrying<'_>,
+        (mut files, stamps): Files,
+        output: &mut Output,
+        random: &mut dyn Randomness,
+    ) -> Result<Files, WriteError> {
+        let base = upon.map(|upon| upon.manifest);
+        if carry.is_idle(base, &files) {
+            return Ok((files, stamps));
+        }
+        let mut seen: HashMap<String, Option<Stamp>> =
+            files.iter().map(|file| file.path.clone()).zip(stamps).collect();
+        let mut writer = self.writer(Kind::Pack, std::mem::take(&mut output.table), known)?;
+        let add = |clear: &[u8]| writer.add(clear, random);
+        output.left_behind.extend(extensions::seal(carry, data_directory, base, &mut files, add)?);
+        writer.finish(random)?;
+        output.written.objects += writer.written.objects;
+        output.written.bytes += writer.written.bytes;
+        output.table = writer.table;
+        let stamps = files.iter().map(|file| seen.remove(&file.path).flatten()).collect();
+        Ok((files, stamps))
+    }
+
+    fn finish(
+        self,
+        manifest: Manifest,
+        upon: Option<Upon<'_>>,
+        written: Written,
+        left_behind: Vec<LeftBehind>,
+        random: &mut dyn Randomness,
+    ) -> Result<(Saved, Latest), SaveError> {
+        let (root, root_written) = match upon {
+            Some(upon) => self.write_manifest_upon(&manifest, Some(upon.root), random)?,
+            None => self.write_manifest(&manifest, random)?,
+        };
+        let head = self.head(&manifest, root);
+        let (name, head_length) = store_head(&head, self.keys, self.store, random)?;
+        let stats = SaveStats {
+            files: head.files,
+            bytes: head.bytes,
+            new_objects: written.objects + root_written.objects + 1,
+            sent_bytes: written.bytes + root_written.bytes + head_length,
+            changed: true,
+        };
+        let saved = Saved { name, generation: head.generation, stats, left_behind };
+        Ok((saved, Latest { name, head, manifest }))
     }
 
     pub(crate) fn write_manifest(
@@ -220,20 +336,28 @@ impl<'a> Saving<'a> {
         manifest: &Manifest,
         random: &mut dyn Randomness,
     ) -> Result<(Root, Written), SaveError> {
-        let (table, known) = match self.base {
-            Some(base) => {
-                let root = &base.head().root;
-                reusable(&root.packs, root.chunks.iter(), self.store)?
+        self.write_manifest_upon(manifest, self.base.map(|base| &base.head().root), random)
+    }
+
+    fn write_manifest_upon(
+        self,
+        manifest: &Manifest,
+        upon: Option<&Root>,
+        random: &mut dyn Randomness,
+    ) -> Result<(Root, Written), SaveError> {
+        let (table, known) = match upon {
+            Some(root) => {
+                let reuse = Reuse::look(&root.packs, root.chunks.iter(), self.store)?;
+                (root.packs.duplicate(), reuse.known(root.chunks.iter()))
             }
-            None => Known::default(),
+            None => (PackTable::default(), Known::new()),
         };
         let bytes = zeroize::Zeroizing::new(manifest.encode());
         let mut writer = self.writer(Kind::ManifestPack, table, known)?;
         let mut chunks = Vec::new();
-        chunk::split_content(bytes.as_slice(), MANIFEST_CUTS, |clear| {
+        chunk::split_content(&bytes, MANIFEST_CUTS, |clear| {
             writer.add(clear, random).map(|chunk| chunks.push(chunk))
-        })
-        .map_err(|error| in_file("the manifest", error))?;
+        })?;
         writer.finish(random)?;
         writer.table.keep_used(chunks.iter());
         Ok((Root { length: bytes.len() as u64, packs: writer.table, chunks }, writer.written))
@@ -252,123 +376,5 @@ impl<'a> Saving<'a> {
             bytes: manifest.total_bytes(),
             root,
         }
-    }
-}
-
-/// Chunks in packs that the store still has, small packs left out when there are too many.
-fn reusable<'a>(
-    table: &PackTable,
-    chunks: impl Iterator<Item = &'a ChunkRef> + Clone,
-    store: &dyn ObjectStore,
-) -> Result<Known, StoreError> {
-    let names: Vec<_> = table.names().collect();
-    let missing: HashSet<_> = store.missing(&names)?.into_iter().collect();
-    let mut live = vec![0_u64; table.0.len()];
-    for chunk in chunks.clone() {
-        live[chunk.pack as usize] += u64::from(chunk.stored);
-    }
-    let small = live.iter().filter(|live| (1..SMALL_PACK_LENGTH).contains(*live)).count();
-    let merge = small > MERGE_ABOVE_SMALL_PACKS;
-    let stays = |slot: u32| {
-        table.get(slot).is_some_and(|pack| !missing.contains(&pack.name))
-            && !(merge && live[slot as usize] < SMALL_PACK_LENGTH)
-    };
-    let known = chunks.filter(|chunk| stays(chunk.pack)).map(|chunk| (chunk.id, *chunk)).collect();
-    Ok((table.duplicate(), known))
-}
-
-fn write_files(
-    data_directory: &Path,
-    scan: Scan,
-    writer: &mut ChunkWriter<'_>,
-    meter: &Meter,
-    random: &mut dyn Randomness,
-) -> Result<(Vec<FileEntry>, Vec<LeftBehind>), SaveError> {
-    let (mut files, mut left_behind) = (Vec::with_capacity(scan.files.len()), scan.left_behind);
-    for found in scan.files {
-        let path = data_directory.join(&found.path);
-        let entry = match found.class {
-            Class::Cleaned(settings) => write_settings(&path, &found, settings, writer, random)?,
-            _ => write_file(&path, &found, writer, random)?,
-        };
-        meter.done(1, found.size);
-        match entry {
-            Ok(entry) => files.push(entry),
-            Err(reason) => left_behind.push(LeftBehind { path: found.path, reason }),
-        }
-    }
-    Ok((files, left_behind))
-}
-
-type Entry = Result<FileEntry, Reason>;
-
-/// A database and its journal are separate files here: both are read after the browser has closed, or both
-/// belong to a save that is marked as a crash, which SQLite recovers from.
-fn write_file(
-    path: &Path,
-    found: &Found,
-    writer: &mut ChunkWriter<'_>,
-    random: &mut dyn Randomness,
-) -> Result<Entry, SaveError> {
-    for _ in 0..READ_ATTEMPTS {
-        let before = match look(path) {
-            Ok(stamp) => stamp,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(Reason::Changing)),
-            Err(source) => return Err(unreadable(&found.path, source)),
-        };
-        let file = File::open(path).map_err(|source| unreadable(&found.path, source))?;
-        let opened = file.metadata().map_err(|source| unreadable(&found.path, source))?;
-        let mut entry = FileEntry { path: found.path.clone(), size: 0, chunks: Vec::new() };
-        chunk::split(io::Read::take(file, MAX_FILE_LENGTH), |clear| {
-            entry.size += clear.len() as u64;
-            writer.add(clear, random).map(|chunk| entry.chunks.push(chunk))
-        })
-        .map_err(|error| in_file(&found.path, error))?;
-        let after = look(path).ok();
-        if after == Some(before) && stamp(&opened) == before && entry.size == opened.len() {
-            return Ok(Ok(entry));
-        }
-    }
-    Ok(Err(Reason::Changing))
-}
-
-fn write_settings(
-    path: &Path,
-    found: &Found,
-    settings: Settings,
-    writer: &mut ChunkWriter<'_>,
-    random: &mut dyn Randomness,
-) -> Result<Entry, SaveError> {
-    // Chromium replaces its settings files as a whole, so one read sees one version.
-    let clear = files::read_limited(path, MAX_SETTINGS_LENGTH).ok();
-    let Some(clean) = clear.and_then(|clear| sanitize::sanitize(settings, &clear)) else {
-        return Ok(Err(Reason::Settings));
-    };
-    let mut entry = FileEntry { path: found.path.clone(), size: clean.len() as u64, chunks: Vec::new() };
-    chunk::split(clean.as_slice(), |clear| writer.add(clear, random).map(|chunk| entry.chunks.push(chunk)))
-        .map_err(|error| in_file(&found.path, error))?;
-    Ok(Ok(entry))
-}
-
-/// What changes when a file does: device, inode, length, modification time. A link has none of its own.
-type Stamp = (u64, u64, u64, i64, i64);
-
-fn look(path: &Path) -> io::Result<Stamp> {
-    let metadata = fs::symlink_metadata(path)?;
-    if metadata.is_file() { Ok(stamp(&metadata)) } else { Err(io::ErrorKind::NotFound.into()) }
-}
-
-fn stamp(metadata: &fs::Metadata) -> Stamp {
-    (metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
-}
-
-fn unreadable(path: &str, source: io::Error) -> SaveError {
-    SaveError::Read { path: path.to_owned(), source }
-}
-
-fn in_file(path: &str, error: SplitError<WriteError>) -> SaveError {
-    match error {
-        SplitError::Read(source) => unreadable(path, source),
-        SplitError::Sink(error) => error.into(),
     }
 }

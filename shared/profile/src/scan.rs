@@ -10,6 +10,7 @@ use crate::{
     allowlist::{self, Class, Part},
     extensions::ExtensionId,
     manifest::{MAX_FILE_LENGTH, MAX_FILES, MAX_PROFILE_LENGTH},
+    stat_cache::Stamp,
 };
 
 /// A file that travels.
@@ -20,6 +21,14 @@ pub struct Found {
     /// Bytes, when it was looked at.
     pub size: u64,
     pub(crate) class: Class,
+    pub(crate) stamp: Stamp,
+}
+
+impl Found {
+    /// Whether it travels as it is.
+    pub(crate) fn is_carried(&self) -> bool {
+        self.class == Class::Carried
+    }
 }
 
 /// What a scan saw.
@@ -91,7 +100,7 @@ pub fn scan(data_directory: &Path) -> Result<Scan, ScanError> {
 }
 
 /// The same, with the state of these extensions.
-pub(crate) fn scan_with(data_directory: &Path, stateful: BTreeSet<ExtensionId>) -> Result<Scan, ScanError> {
+pub fn scan_with(data_directory: &Path, stateful: BTreeSet<ExtensionId>) -> Result<Scan, ScanError> {
     let mut scan = Scan { stateful, ..Scan::default() };
     enter(data_directory, "", &mut scan)?;
     scan.files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -144,7 +153,7 @@ fn look(root: &Path, path: String, metadata: &fs::Metadata, scan: &mut Scan) -> 
     } else if metadata.len() > MAX_FILE_LENGTH {
         Err(too_large(&path, "4 GiB a file"))
     } else {
-        scan.files.push(Found { path, size: metadata.len(), class });
+        scan.files.push(Found { path, size: metadata.len(), class, stamp: Stamp::of(metadata) });
         Ok(())
     }
 }

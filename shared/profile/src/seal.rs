@@ -44,6 +44,10 @@ pub enum Kind {
     HeadKey = 4,
     /// An account key under a passphrase.
     PassphraseSlot = 5,
+    /// What opens the one generation in a sealed file.
+    BundleAccess = 16,
+    /// A profile's name, inside a pointer.
+    Label = 17,
 }
 
 /// Why sealed bytes do not open.
@@ -68,28 +72,57 @@ pub enum SealError {
 
 /// Room for the header, to be filled by [`seal`].
 pub(crate) fn with_room(capacity: usize) -> Vec<u8> {
-    let mut buffer = Vec::with_capacity(HEADER_LENGTH + capacity + TAG_LENGTH);
+    make_room(Vec::new(), capacity)
+}
+
+/// The same in a buffer that was used before, and never grows while no more than `capacity` bytes come.
+pub(crate) fn make_room(mut buffer: Vec<u8>, capacity: usize) -> Vec<u8> {
+    buffer.clear();
+    buffer.reserve_exact(HEADER_LENGTH + capacity + TAG_LENGTH);
     buffer.resize(HEADER_LENGTH, 0);
     buffer
 }
 
+/// What is random in one seal; drawn once and used once.
+pub(crate) struct Fresh {
+    object: [u8; PREFIX_LENGTH - 8],
+    nonce: [u8; NONCE_LENGTH],
+}
+
+impl Fresh {
+    pub(crate) fn draw(random: &mut dyn Randomness) -> Self {
+        Self { object: random_array(random), nonce: random_array(random) }
+    }
+}
+
 /// Seals `buffer[HEADER_LENGTH..]` in place; `buffer` was made by [`with_room`].
 pub(crate) fn seal(
-    mut buffer: Vec<u8>,
+    buffer: Vec<u8>,
     kind: Kind,
     profile: &ProfileId,
     key: &Secret,
     random: &mut dyn Randomness,
 ) -> Vec<u8> {
+    seal_with(buffer, kind, profile, key, &Fresh::draw(random))
+}
+
+/// The same with what was drawn before.
+pub(crate) fn seal_with(
+    mut buffer: Vec<u8>,
+    kind: Kind,
+    profile: &ProfileId,
+    key: &Secret,
+    fresh: &Fresh,
+) -> Vec<u8> {
     let (header, text) = buffer.split_at_mut(HEADER_LENGTH);
     header[..4].copy_from_slice(&MAGIC);
     header[4..8].copy_from_slice(&[VERSION, SUITE_XCHACHA20_POLY1305, kind as u8, 0]);
-    random.fill(&mut header[8..PREFIX_LENGTH]);
-    let nonce: [u8; NONCE_LENGTH] = random_array(random);
-    header[PREFIX_LENGTH..].copy_from_slice(&nonce);
+    let Fresh { object, nonce } = fresh;
+    header[8..PREFIX_LENGTH].copy_from_slice(object);
+    header[PREFIX_LENGTH..].copy_from_slice(nonce);
     let data = associated(&header[..PREFIX_LENGTH], profile);
     let tag = XChaCha20Poly1305::new(key.expose().into())
-        .encrypt_inout_detached(&nonce.into(), &data, text.into())
+        .encrypt_inout_detached(&(*nonce).into(), &data, text.into())
         .expect("objects are far below the cipher's limit");
     buffer.extend_from_slice(&tag);
     buffer

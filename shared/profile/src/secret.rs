@@ -51,8 +51,9 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A source of random bytes that nobody can guess. Tests bring their own to get golden vectors.
-pub trait Randomness {
+/// A source of random bytes that nobody can guess. Tests bring their own to get golden vectors. The threads of one save
+/// draw from it by turns.
+pub trait Randomness: Send {
     /// Fills all of `bytes`.
     fn fill(&mut self, bytes: &mut [u8]);
 }

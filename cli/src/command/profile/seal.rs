@@ -14,7 +14,7 @@ use cbrowse_profile::{
     head::Closing,
     meter::Meter,
     object::{ObjectName, ObjectStore, StoreError},
-    save::{SaveMeta, SaveStats, Saving, save_allowing},
+    save::{Memory, SaveMeta, SaveStats, Saving, save_allowing},
     scan::{LeftBehind, scan},
     secret::SystemRandom,
 };
@@ -127,8 +127,9 @@ impl Directory {
             meter: &Meter::default(),
         };
         let word = self.word(profile, output)?;
-        let saved = save_allowing(&self.path, saving, word.as_ref(), &mut SystemRandom)
-            .map_err(AuthorityError::from)?;
+        let saved =
+            save_allowing(&self.path, saving, word.as_ref(), &mut Memory::default(), &mut SystemRandom)
+                .map_err(AuthorityError::from)?;
         Ok(Sealed { from: self.path.clone(), head: None, stats: saved.stats, left_behind: saved.left_behind })
     }
 

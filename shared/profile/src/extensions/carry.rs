@@ -8,11 +8,10 @@ use super::{
 };
 use crate::{
     allowlist::{self, LISTING_FILE, PROFILE_DIRECTORY, Part},
-    chunk::{self, SplitError},
-    manifest::{ChunkRef, FileEntry},
+    chunk::{Cutter, SplitError},
+    manifest::{ChunkRef, FileEntry, Manifest},
     pack::WriteError,
     scan::{LeftBehind, Reason},
-    snapshot::Snapshot,
 };
 
 /// What of extensions a save carries.
@@ -25,11 +24,20 @@ pub(crate) enum Carry<'a> {
 
 impl Carry<'_> {
     /// Whose state is looked for on the disk, by what the browser there calls them.
-    pub(crate) fn known_ids(&self, base: Option<&Snapshot>) -> BTreeSet<ExtensionId> {
+    pub(crate) fn known_ids(&self, base: Option<&Manifest>) -> BTreeSet<ExtensionId> {
         match self {
-            Self::AsBase => base.map(|base| carried_ids(&base.manifest.files)).unwrap_or_default(),
+            Self::AsBase => base.map(|base| carried_ids(&base.files)).unwrap_or_default(),
             Self::Allowed(word, _) => word.allowed.iter().map(|allowed| allowed.known_as.clone()).collect(),
         }
+    }
+
+    /// Whether there is nothing to carry, and nothing to take away.
+    pub(crate) fn is_idle(&self, base: Option<&Manifest>, files: &[FileEntry]) -> bool {
+        let concerns =
+            |file: &FileEntry| file.path == LISTING_FILE || allowlist::extension(&file.path).is_some();
+        matches!(self, Self::AsBase)
+            && !files.iter().any(concerns)
+            && !base.is_some_and(|base| base.files.iter().any(concerns))
     }
 
     /// Where a file that was found on the disk belongs; `None` where it cannot travel under the extension's new id.
@@ -61,7 +69,7 @@ pub(crate) fn carried_ids(files: &[FileEntry]) -> BTreeSet<ExtensionId> {
 pub(crate) fn seal(
     carry: &Carry<'_>,
     data_directory: &Path,
-    base: Option<&Snapshot>,
+    base: Option<&Manifest>,
     files: &mut Vec<FileEntry>,
     mut add: impl FnMut(&[u8]) -> Result<ChunkRef, WriteError>,
 ) -> Result<Vec<LeftBehind>, WriteError> {
@@ -71,7 +79,7 @@ pub(crate) fn seal(
         (Carry::AsBase, None) => {}
         (Carry::AsBase, Some(base)) => {
             let of_user = |file: &&FileEntry| is_code(file) || file.path == LISTING_FILE;
-            files.extend(base.manifest.files.iter().filter(of_user).cloned());
+            files.extend(base.files.iter().filter(of_user).cloned());
         }
         (Carry::Allowed(word, before), base) => {
             for allowed in &word.allowed {
@@ -96,7 +104,7 @@ pub(crate) fn seal(
 fn seal_one(
     allowed: &Allowed,
     data_directory: &Path,
-    base: Option<(&Snapshot, &Carried)>,
+    base: Option<(&Manifest, &Carried)>,
     add: &mut impl FnMut(&[u8]) -> Result<ChunkRef, WriteError>,
 ) -> Result<Option<Vec<FileEntry>>, WriteError> {
     let root = data_directory.join(&allowed.path);
@@ -108,7 +116,7 @@ fn seal_one(
     let version = format!("{}{}/", directory(&allowed.listed.id), allowed.listed.version);
     // The same bytes, whatever became of them here.
     let Some((base, _)) = base.filter(|(_, listed)| listed.has(&allowed.listed)) else { return Ok(None) };
-    let old = base.manifest.files.iter().filter(|file| file.path.starts_with(&version));
+    let old = base.files.iter().filter(|file| file.path.starts_with(&version));
     let files: Vec<FileEntry> = old.cloned().collect();
     Ok((!files.is_empty()).then_some(files))
 }
@@ -149,7 +157,7 @@ fn entry(
     add: &mut impl FnMut(&[u8]) -> Result<ChunkRef, WriteError>,
 ) -> Result<FileEntry, WriteError> {
     let mut chunks = Vec::new();
-    let cut = chunk::split(bytes, |clear| add(clear).map(|chunk| chunks.push(chunk)));
+    let cut = Cutter::new().split(bytes, |clear| add(clear).map(|chunk| chunks.push(chunk)));
     match cut {
         Ok(()) => Ok(FileEntry { path, size: bytes.len() as u64, chunks }),
         Err(SplitError::Sink(error)) => Err(error),
@@ -158,14 +166,13 @@ fn entry(
 }
 
 /// State goes with its extension. One that is carried and has no state on the disk was not loaded there: what it had stays.
-fn settle_state(base: Option<&Snapshot>, files: &mut Vec<FileEntry>) {
+fn settle_state(base: Option<&Manifest>, files: &mut Vec<FileEntry>) {
     let carried = carried_ids(files);
     let is_carried = |id: &str| carried.iter().any(|carried| carried.as_str() == id);
     files.retain(|file| state_of(file).is_none_or(is_carried));
     let Some(base) = base else { return };
     let on_disk: BTreeSet<String> = files.iter().filter_map(state_of).map(str::to_owned).collect();
     let kept = base
-        .manifest
         .files
         .iter()
         .filter(|file| state_of(file).is_some_and(|id| is_carried(id) && !on_disk.contains(id)));
