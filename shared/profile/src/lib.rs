@@ -21,6 +21,8 @@ pub mod extensions;
 mod files;
 #[cfg(test)]
 mod frozen;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod grant;
 pub mod head;
 #[cfg(test)]
