@@ -28,6 +28,8 @@ pub mod head;
 #[cfg(test)]
 mod hostile;
 pub mod keys;
+#[cfg(test)]
+mod malice;
 pub mod manifest;
 pub mod meter;
 pub mod object;
