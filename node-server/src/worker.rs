@@ -56,12 +56,12 @@ pub struct Options {
     /// Milliseconds after which the browser is started even without a session; never when absent.
     #[arg(long)]
     pub warm_after: Option<u64>,
-    /// Extensions that a profile carries stay sealed.
-    #[arg(long)]
-    pub no_extensions: bool,
     /// Seconds between two saves of a profile that changes.
     #[arg(long)]
     pub autosave: u64,
+    /// Extensions that a profile carries stay sealed.
+    #[arg(long)]
+    pub no_extensions: bool,
 }
 
 /// The worker's whole life. Descriptor 0 is the link to the server, descriptor 1 the guard's channel.

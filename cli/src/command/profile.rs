@@ -8,6 +8,7 @@ pub mod extensions;
 pub mod history;
 pub mod key;
 pub mod list;
+pub mod pull;
 pub mod rename;
 mod seal;
 pub mod status;
@@ -53,6 +54,9 @@ pub enum Command {
     /// Take waiting saves home, seal what changed, send the best node what it lacks.
     #[command(after_help = sync::EXAMPLES)]
     Sync(Box<sync::Args>),
+    /// Take over what the fleet's store holds, on a second device or after a loss.
+    #[command(after_help = pull::EXAMPLES)]
+    Pull(Box<pull::Args>),
     /// List every generation and every version kept beside.
     History(history::Args),
     /// Open every sealed object of a profile and say what is damaged.
@@ -65,6 +69,9 @@ pub enum Command {
     /// Delete a profile here and on the nodes that hold sealed copies.
     #[command(after_help = delete::EXAMPLES)]
     Delete(delete::Args),
+    /// Show, recover, share, revoke and rotate the key that opens every profile.
+    #[command(after_help = key::EXAMPLES)]
+    Key(key::Args),
 }
 
 /// Runs it.
@@ -74,10 +81,12 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
         Command::List(args) => list::run(args, globals).await,
         Command::Status(args) => status::run(args, globals).await,
         Command::Sync(args) => sync::run(args, globals).await,
+        Command::Pull(args) => pull::run(args, globals).await,
         Command::History(args) => history::run(args, globals).await,
         Command::Verify(args) => verify::run(args, globals).await,
         Command::Export(args) => export::run(args, globals).await,
         Command::Rename(args) => rename::run(args, globals).await,
         Command::Delete(args) => delete::run(args, globals).await,
+        Command::Key(args) => key::run(args, globals).await,
     }
 }

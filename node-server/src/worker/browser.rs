@@ -81,7 +81,7 @@ impl Starter<'_> {
 
     /// A browser for a session without a profile.
     pub async fn fresh(&self, warm: Option<Running>) -> anyhow::Result<Running> {
-        match warm {
+        match warm.and_then(alive) {
             Some(browser) => Ok(browser),
             None => self.start(chromium::DATA_DIRECTORY, PROFILE_DIRECTORY).await,
         }
@@ -98,7 +98,7 @@ impl Starter<'_> {
         let has_tabs = has_tabs(data);
         let cookies = cookies::read(data);
         let obstacle = obstacle(data);
-        if let Some(mut browser) = warm {
+        if let Some(mut browser) = warm.and_then(alive) {
             let waiting = browser.blank.take();
             let loading = match obstacle {
                 None => self.load_into(&browser, &cookies).await.map_err(|error| format!("{error:#}")),
@@ -155,6 +155,11 @@ impl Starter<'_> {
         }
         loaded
     }
+}
+
+/// One that waited may have ended meanwhile.
+fn alive(mut browser: Running) -> Option<Running> {
+    matches!(browser.child.try_wait(), Ok(None)).then_some(browser)
 }
 
 /// Makes a running browser load the profile in its data directory. Pages that come with it wait before they load where there

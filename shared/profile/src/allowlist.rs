@@ -181,7 +181,7 @@ pub(crate) fn clash<'a>(paths: impl Iterator<Item = &'a str>) -> Option<&'a str>
 }
 
 /// Whether a directory may hold anything but ignored files, so that a scan need not enter caches.
-pub(crate) fn is_entered(path: &str) -> bool {
+pub fn is_entered(path: &str) -> bool {
     if path == PROFILE_DIRECTORY
         || path == "NativeMessagingHosts"
         || COOKIES_FILE.starts_with(&format!("{path}/"))
