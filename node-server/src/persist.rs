@@ -86,7 +86,7 @@ impl OpenProfile {
 pub fn fingerprint(directory: &Path) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
-    if let Ok(scan) = cbrowse_profile::scan::scan(directory) {
+    if let Ok(scan) = cbrowse_profile::scan::scan_with(directory, launch::extensions::ids()) {
         for file in scan.files {
             let written =
                 std::fs::symlink_metadata(directory.join(&file.path)).and_then(|found| found.modified());

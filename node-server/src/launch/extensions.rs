@@ -4,15 +4,22 @@
 //! its own `Extensions` directory what its settings do not name, and those were cleaned, so they are loaded from a place beside it.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
 
-use cbrowse_profile::allowlist::{PROFILE_DIRECTORY, is_extension_id};
+use cbrowse_profile::{
+    allowlist::{PROFILE_DIRECTORY, is_extension_id},
+    extensions::ExtensionId,
+};
 use serde_json::{Value, json};
 
 use crate::{
-    launch::{chromium, devtools::DevTools},
+    launch::{
+        chromium,
+        devtools::{CallError, DevTools},
+    },
     sys::namespace,
 };
 
@@ -31,6 +38,11 @@ struct Extension {
 /// What Chromium must be started with, if this session has any.
 pub fn flag() -> Option<&'static str> {
     are_there().then_some(FLAG)
+}
+
+/// Whose state belongs to the profile.
+pub fn ids() -> BTreeSet<ExtensionId> {
+    listed(Path::new(DIRECTORY)).iter().filter_map(|extension| extension.id.parse().ok()).collect()
 }
 
 /// Whether this session has any. Such a one needs a browser that is started for it: policy and flag are read at a start only.
@@ -77,20 +89,11 @@ fn listed(directory: &Path) -> Vec<Extension> {
     extensions
 }
 
-/// Loads them into a browser that has just started, and gives what it said to those that it did not take. The session goes on
-/// without these. A window with the profile's tabs must be there already where there will be one.
+/// Loads them into a browser that has just started, before it has a window, so that the profile's tabs find them there. Gives
+/// what it said to those that it did not take; the session goes on without these.
 pub async fn load(tools: &DevTools) -> Vec<String> {
-    let extensions = listed(Path::new(DIRECTORY));
-    if extensions.is_empty() {
-        return Vec::new();
-    }
-    if let Err(reason) = forget_workers(tools, &extensions).await {
-        return vec![format!(
-            "no extension was loaded, since their service workers cannot be forgotten: {reason}"
-        )];
-    }
     let mut refused = Vec::new();
-    for Extension { id, path } in extensions {
+    for Extension { id, path } in listed(Path::new(DIRECTORY)) {
         let loaded = tools.call("", "Extensions.loadUnpacked", json!({ "path": path })).await;
         match loaded.map(|answer| answer["id"] == *id) {
             Ok(true) => {}
@@ -101,19 +104,18 @@ pub async fn load(tools: &DevTools) -> Vec<String> {
     refused
 }
 
-/// The script of a registered service worker is kept beside the pages' own, where the node before could have changed it, and
-/// Chromium runs that one (tried). Forgotten, it is registered anew from the extension's files.
-async fn forget_workers(
-    tools: &DevTools,
-    extensions: &[Extension],
-) -> Result<(), super::devtools::CallError> {
-    let page = json!({ "url": "about:blank", "background": true });
+/// Makes a browser that has just started forget the service workers of these extensions. The script of a registered one is kept
+/// beside those of pages, where the node before could have changed it, and Chromium runs that one (tried); forgotten, it is
+/// registered anew from the extension's files. Opens and closes a window, which brings back the profile's tabs, if there are any.
+pub async fn forget_workers(tools: &DevTools) -> Result<(), CallError> {
+    let extensions = listed(Path::new(DIRECTORY));
+    let page = json!({ "url": "about:blank" });
     let target = tools.call("", "Target.createTarget", page).await?["targetId"].take();
     let attach = json!({ "targetId": target, "flatten": true });
     let session = tools.call("", "Target.attachToTarget", attach).await?;
     let session = session["sessionId"].as_str().unwrap_or_default();
     let mut forgotten: Result<Value, _> = Ok(Value::Null);
-    for extension in extensions {
+    for extension in &extensions {
         let origin = format!("chrome-extension://{}", extension.id);
         let workers = json!({ "origin": origin, "storageTypes": "service_workers" });
         forgotten = forgotten.and(tools.call(session, "Storage.clearDataForOrigin", workers).await);

@@ -18,6 +18,8 @@ use crate::launch::{chromium, devtools, extensions, singleton};
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 /// After an interrupt signal, before the kernel ends it with the room.
 const INTERRUPT_DEADLINE: Duration = Duration::from_secs(3);
+/// Where a profile's tabs are while a browser must not see them.
+const TABS_ASIDE: &str = "/home/user/tabs";
 /// Its own profile directory, while the session's has the usual name: what is saved is read from there.
 const WAITING_PROFILE: &str = "Waiting";
 /// Languages that every browser here is started with; a profile that names another one has it read at a start only.
@@ -110,12 +112,37 @@ impl Starter<'_> {
                 }
             }
         }
-        let browser = self.start(chromium::DATA_DIRECTORY, PROFILE_DIRECTORY).await?;
-        load(&browser, &cookies).await?;
-        for refused in extensions::load(&browser.tools).await {
-            tracing::warn!("{refused}");
+        if extensions::are_there() {
+            self.forget_workers(data).await?;
         }
+        let browser = self.start(chromium::DATA_DIRECTORY, PROFILE_DIRECTORY).await?;
+        for refused in extensions::load(&browser.tools).await {
+            told(refused).await;
+        }
+        load(&browser, &cookies).await?;
         Ok((browser, Loaded { has_tabs, cookies, waiting: None }))
+    }
+
+    /// Scripts of extensions' service workers that an earlier node may have changed are forgotten by a browser that does nothing
+    /// else: its window would bring the profile's tabs back before anybody looks, so they are put aside meanwhile. Where it fails,
+    /// the sites' workers are forgotten with them; sites register theirs again.
+    async fn forget_workers(&self, data: &Path) -> anyhow::Result<()> {
+        let profile = data.join(PROFILE_DIRECTORY);
+        let workers = profile.join("Service Worker");
+        if !workers.exists() {
+            return Ok(());
+        }
+        let (tabs, aside) = (profile.join("Sessions"), Path::new(TABS_ASIDE));
+        let _there_are_none = fs::rename(&tabs, aside);
+        let mut browser = self.start(chromium::DATA_DIRECTORY, PROFILE_DIRECTORY).await?;
+        let forgotten = extensions::forget_workers(&browser.tools).await;
+        let closed = close(&browser.tools, &mut browser.child, true).await;
+        if forgotten.is_err() || !closed {
+            fs::remove_dir_all(&workers).context("forget the service workers")?;
+        }
+        let _none_were_made = fs::remove_dir_all(&tabs);
+        let _there_were_none = fs::rename(aside, &tabs);
+        Ok(())
     }
 
     /// Leaves the restored files where they were if the browser does not take them.

@@ -4,6 +4,8 @@
 //! that a later Chromium invents until somebody has looked at it. Checked against Chromium 156. The same function
 //! judges what is read from a disk and what arrives from a stranger.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use crate::{manifest::MAX_PATH_LENGTH, sanitize::Settings};
 
 /// The one profile directory inside a data directory.
@@ -158,6 +160,24 @@ pub(crate) fn is_extension_version(text: &str) -> bool {
     (1..=MAX_EXTENSION_VERSION_LENGTH).contains(&text.len())
         && text.starts_with(|first: char| first.is_ascii_digit())
         && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'_'))
+}
+
+/// A path that clashes with another of these: they differ in case only, which some file systems do not tell apart, or one
+/// is a file where the other needs a directory. No browser makes such; restored they could not be.
+pub(crate) fn clash<'a>(paths: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen: HashMap<String, (&str, bool)> = HashMap::new();
+    for path in paths {
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        for end in ends {
+            let (place, is_file) = (&path[..end], end == path.len());
+            match seen.entry(place.to_lowercase()) {
+                Entry::Occupied(known) if *known.get() != (place, is_file) => return Some(path),
+                Entry::Occupied(_) => {}
+                Entry::Vacant(new) => drop(new.insert((place, is_file))),
+            }
+        }
+    }
+    None
 }
 
 /// Whether a directory may hold anything but ignored files, so that a scan need not enter caches.

@@ -55,6 +55,11 @@ pub enum ExamineError {
     /// Files that are no part of a profile.
     #[error("the node added files that are no part of a profile: {}", .0.join(", "))]
     NotListed(Vec<String>),
+    /// Files that cannot lie beside each other everywhere.
+    #[error(
+        "the node added {0:?}, which clashes with another of the profile's files; nothing was taken over"
+    )]
+    Clash(String),
     /// Code or what starts code.
     #[error("the node added what can execute: {}; nothing was taken over", .0.join(", "))]
     Executable(Vec<String>),
@@ -116,6 +121,13 @@ fn check_paths(manifest: &Manifest, base: Option<&Manifest>) -> Result<(), Exami
     }
     if !executable.is_empty() {
         return Err(ExamineError::Executable(executable));
+    }
+    let paths = |manifest: &Manifest| {
+        allowlist::clash(manifest.files.iter().map(|file| file.path.as_str())).map(str::to_owned)
+    };
+    // What the user's own browser made is the user's business.
+    if let Some(clash) = paths(manifest).filter(|_| base.and_then(paths).is_none()) {
+        return Err(ExamineError::Clash(clash));
     }
     if strange.is_empty() { Ok(()) } else { Err(ExamineError::NotListed(strange)) }
 }

@@ -187,5 +187,16 @@ pub(crate) fn decode_listing(bytes: &[u8]) -> usize {
     Listing::decode(bytes).len()
 }
 
+/// A listing of one extension with these files, for tests that forge.
+#[cfg(test)]
+pub(crate) fn forge_listing(id: &ExtensionId, version: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut hasher = code::Hasher::new();
+    for (path, bytes) in files {
+        hasher.add(path, bytes);
+    }
+    let listed = Listed { id: id.clone(), version: version.into(), name: "x".into(), hash: hasher.finish() };
+    Listing { version: LISTING_VERSION, extensions: vec![listed] }.encode()
+}
+
 #[cfg(test)]
 mod tests;

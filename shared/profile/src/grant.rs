@@ -148,7 +148,7 @@ impl Grant {
         }
     }
 
-    fn encode(&self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut out = Zeroizing::new(Vec::with_capacity(GRANT_LENGTH));
         out.put_u8(GRANT_VERSION);
         out.put_text(self.session.as_str());
@@ -172,7 +172,7 @@ impl Grant {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut take = Take::new(bytes);
         if bytes.len() != GRANT_LENGTH || take.u8()? != GRANT_VERSION {
             return Err(take.malformed());

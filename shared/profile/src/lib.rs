@@ -22,11 +22,15 @@ pub mod extensions;
 mod files;
 #[cfg(test)]
 mod frozen;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod grant;
 pub mod head;
 #[cfg(test)]
 mod hostile;
 pub mod keys;
+#[cfg(test)]
+mod malice;
 pub mod manifest;
 pub mod meter;
 pub mod object;

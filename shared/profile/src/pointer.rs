@@ -111,7 +111,7 @@ impl Pointer {
         std::str::from_utf8(&clear[..end]).ok().and_then(|text| text.parse().ok()).ok_or_else(malformed)
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.put_text(self.profile.as_str());
         put_head(&mut out, &self.head);
@@ -129,7 +129,7 @@ impl Pointer {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut take = Take::new(bytes);
         if bytes.len() > MAX_POINTER_LENGTH || take.array::<4>()? != MAGIC {
             return Err(take.malformed());

@@ -145,7 +145,7 @@ impl Proposal {
         }
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.put_text(self.profile.as_str());
         out.put_text(self.session.as_str());
@@ -168,7 +168,7 @@ impl Proposal {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut take = Take::new(bytes);
         if bytes.len() > MAX_PROPOSAL_LENGTH || take.array::<4>()? != MAGIC {
             return Err(take.malformed());

@@ -100,7 +100,7 @@ pub fn scan(data_directory: &Path) -> Result<Scan, ScanError> {
 }
 
 /// The same, with the state of these extensions.
-pub(crate) fn scan_with(data_directory: &Path, stateful: BTreeSet<ExtensionId>) -> Result<Scan, ScanError> {
+pub fn scan_with(data_directory: &Path, stateful: BTreeSet<ExtensionId>) -> Result<Scan, ScanError> {
     let mut scan = Scan { stateful, ..Scan::default() };
     enter(data_directory, "", &mut scan)?;
     scan.files.sort_by(|a, b| a.path.cmp(&b.path));
