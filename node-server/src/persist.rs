@@ -5,16 +5,20 @@ use std::path::Path;
 use cbrowse_profile::{
     grant::{Grant, GrantError, SessionSecret},
     head::Closing,
+    meter::Meter,
     object::{ObjectName, ObjectStore, StoreError, check_object},
     proposal::propose,
-    restore::{RestoreError, Restored, restore},
+    restore::{RestoreError, Restored, restore, restore_without_extensions},
     save::{SaveError, SaveMeta, Saved},
     secret::SystemRandom,
     snapshot::{OpenError, Snapshot, open_snapshot},
 };
 use cbrowse_protocol::{api::ProfileGrant, id::NodeId};
 
-use crate::worker::store::{RemoteError, RemoteStore};
+use crate::{
+    launch,
+    worker::store::{RemoteError, RemoteStore},
+};
 
 /// Why a profile could not be opened. The session does not start: a browser without the profile would look like a loss.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +32,9 @@ pub enum OpenProfileError {
     /// Its files.
     #[error("restore the profile")]
     Restore(#[from] RestoreError),
+    /// Its extensions.
+    #[error("put the profile's extensions where the browser finds them")]
+    Extensions(#[from] std::io::Error),
 }
 
 /// A profile that a session works with.
@@ -37,7 +44,7 @@ pub struct OpenProfile {
 }
 
 /// Opens what was granted to `secret` and writes its files to `target`, which must not exist or be empty.
-/// Blocks on the store.
+/// With `extensions`, those that it carries are made ready to be loaded. Blocks on the store.
 pub fn open(
     secret: SessionSecret,
     granted: &ProfileGrant,
@@ -45,6 +52,7 @@ pub fn open(
     now: u64,
     store: &RemoteStore,
     target: &Path,
+    extensions: bool,
 ) -> Result<(OpenProfile, Restored), OpenProfileError> {
     let grant = secret.open(&granted.sealed, node, &granted.profile, now)?;
     let base = match (&grant.head, grant.access()) {
@@ -52,9 +60,11 @@ pub fn open(
         _ => None,
     };
     let restored = match &base {
-        Some(snapshot) => restore(snapshot, store, target)?,
+        Some(snapshot) if extensions => restore(snapshot, store, target)?,
+        Some(snapshot) => restore_without_extensions(snapshot, store, target, &Meter::default())?,
         None => Restored::default(),
     };
+    launch::extensions::prepare(target)?;
     Ok((OpenProfile { grant, base }, restored))
 }
 

@@ -59,6 +59,9 @@ pub struct Options {
     /// Seconds between two saves of a profile that changes.
     #[arg(long)]
     pub autosave: u64,
+    /// Extensions that a profile carries stay sealed.
+    #[arg(long)]
+    pub no_extensions: bool,
 }
 
 /// The worker's whole life. Descriptor 0 is the link to the server, descriptor 1 the guard's channel.
@@ -274,9 +277,11 @@ impl Life<'_> {
         let Some(granted) = start.request.profile.clone() else { return Ok(None) };
         let (store, node, now) = (self.store.clone(), start.node.clone(), start.now);
         let target = Path::new(chromium::DATA_DIRECTORY);
-        let opened =
-            tokio::task::spawn_blocking(move || persist::open(secret, &granted, &node, now, &store, target))
-                .await?;
+        let extensions = !self.options.no_extensions;
+        let opened = tokio::task::spawn_blocking(move || {
+            persist::open(secret, &granted, &node, now, &store, target, extensions)
+        })
+        .await?;
         let (profile, restored) = opened?;
         let reason = format!("profile restored: {} files, {} bytes", restored.files, restored.bytes);
         self.outbox.send(&Report::State(SessionState::Starting, reason), &[]).await;

@@ -4,9 +4,11 @@ pub mod create;
 pub mod delete;
 mod doors;
 pub mod export;
+pub mod extensions;
 pub mod history;
 pub mod key;
 pub mod list;
+pub mod pull;
 pub mod rename;
 mod seal;
 pub mod status;
@@ -52,6 +54,9 @@ pub enum Command {
     /// Take waiting saves home, seal what changed, send the best node what it lacks.
     #[command(after_help = sync::EXAMPLES)]
     Sync(Box<sync::Args>),
+    /// Take over what the fleet's store holds, on a second device or after a loss.
+    #[command(after_help = pull::EXAMPLES)]
+    Pull(Box<pull::Args>),
     /// List every generation and every version kept beside.
     History(history::Args),
     /// Open every sealed object of a profile and say what is damaged.
@@ -76,6 +81,7 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
         Command::List(args) => list::run(args, globals).await,
         Command::Status(args) => status::run(args, globals).await,
         Command::Sync(args) => sync::run(args, globals).await,
+        Command::Pull(args) => pull::run(args, globals).await,
         Command::History(args) => history::run(args, globals).await,
         Command::Verify(args) => verify::run(args, globals).await,
         Command::Export(args) => export::run(args, globals).await,

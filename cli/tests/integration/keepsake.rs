@@ -172,23 +172,28 @@ const finished = (request) => new Promise((done, fail) => {
   request.onsuccess = () => done(request.result);
   request.onerror = () => fail(request.error);
 });
+const tell = (report) => fetch('/told', { method: 'POST', body: JSON.stringify({ page: NUMBER, ...report }) });
+let step = 'IndexedDB';
+// What hangs is named.
+const patience = setTimeout(() => tell({ stuck: step }), 20000);
 (async () => {
   const opening = indexedDB.open('keepsakes', 1);
   opening.onupgradeneeded = () => opening.result.createObjectStore('kept');
   const base = await finished(opening);
   const store = (mode) => base.transaction('kept', mode).objectStore('kept');
-  const known = {
-    cookies: SENT,
-    local: localStorage.getItem('kept'),
-    indexed: (await finished(store('readonly').get('number'))) ?? null,
-    worker: Boolean((await navigator.serviceWorker.getRegistration())?.active),
-  };
+  const indexed = (await finished(store('readonly').get('number'))) ?? null;
+  step = 'service worker';
+  const worker = Boolean((await navigator.serviceWorker.getRegistration())?.active);
+  const known = { cookies: SENT, local: localStorage.getItem('kept'), indexed, worker };
   if (WRITES) {
     localStorage.setItem('kept', 'NUMBER');
+    step = 'write to IndexedDB';
     await finished(store('readwrite').put('NUMBER', 'number'));
+    step = 'register';
     await navigator.serviceWorker.register('/worker.js', { scope: '/' });
+    step = 'ready';
     await navigator.serviceWorker.ready;
   }
-  await fetch('/told', { method: 'POST', body: JSON.stringify({ page: NUMBER, known }) });
-})();
+  await tell({ known });
+})().catch((error) => tell({ failed: `${step}: ${error}` })).finally(() => clearTimeout(patience));
 </script>";

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::cookies;
-use crate::launch::{chromium, devtools, singleton};
+use crate::launch::{chromium, devtools, extensions, singleton};
 
 /// Chromium flushes cookies and databases within two seconds of `Browser.close`; a busy disk takes longer.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
@@ -79,7 +79,7 @@ impl Starter<'_> {
 
     /// A browser for a session without a profile.
     pub async fn fresh(&self, warm: Option<Running>) -> anyhow::Result<Running> {
-        match warm {
+        match warm.and_then(alive) {
             Some(browser) => Ok(browser),
             None => self.start(chromium::DATA_DIRECTORY, PROFILE_DIRECTORY).await,
         }
@@ -96,7 +96,7 @@ impl Starter<'_> {
         let has_tabs = has_tabs(data);
         let cookies = cookies::read(data);
         let obstacle = obstacle(data);
-        if let Some(mut browser) = warm {
+        if let Some(mut browser) = warm.and_then(alive) {
             let waiting = browser.blank.take();
             let loading = match obstacle {
                 None => self.load_into(&browser, &cookies).await.map_err(|error| format!("{error:#}")),
@@ -112,6 +112,9 @@ impl Starter<'_> {
         }
         let browser = self.start(chromium::DATA_DIRECTORY, PROFILE_DIRECTORY).await?;
         load(&browser, &cookies).await?;
+        for refused in extensions::load(&browser.tools).await {
+            tracing::warn!("{refused}");
+        }
         Ok((browser, Loaded { has_tabs, cookies, waiting: None }))
     }
 
@@ -125,6 +128,11 @@ impl Starter<'_> {
         }
         loaded
     }
+}
+
+/// One that waited may have ended meanwhile.
+fn alive(mut browser: Running) -> Option<Running> {
+    matches!(browser.child.try_wait(), Ok(None)).then_some(browser)
 }
 
 /// Makes a running browser load the profile in its data directory. Pages that come with it wait before they load where there
@@ -162,6 +170,9 @@ pub fn forget_tabs(data: &Path) {
 
 /// Why a browser that runs already cannot take this profile, if it cannot.
 fn obstacle(data: &Path) -> Option<&'static str> {
+    if extensions::are_there() {
+        return Some("it brings extensions, which are let in at a start only");
+    }
     let path = data.join("Local State");
     let is_fit = fs::metadata(&path).is_ok_and(|found| found.len() <= MAX_LOCAL_STATE);
     let state: Value = serde_json::from_slice(&fs::read(path).ok().filter(|_| is_fit)?).ok()?;

@@ -57,6 +57,8 @@ struct Page {
     url: String,
     title: String,
     loading: bool,
+    /// It has shown something.
+    has_run: bool,
 }
 
 /// Where the first tab comes from.
@@ -275,6 +277,11 @@ impl Pages {
     }
 
     async fn on_crashed(&mut self, event: &Event) {
+        // A tab that came back and has not been looked at has no process yet, which reads the same.
+        let has_run = self.tabs.iter().any(|page| page.session == event.session && page.has_run);
+        if !has_run {
+            return;
+        }
         let message = NodeMessage::Failed {
             request: "page".into(),
             message: "the page crashed and is loaded again".into(),

@@ -10,16 +10,17 @@ use std::{
 
 use cbrowse_profile::{
     authority::{AuthorityError, HeadRef},
+    extensions::{Choice, Word},
     head::Closing,
     meter::Meter,
     object::{ObjectName, ObjectStore, StoreError},
-    save::{SaveMeta, SaveStats, Saving, save},
+    save::{Memory, SaveMeta, SaveStats, Saving, save_allowing},
     scan::{LeftBehind, scan},
     secret::SystemRandom,
 };
 use serde_json::{Value, json};
 
-use super::words;
+use super::{extensions, words};
 use crate::{
     credentials::seconds,
     failure::{Exit, Failure},
@@ -41,6 +42,8 @@ pub(super) struct Directory {
     pub(super) path: PathBuf,
     /// A browser works in it now.
     pub(super) in_use: bool,
+    /// What the user says of its extensions, if anything was said now.
+    pub(super) extensions: Option<Choice>,
 }
 
 /// What was sealed, or would be.
@@ -73,7 +76,7 @@ impl Directory {
             return Err(no_profile_in(&path));
         }
         let in_use = is_in_use(&path);
-        Ok(Self { path, in_use })
+        Ok(Self { path, in_use, extensions: None })
     }
 
     /// Seals it; blocks.
@@ -89,6 +92,9 @@ impl Directory {
                 "the browser encrypted cookies or logins with this desktop's keyring; no other machine can read those, so \
                  sessions ask for them again",
             );
+        }
+        if let (Some(_), Some(word)) = (&self.extensions, self.word(profile, output)?) {
+            profile.authority().allow_extensions(&word)?;
         }
         let meter = Arc::new(Meter::default());
         let drawn = output.follow("sealing", meter.clone());
@@ -109,7 +115,7 @@ impl Directory {
     }
 
     /// What sealing would make; nothing is kept.
-    pub(super) fn try_out(&self, profile: &OpenProfile) -> Result<Sealed, Failure> {
+    pub(super) fn try_out(&self, profile: &OpenProfile, output: &Output) -> Result<Sealed, Failure> {
         let (authority, keys) = (profile.authority(), profile.keys());
         let (base, sealing, store) =
             (authority.snapshot(keys)?, keys.sealing(), Discarding(authority.store()));
@@ -120,8 +126,15 @@ impl Directory {
             meta: &self.meta(),
             meter: &Meter::default(),
         };
-        let saved = save(&self.path, saving, &mut SystemRandom).map_err(AuthorityError::from)?;
+        let word = self.word(profile, output)?;
+        let saved =
+            save_allowing(&self.path, saving, word.as_ref(), &mut Memory::default(), &mut SystemRandom)
+                .map_err(AuthorityError::from)?;
         Ok(Sealed { from: self.path.clone(), head: None, stats: saved.stats, left_behind: saved.left_behind })
+    }
+
+    fn word(&self, profile: &OpenProfile, output: &Output) -> Result<Option<Word>, Failure> {
+        extensions::word(self.extensions.as_ref(), profile, &self.path, output)
     }
 
     fn meta(&self) -> SaveMeta {

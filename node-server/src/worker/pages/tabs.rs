@@ -45,7 +45,14 @@ impl Pages {
         self.let_run(&session);
         let (url, title) = (shown_address(&info["url"]), shortened(&info["title"], MAX_SHOWN_TEXT));
         let is_popup = info.get("openerId").is_some();
-        self.tabs.push(Page { target: target.clone(), session: session.clone(), url, title, loading: true });
+        self.tabs.push(Page {
+            target: target.clone(),
+            session: session.clone(),
+            url,
+            title,
+            loading: true,
+            has_run: false,
+        });
         if self.is_arriving_with(&target, &session, info).await {
             return;
         }
