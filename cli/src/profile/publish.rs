@@ -2,19 +2,23 @@
 
 use cbrowse_profile::{
     authority::{HeadRecord, HeadRef},
+    keys::ProfileKeys,
     object::ObjectName,
     pointer::Pointer,
-    retain::{Deletion, MAX_RETAINED, RetainList},
+    retain::{Deletion, MAX_RETAINED, RetainList, sign_next_key},
     secret::SystemRandom,
 };
-use cbrowse_protocol::api::{DeletionRequest, PointerView, RetainRequest};
+use cbrowse_protocol::api::{DeletionRequest, KeyRequest, PointerView, RetainRequest};
 
 use super::{
     CarryError, OpenProfile,
     ask::{self, Told},
     upload::Travel,
 };
-use crate::{attach::connection::TrustedConnection, credentials::Credentials};
+use crate::{
+    attach::connection::{ConnectionError, TrustedConnection},
+    credentials::Credentials,
+};
 
 /// Generations that stores keep whole, the current one among them. More: stores fill with what nobody goes back to; fewer: a
 /// device that lost everything can go back less far. The user's own machine keeps all.
@@ -72,10 +76,11 @@ impl OpenProfile {
         let Some(head) = self.head()? else { return Ok(Published::Unsupported) };
         let told = match ask::get_head(connection, credentials, self.id()).await? {
             Told::Unsupported => return Ok(Published::Unsupported),
-            Told::Nothing => None,
-            Told::Current(view) => {
-                Some(Pointer::read(&view.pointer, self.id(), &self.keys.verifying_key())?.head)
+            Told::Nothing => {
+                self.hand_over(connection, credentials).await?;
+                None
             }
+            Told::Current(view) => Some(self.read_pointer(&view, connection, credentials).await?.head),
         };
         let (noted, history) = (self.authority.noted_pointer()?, self.authority.history()?);
         match judge(told.as_ref(), &head, noted.as_ref(), &history) {
@@ -93,6 +98,42 @@ impl OpenProfile {
         self.authority.note_pointer(&head)?;
         let removed = self.retain(connection, credentials, &head, &history, (now, travel)).await?;
         Ok(Published::Current { removed })
+    }
+
+    /// What a store points to, by the word of this account. A pointer from before a rotation is still this account's: the store
+    /// is then told which key speaks from now on.
+    async fn read_pointer(
+        &self,
+        view: &PointerView,
+        connection: &mut TrustedConnection,
+        credentials: &Credentials,
+    ) -> Result<Pointer, CarryError> {
+        let refused = match Pointer::read(&view.pointer, self.id(), &self.keys.verifying_key()) {
+            Ok(pointer) => return Ok(pointer),
+            Err(error) => error,
+        };
+        let read = |keys: &ProfileKeys| Pointer::read(&view.pointer, self.id(), &keys.verifying_key()).ok();
+        let earlier = self.keys.epochs().skip(1).find_map(read).ok_or(refused)?;
+        self.hand_over(connection, credentials).await?;
+        Ok(earlier)
+    }
+
+    /// Each epoch's key hands over to the next, oldest first; a store that is further on refuses the first of these.
+    async fn hand_over(
+        &self,
+        connection: &mut TrustedConnection,
+        credentials: &Credentials,
+    ) -> Result<(), CarryError> {
+        let epochs: Vec<&ProfileKeys> = self.keys.epochs().collect();
+        for pair in epochs.windows(2).rev() {
+            let verifying_key = pair[0].verifying_key();
+            let next = KeyRequest { verifying_key, handed_over: sign_next_key(pair[1], &verifying_key) };
+            match ask::put_key(connection, credentials, self.id(), &next).await {
+                Ok(()) | Err(CarryError::Node(ConnectionError::Refused { .. })) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn pointer(&self, head: HeadRef, replaced: Option<HeadRef>, time: u64) -> PointerView {

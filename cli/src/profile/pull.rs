@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cbrowse_profile::{
+    account::Account,
     authority::{PullError, Pulled},
     directory::DirectoryStore,
-    keys::{AccountKey, ProfileKeys},
+    keys::ProfileKeys,
     meter::Meter,
     object::{ObjectName, ObjectStore as _, StoreError},
     pointer::Pointer,
@@ -50,12 +51,12 @@ pub struct Offers {
 pub async fn offers(
     connection: &mut TrustedConnection,
     credentials: &Credentials,
-    account: &AccountKey,
+    account: &Account,
 ) -> Result<Offers, CarryError> {
     let mut offers = Offers::default();
     for view in list(connection, credentials).await?.profiles {
         let Some(current) = view.current else { continue };
-        let keys = ProfileKeys::derive(account, &view.profile);
+        let keys = ProfileKeys::of(account, &view.profile);
         // The key is the account's own, whatever the store says about it.
         let read = Pointer::read(&current.pointer, &view.profile, &keys.verifying_key());
         match read.and_then(|pointer| pointer.name(&keys).map(|name| (pointer, name))) {

@@ -7,6 +7,10 @@ use std::{
     process::{Command, Stdio},
 };
 
+use cbrowse_testkit::{
+    fleet::Fleet,
+    node::{Node, Options},
+};
 use serde_json::Value;
 
 use crate::{
@@ -416,4 +420,36 @@ fn a_wrong_key_is_noticed_before_the_first_write_by_every_command() {
     assert_eq!(refused(&add), "wrong_key");
     assert_eq!(refused(&recover(&user, &words)), "words_foreign");
     assert_eq!(contents(&user.file("")), before);
+}
+
+/// What a rotation does to a store that points to a head of the epoch before, and what an invited device makes of it.
+#[tokio::test]
+async fn a_store_is_handed_over_to_the_new_key_and_an_invited_device_pulls_from_it() {
+    use crate::profile_sealing::profile;
+    let fleet = Fleet::new().unwrap();
+    let node = Node::start(Options::of(&fleet, "fra-1", "eu-central")).await.unwrap();
+    let desk = User::of(&fleet).await.knowing(&[&node]);
+    let laptop = User::of(&fleet).await.knowing(&[&node]);
+    let source = make_source(&desk);
+    profile(&desk, &["create", "work", "--from", &source]).await.succeeded();
+    profile(&desk, &["sync", "work"]).await.succeeded();
+    profile(&desk, &["key", "rotate"]).await.succeeded();
+    let sent = profile(&desk, &["sync", "work"]).await.document();
+    assert_eq!((&sent["generation"], &sent["sent"]["current_there"]), (&2.into(), &true.into()), "{sent}");
+
+    let invitation = invite(&desk, &laptop, "laptop");
+    profile(&laptop, &["key", "join", &invitation]).await.succeeded();
+    let pulled = profile(&laptop, &["pull", "work", "--yes"]).await.document();
+    assert_eq!((&pulled["outcome"], &pulled["generation"]), (&"current".into(), &2.into()), "{pulled}");
+    assert_eq!(generations(&laptop), 1);
+    // Rotated once more: the store follows, and so does the laptop, by its new invitation.
+    let rotated = profile(&desk, &["key", "rotate"]).await.document();
+    let file = rotated["invitations"][0]["file"].as_str().unwrap();
+    profile(&desk, &["sync", "work"]).await.succeeded();
+    let behind = profile(&laptop, &["pull", "work"]).await;
+    assert_eq!(refused(&behind), "pointer_refused", "it has no key for it");
+    profile(&laptop, &["key", "join", file]).await.succeeded();
+    let pulled = profile(&laptop, &["pull", "work"]).await.document();
+    assert_eq!((&pulled["outcome"], &pulled["generation"]), (&"current".into(), &3.into()), "{pulled}");
+    assert_eq!(generations(&laptop), 2, "what it had before opens, too");
 }

@@ -135,6 +135,11 @@ pub fn kept(keyring: &Keyring) -> Result<Option<AccountKey>, Failure> {
     Ok(Some(AccountKey::from_bytes(bytes)))
 }
 
+/// The account with every epoch's key, if its key was ever kept.
+pub fn kept_account(paths: &Paths, keyring: &Keyring) -> Result<Option<Account>, Failure> {
+    account::open(paths, keyring)
+}
+
 /// Code of the failure that says that what is kept is no key.
 const DAMAGED_KEY: &str = "account_key";
 

@@ -7,8 +7,9 @@ use std::{
 };
 
 use cbrowse_profile::{
+    account::Account,
     authority::{Authority, AuthorityError, PullError, Pulled},
-    keys::{AccountKey, ProfileKeys},
+    keys::ProfileKeys,
     meter::Meter,
     object::StoreError,
     pointer::Pointer,
@@ -107,9 +108,9 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     report(args, globals, &profile, &pulled, node.id.as_str())
 }
 
-fn account(paths: &Paths, source: PassphraseSource) -> Result<AccountKey, Failure> {
+fn account(paths: &Paths, source: PassphraseSource) -> Result<Account, Failure> {
     let keyring = Keyring::open(paths, source);
-    key::kept(&keyring)?.ok_or_else(|| {
+    key::kept_account(paths, &keyring)?.ok_or_else(|| {
         let message = format!("{} holds no account key, and what a store holds opens with nothing else", keyring.describe());
         Failure::new(Exit::Profile, "account_key_missing", message)
             .hint("bring the key here first, by the recovery words or from another device: cbrowse profile key --help")
@@ -158,8 +159,8 @@ fn choose(paths: &Paths, args: &Args, offers: Offers) -> Result<Offer, Failure> 
 }
 
 /// This machine's copy, if it has one. A wrong key is noticed here.
-fn local(paths: &Paths, account: &AccountKey, pointer: &Pointer) -> Result<Option<OpenProfile>, Failure> {
-    let profile = match OpenProfile::open(&paths.profiles(), pointer.profile.as_str(), account) {
+fn local(paths: &Paths, account: &Account, pointer: &Pointer) -> Result<Option<OpenProfile>, Failure> {
+    let profile = match OpenProfile::of(&paths.profiles(), pointer.profile.as_str(), account) {
         Ok(profile) => profile,
         Err(AuthorityError::Unknown(_)) => return Ok(None),
         Err(error) => return Err(error.into()),

@@ -10,6 +10,7 @@ use cbrowse_profile::{
     authority::{Authority, HeadRef},
     grant::{Grant, SessionSecret},
     head::Closing,
+    keys::AccountKey,
     object::{ObjectStore, check_object, copy_objects},
     restore::restore,
     save::SaveMeta,
