@@ -142,9 +142,7 @@ async fn a_sealed_file_is_the_same_profile_on_another_machine_of_the_same_user()
     // The other machine has the same key, and never saw the profile.
     let other = User::new();
     fs::create_dir_all(data(&other)).unwrap();
-    for name in ["secrets.sealed"] {
-        fs::copy(data(&user).join(name), data(&other).join(name)).unwrap();
-    }
+    fs::copy(data(&user).join("secrets.sealed"), data(&other).join("secrets.sealed")).unwrap();
     fs::write(other.file("one.file"), &bytes).unwrap();
     assert_eq!(refused(&profile(&other, &["import", "--from", "one.file"]).await), (2, "no_name".into()));
     let received = profile(&other, &["import", "job", "--from", "one.file"]).await.document();

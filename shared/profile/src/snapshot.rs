@@ -9,6 +9,7 @@ use cbrowse_protocol::{
 use zeroize::Zeroizing;
 
 use crate::{
+    chunk::Decoder,
     head::{self, Head, HeadError, Root, Unlock},
     keys::{ProfileKeys, SealingKeys},
     manifest::{ChunkRef, Manifest},
@@ -106,14 +107,15 @@ fn read_manifest(head: &Head, store: &dyn ObjectStore, id_key: &Secret) -> Resul
     // The head's decoder has limited the length.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(*length).unwrap_or(0)));
     let mut opened: HashMap<u32, Zeroizing<Vec<u8>>> = HashMap::new();
+    let mut decoder = Decoder::new();
     for chunk in chunks {
         let entry = packs.get(chunk.pack).expect("the decoder checked the slot");
         if let std::collections::hash_map::Entry::Vacant(vacant) = opened.entry(chunk.pack) {
             vacant.insert(pack::read_pack(store, entry, Kind::ManifestPack, &head.profile)?);
         }
-        let clear =
-            pack::read_chunk(&opened[&chunk.pack], chunk, id_key).ok_or(ReadError::Chunk(entry.name))?;
-        bytes.extend_from_slice(&clear);
+        let clear = pack::find_chunk(&opened[&chunk.pack], chunk, id_key, &mut decoder)
+            .ok_or(ReadError::Chunk(entry.name))?;
+        bytes.extend_from_slice(clear);
     }
     Ok(Manifest::decode(&bytes)?)
 }

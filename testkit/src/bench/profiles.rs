@@ -76,7 +76,7 @@ const SETTLE: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// How often everything is measured
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
     /// Bytes of the generated profile
     #[arg(long, value_name = "N", default_value_t = 470_000_000, value_parser = clap::value_parser!(u64).range(20_000_000..))]
@@ -152,7 +152,9 @@ fn measure(
                 Step::File => profile::add_file(&data, run + 1)?,
                 _ => {}
             }
-            thread::sleep(SETTLE);
+            if matches!(step, Step::First | Step::Nothing) {
+                thread::sleep(SETTLE);
+            }
             for (tool, world) in &turns {
                 let spent =
                     world.take(step).with_context(|| format!("{}: {}", tool.label(), step.label()))?;

@@ -93,7 +93,7 @@ impl Work<'_> {
         next: &AtomicUsize,
         given_up: &AtomicBool,
     ) -> Result<(), RestoreError> {
-        let mut decoder = Decoder::new().map_err(|source| disk(self.target, source))?;
+        let mut decoder = Decoder::new();
         while let Some((slot, places)) = packs.get(next.fetch_add(1, Relaxed)) {
             if given_up.load(Relaxed) {
                 return Ok(());

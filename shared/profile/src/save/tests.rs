@@ -10,6 +10,7 @@ use std::{
 
 use super::{work::write_on, *};
 use crate::{
+    authority::Authority,
     directory::DirectoryStore,
     files::tests::crash_after,
     keys::{AccountKey, ProfileKeys},
@@ -314,4 +315,38 @@ fn what_a_browser_needs_first_is_whole_before_the_rest_is_there() {
     assert_eq!((restored.files, restored.stripped.len()), (45, 0));
     let read = meter.read();
     assert_eq!((read.files, read.bytes), (read.all_files, read.all_bytes));
+}
+
+#[test]
+fn notes_on_disk_name_no_path_and_whatever_is_wrong_with_them_all_is_read() {
+    let ground = Ground::new();
+    ground.plant("Default/History", &noise("a", 50_000));
+    ground.plant("Default/IndexedDB/https_planted.example_0/000003.log", b"log");
+    let account = AccountKey::from_bytes([1; 32]);
+    let root = ground.directory.path().join("profiles");
+    let make = |name: &str| {
+        let made = Authority::create(&root, &name.parse().unwrap(), &account, 1, &mut SystemRandom).unwrap();
+        let keys = made.keys(&account).unwrap();
+        (made, keys)
+    };
+    let ((one, keys), (other, other_keys)) = (make("one"), make("other"));
+    let sync = || one.sync(&ground.data(), &keys, &meta(10), &mut SystemRandom).unwrap();
+    let notes = |authority: &Authority| authority.directory().join("stat-cache");
+    let first = sync();
+    other.sync(&ground.data(), &other_keys, &meta(10), &mut SystemRandom).unwrap();
+    let (good, foreign) = (fs::read(notes(&one)).unwrap(), fs::read(notes(&other)).unwrap());
+    for planted in ["History", "planted"] {
+        assert!(!good.windows(planted.len()).any(|window| window == planted.as_bytes()), "{planted}");
+    }
+    let mut flipped = good.clone();
+    flipped[60] ^= 1;
+    for bad in [Vec::new(), b"no notes".to_vec(), good[..good.len() - 1].to_vec(), flipped, foreign] {
+        fs::write(notes(&one), bad).unwrap();
+        assert_eq!(sync().head, first.head, "read again, and nothing changed");
+        assert_eq!(fs::read(notes(&one)).unwrap().len(), good.len(), "and noted again");
+    }
+    fs::remove_file(notes(&one)).unwrap();
+    fs::create_dir(notes(&one)).unwrap();
+    ground.plant("Default/History", &noise("b", 50_000));
+    assert_eq!(sync().head.generation, 2, "where no notes can be kept, too");
 }
