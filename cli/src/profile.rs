@@ -13,6 +13,7 @@ pub mod upload;
 use std::time::Duration;
 
 use cbrowse_profile::{
+    account::Account,
     authority::{Authority, AuthorityError, HeadRef},
     grant::{Grant, GrantError, seal_grant},
     keys::{AccountKey, ProfileKeys},
@@ -106,6 +107,13 @@ impl OpenProfile {
     pub fn open(root: &std::path::Path, name: &str, account: &AccountKey) -> Result<Self, AuthorityError> {
         let authority = Authority::open(root, name)?;
         let keys = authority.keys(account)?;
+        Ok(Self { authority, keys })
+    }
+
+    /// The same with every epoch of the account.
+    pub fn of(root: &std::path::Path, name: &str, account: &Account) -> Result<Self, AuthorityError> {
+        let authority = Authority::open(root, name)?;
+        let keys = authority.keys_of(account)?;
         Ok(Self { authority, keys })
     }
 

@@ -310,6 +310,11 @@ pub fn resolve(flags: Given, file: Option<&Path>) -> anyhow::Result<Settings> {
         (LEAST_SESSION_DISK..=MOST_SESSION_DISK).contains(&session_disk),
         "session_disk is {session_disk} MiB: from {LEAST_SESSION_DISK} (Chromium does not start with less) to {MOST_SESSION_DISK}"
     );
+    let autosave = flags.autosave.or(file.autosave).unwrap_or(DEFAULT_AUTOSAVE);
+    anyhow::ensure!(
+        (1..=MOST_AUTOSAVE).contains(&autosave),
+        "autosave is {autosave} s: from 1 to {MOST_AUTOSAVE}, so that a node that dies takes no more than 30 s with it"
+    );
     let store = StoreSettings {
         bucket: flags.store.or(file.store).map(|uri| BucketSettings {
             uri,
@@ -323,11 +328,6 @@ pub fn resolve(flags: Given, file: Option<&Path>) -> anyhow::Result<Settings> {
             .map_or(DEFAULT_OWNER_QUOTA, |Bytes(bytes)| bytes),
         store_quota: flags.store_quota.or(file.store_quota).map(|Bytes(bytes)| bytes),
     };
-    let autosave = flags.autosave.or(file.autosave).unwrap_or(DEFAULT_AUTOSAVE);
-    anyhow::ensure!(
-        (1..=MOST_AUTOSAVE).contains(&autosave),
-        "autosave is {autosave} s: from 1 to {MOST_AUTOSAVE}, so that a node that dies takes no more than 30 s with it"
-    );
     let usual = Thresholds::default();
     let health = Thresholds {
         cpu: flags.health_cpu.or(file.health_cpu).unwrap_or(usual.cpu),

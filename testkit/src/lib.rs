@@ -15,6 +15,8 @@ pub mod nacos;
 pub mod node;
 pub mod ports;
 pub mod process;
+#[cfg(feature = "profile")]
+pub mod profile;
 pub mod relay;
 pub mod seeded;
 #[cfg(feature = "simulate")]

@@ -69,6 +69,9 @@ pub enum Command {
     /// Delete a profile here and on the nodes that hold sealed copies.
     #[command(after_help = delete::EXAMPLES)]
     Delete(delete::Args),
+    /// Show, recover, share, revoke and rotate the key that opens every profile.
+    #[command(after_help = key::EXAMPLES)]
+    Key(key::Args),
 }
 
 /// Runs it.
@@ -84,5 +87,6 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
         Command::Export(args) => export::run(args, globals).await,
         Command::Rename(args) => rename::run(args, globals).await,
         Command::Delete(args) => delete::run(args, globals).await,
+        Command::Key(args) => key::run(args, globals).await,
     }
 }

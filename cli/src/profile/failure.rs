@@ -43,7 +43,12 @@ impl From<AuthorityError> for Failure {
             AuthorityError::Exists(_) => ("profile_exists", "choose another name, or use that one"),
             AuthorityError::WrongKey(_) => (
                 "wrong_key",
-                "use the keyring, or the passphrase file, with which the profile was made; nothing was written",
+                "use the keyring, or the passphrase file, with which the profile was made, or its recovery words: cbrowse profile \
+                 key recover; nothing was written",
+            ),
+            AuthorityError::EarlierEpoch(_) => (
+                "earlier_key",
+                "put it under the current key: cbrowse profile key rotate; nothing was written",
             ),
             AuthorityError::NoVersion { .. } => {
                 ("no_version", "see which there are: cbrowse profile history NAME; nothing was changed")

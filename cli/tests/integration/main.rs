@@ -16,6 +16,8 @@ mod fidelity;
 mod history;
 mod hostile;
 mod keepsake;
+mod profile_keyring;
+mod profile_keys;
 mod profile_nodes;
 mod profile_sealing;
 mod profile_stores;

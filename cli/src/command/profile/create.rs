@@ -121,7 +121,8 @@ fn report(args: &Args, globals: &Globals, created: &Created) -> Result<(), Failu
     }
     if created.key_made {
         output.note(format_args!(
-            "your account key was made and is kept in {}; whoever loses it loses every profile, so back it up",
+            "your account key was made and is kept in {}; whoever loses it loses every profile: write down its recovery words \
+             (cbrowse profile key show-recovery)",
             created.key_place
         ));
     }
