@@ -165,7 +165,8 @@ impl Objects {
         if owned >= cbrowse_protocol::api::MAX_PROFILES {
             return Err(ObjectError::TooMany(owned));
         }
-        if self.0.shelf.put_new(&Key::owner(profile), subject.as_bytes())? {
+        // A directory finds an owner's profiles by looking at each.
+        if self.0.shelf.put_new(&Key::owner(profile), subject.as_bytes())? && self.is_shared() {
             self.0.shelf.put_new(&Key::of_owner(subject, profile), b"")?;
         }
         self.check_owner(profile, subject)

@@ -16,6 +16,7 @@ pub mod side;
 pub mod site;
 pub mod statistics;
 pub mod status;
+pub mod sync_remote;
 pub mod world;
 
 use std::time::{Duration, Instant};

@@ -92,7 +92,8 @@ async fn two_devices_share_a_profile_through_any_node_of_the_fleet() {
     let (exit, code, error) = profile(&desktop, &["pull", "work"]).await.error();
     assert_eq!((exit, code.as_str()), (2, "confirm"), "{error}");
     assert_eq!(error["details"]["generation"], 1, "{error}");
-    assert_eq!(profile(&desktop, &["list"]).await.document(), json!([]), "nothing was made");
+    let list = desktop.run(&["profile", "list", "--json"]).await.document();
+    assert_eq!(list, json!([]), "nothing was made");
     let pulled = profile(&desktop, &["pull", "work", "--yes"]).await.document();
     assert_eq!((&pulled["outcome"], &pulled["generation"]), (&json!("current"), &json!(1)), "{pulled}");
     assert_eq!(profile(&desktop, &["verify", "work"]).await.code, Some(0));

@@ -7,7 +7,7 @@
 //! PROFILE/heads/REPLACED                 pointer that took the place of generation REPLACED (20 digits); the last one counts
 //! PROFILE/retain/GENERATION-TIME         signed list of what has to be kept; the last one counts
 //! PROFILE/deleted                        signed word of the owner that everything may go
-//! owners/HASH/PROFILE                    who has which profiles; HASH = BLAKE3 of the subject, 32 digits
+//! owners/HASH/PROFILE                    in a bucket: who has which profiles; HASH = BLAKE3 of the subject, 32 digits
 //! ```
 //! Heads are compared and swapped by the one thing every shelf can do: [`Shelf::put_new`] refuses what is there. Two who
 //! want to succeed the same generation want the same key.

@@ -93,12 +93,22 @@ pub struct Options {
     /// Only our library, for whoever works on it
     #[arg(long)]
     pub alone: bool,
+    /// Only this part
+    #[arg(long, value_name = "PART", value_enum)]
+    pub only: Option<Only>,
     /// Where everything lies meanwhile [default: the system's temporary directory]
     #[arg(long, value_name = "DIR")]
     pub directory: Option<PathBuf>,
     /// Print one JSON document instead of tables
     #[arg(long)]
     pub json: bool,
+}
+
+/// A part that is measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Only {
+    /// Syncs over a long road, in its round trips
+    Remote,
 }
 
 /// Measures all. `None` where another process of this program did, in a session with a keyring.

@@ -5,7 +5,9 @@
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use cbrowse_testkit::bench::{self, Options, Part, catalogs, network, probing, profiles};
+use cbrowse_testkit::bench::{
+    self, Options, Part, catalogs, network, probing, profiles, profiles::Only, sync_remote,
+};
 use clap::Parser as _;
 
 fn main() -> anyhow::Result<()> {
@@ -30,6 +32,10 @@ fn main() -> anyhow::Result<()> {
         }
         Some(Part::Once(options)) => wait(catalogs::once::run(options))??.to_string(),
         Some(Part::Spent(options)) => catalogs::spent::run(options)?.to_string(),
+        Some(Part::Profiles(options)) if options.only == Some(Only::Remote) => {
+            let figures = wait(sync_remote::run(options.runs))??;
+            if options.json { figures.to_json().to_string() } else { figures.to_table() }
+        }
         Some(Part::Profiles(options)) => match profiles::run(options)? {
             Some(results) if options.json => results.to_json().to_string(),
             Some(results) => results.to_table(),
