@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # What only tests need: a session bus with a keyring, namespaces with links of their own, a judge for the scripts, registries.
 # Where systemd runs, the packages of etcd, Knot and Unbound also start services. No test touches them: each starts
 # servers of its own, on free ports and in directories that it removes. knot-dnsutils has kdig, for the benchmarks.
-TEST_PACKAGES=(curl dbus etcd-client etcd-server gnome-keyring iproute2 knot knot-dnsutils procps shellcheck unbound)
+TEST_PACKAGES=(curl dbus etcd-client etcd-server gnome-keyring iproute2 knot knot-dnsutils libsecret-1-0 procps shellcheck unbound)
 SCRIPTS=(install.sh test.sh .ci/run deploy/*.sh testkit/*.sh)
 
 usage() {

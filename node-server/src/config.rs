@@ -27,6 +27,11 @@ const LEAST_SESSION_DISK: u64 = 128;
 const MOST_SESSION_DISK: u64 = 1024 * 1024;
 /// Seconds a session lives without a client.
 const DEFAULT_IDLE_TIMEOUT: u64 = 300;
+/// Seconds between two saves of a running profile. With the 10 s in which Chromium itself writes files down, 30 s are lost
+/// at most by a node that dies.
+const DEFAULT_AUTOSAVE: u64 = 20;
+/// Longer, and a node that dies takes more with it than clients are promised.
+const MOST_AUTOSAVE: u64 = 20;
 /// Seconds a drain may take before what is left is cut off.
 const DEFAULT_DRAIN_DEADLINE: u64 = 30;
 
@@ -92,12 +97,19 @@ pub struct Given {
     #[arg(long, action = clap::ArgAction::SetTrue)]
     #[serde(default)]
     no_warm: bool,
+    /// Run no extension that a user's profile carries; it stays in the profile
+    #[arg(long, action = clap::ArgAction::SetTrue)]
+    #[serde(default)]
+    no_extensions: bool,
     /// MiB a session may write [default: 1024]
     #[arg(long, value_name = "MIB")]
     session_disk: Option<u64>,
     /// Seconds a session lives without a client [default: 300]
     #[arg(long, value_name = "SECONDS")]
     idle_timeout: Option<u64>,
+    /// Seconds between two saves of a running profile that changes, 1 to 20 [default: 20]
+    #[arg(long, value_name = "SECONDS")]
+    autosave: Option<u64>,
     /// Seconds a drain may take [default: 30]
     #[arg(long, value_name = "SECONDS")]
     drain_deadline: Option<u64>,
@@ -191,10 +203,14 @@ pub struct Settings {
     pub chromium: Option<PathBuf>,
     /// A browser waits for the next session.
     pub warm: bool,
+    /// Extensions that a user's profile carries run in its sessions.
+    pub extensions: bool,
     /// A session's disk in bytes.
     pub session_disk: u64,
     /// How long a session lives without a client.
     pub idle_timeout: Duration,
+    /// Between two saves of a running profile that changes.
+    pub autosave: Duration,
     /// How long a drain may take.
     pub drain_deadline: Duration,
     /// Guard rules.
@@ -229,6 +245,11 @@ pub fn resolve(flags: Given, file: Option<&Path>) -> anyhow::Result<Settings> {
         (LEAST_SESSION_DISK..=MOST_SESSION_DISK).contains(&session_disk),
         "session_disk is {session_disk} MiB: from {LEAST_SESSION_DISK} (Chromium does not start with less) to {MOST_SESSION_DISK}"
     );
+    let autosave = flags.autosave.or(file.autosave).unwrap_or(DEFAULT_AUTOSAVE);
+    anyhow::ensure!(
+        (1..=MOST_AUTOSAVE).contains(&autosave),
+        "autosave is {autosave} s: from 1 to {MOST_AUTOSAVE}, so that a node that dies takes no more than 30 s with it"
+    );
     let usual = Thresholds::default();
     let health = Thresholds {
         cpu: flags.health_cpu.or(file.health_cpu).unwrap_or(usual.cpu),
@@ -253,10 +274,12 @@ pub fn resolve(flags: Given, file: Option<&Path>) -> anyhow::Result<Settings> {
         max_sessions,
         chromium: flags.chromium.or(file.chromium),
         warm: !(flags.no_warm || file.no_warm),
+        extensions: !(flags.no_extensions || file.no_extensions),
         session_disk: session_disk << 20,
         idle_timeout: Duration::from_secs(
             flags.idle_timeout.or(file.idle_timeout).unwrap_or(DEFAULT_IDLE_TIMEOUT),
         ),
+        autosave: Duration::from_secs(autosave),
         drain_deadline: Duration::from_secs(
             flags.drain_deadline.or(file.drain_deadline).unwrap_or(DEFAULT_DRAIN_DEADLINE),
         ),
@@ -328,9 +351,12 @@ mod tests {
         std::fs::write(&path, "regoin = 'eu'\n").expect("write");
         let error = format!("{:#}", resolve(Given::default(), Some(&path)).expect_err("a typo"));
         assert!(error.contains("regoin") && error.contains("node.toml"), "{error}");
-        for (line, at_fault) in
-            [("max_sessions = 0\n", "max_sessions is 0"), ("session_disk = 127\n", "127 MiB")]
-        {
+        for (line, at_fault) in [
+            ("max_sessions = 0\n", "max_sessions is 0"),
+            ("session_disk = 127\n", "127 MiB"),
+            ("autosave = 0\n", "autosave is 0"),
+            ("autosave = 21\n", "autosave is 21"),
+        ] {
             std::fs::write(&path, line).expect("write");
             let error = resolve(Given::default(), Some(&path)).expect_err(line).to_string();
             assert!(error.contains(at_fault), "{error}");

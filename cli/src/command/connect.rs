@@ -368,7 +368,8 @@ async fn stay(
     };
     let (arrival, viewed, announced, ()) = tokio::join!(relayed, viewed, announced, timed);
     let mut arrival = arrival?;
-    if !stop.is_cancelled() && arrival.saving {
+    // A session that ended by itself has made its last save before it said so.
+    if !stop.is_cancelled() && args.profile.is_some() {
         arrival.saving = !take_save_home(globals, journey).await;
     }
     viewed?;

@@ -5,6 +5,7 @@ pub mod delete;
 pub mod diff;
 mod doors;
 pub mod export;
+pub mod extensions;
 pub mod history;
 pub mod import;
 pub mod key;

@@ -73,7 +73,7 @@ const fn column(
     kind: What,
     clear: Clear,
 ) -> Column {
-    Column { files, table, column, kind, clear, otherwise: Otherwise::Drop }
+    Column { files, table, name, kind, clear, otherwise: Otherwise::Drop }
 }
 
 const COLUMNS: &[Column] = &[

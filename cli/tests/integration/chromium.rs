@@ -219,7 +219,7 @@ impl Drop for Chromium {
 }
 
 /// `CHROMIUM`, or where distributions put it.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let known = ["/usr/lib/chromium/chromium", "/usr/bin/chromium", "/usr/bin/google-chrome"];
     env::var_os("CHROMIUM")
         .map(PathBuf::from)

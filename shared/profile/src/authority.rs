@@ -15,9 +15,11 @@
 mod accept;
 mod care;
 mod lock;
+mod pull;
 mod revert;
 mod state;
 mod version;
+mod word;
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     accept::{AcceptError, Accepted},
+    pull::{PullError, Pulled},
     revert::{RevertError, Reverted, Reverting},
     state::{HeadRecord, HeadRef},
     version::Version,
@@ -39,7 +42,7 @@ use crate::{
     keys::{AccountKey, ProfileKeys},
     meter::Meter,
     object::{ObjectName, ObjectStore, StoreError},
-    save::{Memory, SaveError, SaveMeta, SaveStats, Saved, Saving, save_again},
+    save::{Memory, SaveError, SaveMeta, SaveStats, Saved, Saving, save_allowing},
     scan::LeftBehind,
     secret::{Randomness, random_array},
     snapshot::{OpenError, Snapshot, open_snapshot},
@@ -251,8 +254,9 @@ impl Authority {
         let sealing = keys.sealing();
         let saving = Saving { keys: &sealing, base: base.as_ref(), store, meta, meter };
         let mut memory = Memory::load(&self.directory, &sealing);
+        let word = self.extensions()?;
         let Saved { name, generation, stats, left_behind } =
-            save_again(data_directory, saving, &mut memory, random)?;
+            save_allowing(data_directory, saving, word.as_ref(), &mut memory, random)?;
         memory.keep(&self.directory, &sealing);
         let expected = base.as_ref().map(head_ref);
         let head = match expected {

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use serde_json::Value;
 
 use crate::{
-    allowlist::{self, Class, PathError},
+    allowlist::{self, Class, LISTING_FILE, PathError},
+    extensions,
     keys::ProfileKeys,
     manifest::{ChunkRef, FileEntry, Manifest},
     object::{ObjectStore, StoreError, check_object},
@@ -80,7 +81,7 @@ pub(crate) fn examine(
     if !agrees {
         return Err(ExamineError::Contradiction);
     }
-    check_paths(&proposed.manifest)?;
+    check_paths(&proposed.manifest, base.map(|base| &base.manifest))?;
     check_fullness(&proposed.manifest, base)?;
     fetch(&proposed, from, store)?;
     check_chunks(&proposed, base, store)?;
@@ -101,11 +102,14 @@ fn fetch(proposed: &Snapshot, from: &dyn ObjectStore, store: &dyn ObjectStore) -
     Ok(())
 }
 
-fn check_paths(manifest: &Manifest) -> Result<(), ExamineError> {
+fn check_paths(manifest: &Manifest, base: Option<&Manifest>) -> Result<(), ExamineError> {
     let (mut strange, mut executable) = (Vec::new(), Vec::new());
+    executable.extend(extensions::changed_by_node(manifest, base));
     for file in &manifest.files {
         match allowlist::classify(&file.path)? {
             Class::Carried | Class::Cleaned(_) => {}
+            // Judged above.
+            Class::Executable if file.path == LISTING_FILE || allowlist::extension(&file.path).is_some() => {}
             Class::Executable => executable.push(file.path.clone()),
             Class::Ignored => strange.push(file.path.clone()),
         }
@@ -220,7 +224,7 @@ fn runs_script(url: &str) -> bool {
 }
 
 /// A file's clear bytes; `None` above `limit`.
-fn read_small(
+pub(crate) fn read_small(
     snapshot: &Snapshot,
     file: &FileEntry,
     limit: u64,

@@ -124,6 +124,7 @@ impl Grant {
             id_key: self.id_key.duplicate(),
             signer: self.verifying_key,
             unlock: Unlock::Direct(head.key.duplicate()),
+            is_users: true,
         })
     }
 

@@ -17,6 +17,7 @@ pub mod compare;
 mod crash;
 pub mod directory;
 pub mod examine;
+pub mod extensions;
 mod files;
 #[cfg(test)]
 mod frozen;
@@ -30,8 +31,10 @@ pub mod meter;
 pub mod object;
 pub mod pack;
 pub mod padding;
+pub mod pointer;
 pub mod proposal;
 pub mod restore;
+pub mod retain;
 pub mod sanitize;
 pub mod save;
 pub mod scan;

@@ -46,6 +46,8 @@ pub enum Kind {
     PassphraseSlot = 5,
     /// What opens the one generation in a sealed file.
     BundleAccess = 16,
+    /// A profile's name, inside a pointer.
+    Label = 17,
 }
 
 /// Why sealed bytes do not open.

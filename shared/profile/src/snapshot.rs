@@ -25,12 +25,14 @@ pub struct Access {
     pub(crate) id_key: Secret,
     pub(crate) signer: IdentityKey,
     pub(crate) unlock: Unlock,
+    /// The signer is the user, and not a session of theirs.
+    pub(crate) is_users: bool,
 }
 
 impl ProfileKeys {
     /// Opens the authority's own heads.
     pub fn access(&self) -> Access {
-        Access::of(self.sealing())
+        Access { is_users: true, ..Access::of(self.sealing()) }
     }
 
     /// Opens what `session` proposed.
@@ -42,7 +44,13 @@ impl ProfileKeys {
 impl Access {
     fn of(keys: SealingKeys) -> Self {
         let signer = keys.verifying_key();
-        Self { profile: keys.profile, id_key: keys.id_key, signer, unlock: Unlock::Wrap(keys.wrap_key) }
+        Self {
+            profile: keys.profile,
+            id_key: keys.id_key,
+            signer,
+            unlock: Unlock::Wrap(keys.wrap_key),
+            is_users: false,
+        }
     }
 }
 
@@ -68,6 +76,7 @@ pub struct Snapshot {
     head_key: Secret,
     pub(crate) manifest: Manifest,
     pub(crate) id_key: Secret,
+    is_users: bool,
 }
 
 /// Fetches, opens and checks the head `name` and its manifest.
@@ -79,7 +88,14 @@ pub fn open_snapshot(
     let object = store.get(name)?;
     let (head, head_key) = head::open_head(name, &object, &access.profile, &access.signer, &access.unlock)?;
     let manifest = read_manifest(&head, store, &access.id_key)?;
-    Ok(Snapshot { name: *name, head, head_key, manifest, id_key: access.id_key.duplicate() })
+    Ok(Snapshot {
+        name: *name,
+        head,
+        head_key,
+        manifest,
+        id_key: access.id_key.duplicate(),
+        is_users: access.is_users,
+    })
 }
 
 fn read_manifest(head: &Head, store: &dyn ObjectStore, id_key: &Secret) -> Result<Manifest, ReadError> {
@@ -120,6 +136,11 @@ impl Snapshot {
         let mut names: Vec<_> = self.manifest.packs.names().chain(self.head.root.packs.names()).collect();
         names.push(self.name);
         names
+    }
+
+    /// Whether the user signed it; a worker's save that nobody took over yet says nothing about what may execute.
+    pub(crate) fn is_users(&self) -> bool {
+        self.is_users
     }
 
     pub(crate) fn head_key(&self) -> &Secret {

@@ -2,12 +2,13 @@
 
 use std::{path::PathBuf, time::SystemTime};
 
-use cbrowse_profile::{authority::Authority, secret::SystemRandom};
+use cbrowse_profile::{authority::Authority, extensions::Choice, secret::SystemRandom};
 use cbrowse_protocol::id::ProfileName;
 use clap::ValueHint;
 use serde_json::json;
 
 use super::{
+    extensions::ExtensionArgs,
     key,
     seal::{Directory, Sealed},
     words,
@@ -27,6 +28,7 @@ pub const EXAMPLES: &str = "\
 Examples:
   cbrowse profile create work
   cbrowse profile create work --from ~/.config/chromium
+  cbrowse profile create work --from ~/.config/chromium --extensions all
   cbrowse profile create work --passphrase-fd 3 3<passphrase.txt
 ";
 
@@ -39,6 +41,9 @@ pub struct Args {
     /// Seal this Chromium user data directory as the first generation.
     #[arg(long, value_name = "USER_DATA_DIR", value_hint = ValueHint::DirPath)]
     pub from: Option<PathBuf>,
+    /// Which extensions travel.
+    #[command(flatten)]
+    pub extensions: ExtensionArgs,
     /// Where the passphrase comes from when no keyring answers.
     #[command(flatten)]
     pub passphrase: PassphraseArgs,
@@ -53,9 +58,9 @@ struct Created {
 
 /// Creates.
 pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
-    let (name, from) = (args.name.clone(), args.from.clone());
+    let (name, from, choice) = (args.name.clone(), args.from.clone(), args.extensions.extensions.clone());
     let (paths, output, source) = (globals.paths.clone(), globals.output.clone(), args.passphrase.source());
-    let created = blocking(move || create(&paths, &output, source, &name, from.as_deref())).await?;
+    let created = blocking(move || create(&paths, &output, source, &name, from.as_deref(), choice)).await?;
     report(args, globals, &created)
 }
 
@@ -65,10 +70,14 @@ fn create(
     source: PassphraseSource,
     name: &ProfileName,
     from: Option<&std::path::Path>,
+    choice: Option<Choice>,
 ) -> Result<Created, Failure> {
     // Everything that can be refused without a key is refused first.
     key::check_free(paths, name)?;
-    let directory = from.map(Directory::look).transpose()?;
+    let mut directory = from.map(Directory::look).transpose()?;
+    if let Some(directory) = &mut directory {
+        directory.extensions = choice;
+    }
     let made = make(paths, source, name)?;
     let sealed = directory.map(|directory| directory.seal(&made.profile, output)).transpose();
     let sealed = sealed.map_err(|failure| undo(paths, name, failure))?;
@@ -85,7 +94,11 @@ pub(super) struct NewProfile {
 }
 
 /// Makes an empty profile, and the account key where there is none yet.
-pub(super) fn make(paths: &Paths, source: PassphraseSource, name: &ProfileName) -> Result<NewProfile, Failure> {
+pub(super) fn make(
+    paths: &Paths,
+    source: PassphraseSource,
+    name: &ProfileName,
+) -> Result<NewProfile, Failure> {
     let keyring = Keyring::open(paths, source);
     let held = key::hold_all(paths)?;
     let (account, key_made) = key::for_new_profile(paths, &keyring)?;

@@ -152,7 +152,7 @@ impl Work {
         let directory = Directory::made(self.data.clone(), self.source.profile_path(), imported.running);
         match target {
             Target::Existing(profile) if self.dry_run => {
-                let sealed = Some(directory.try_out(&profile)?);
+                let sealed = Some(directory.try_out(&profile, &self.output)?);
                 Ok(Done { imported, sealed, key_made: None, is_new: false })
             }
             Target::New(_) if self.dry_run => {

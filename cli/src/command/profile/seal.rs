@@ -11,10 +11,11 @@ use std::{
 
 use cbrowse_profile::{
     authority::{AuthorityError, HeadRef},
+    extensions::{Choice, Word},
     head::Closing,
     meter::Meter,
     object::{ObjectName, ObjectStore, StoreError},
-    save::{SaveMeta, SaveStats, Saved, Saving, save},
+    save::{Memory, SaveMeta, SaveStats, Saved, Saving, save_allowing},
     scan::{LeftBehind, scan},
     seal::Kind,
     secret::SystemRandom,
@@ -22,7 +23,7 @@ use cbrowse_profile::{
 };
 use serde_json::{Value, json};
 
-use super::words;
+use super::{extensions, words};
 use crate::{
     credentials::seconds,
     failure::{Exit, Failure},
@@ -46,7 +47,9 @@ pub(super) struct Directory {
     /// A browser works in it now.
     pub(super) in_use: bool,
     /// Where its contents were taken from, if it was made to be sealed once and is gone then.
-    made_from: Option<PathBuf>,
+    pub(super) made_from: Option<PathBuf>,
+    /// What the user says of its extensions, if anything was said now.
+    pub(super) extensions: Option<Choice>,
 }
 
 /// What was sealed, or would be.
@@ -79,12 +82,12 @@ impl Directory {
             return Err(no_profile_in(&path));
         }
         let in_use = is_in_use(&path);
-        Ok(Self { path, in_use, made_from: None })
+        Ok(Self { path, in_use, extensions: None, made_from: None })
     }
 
     /// One that was made from `made_from`, where a browser was at work if `in_use`.
     pub(super) fn made(path: PathBuf, made_from: PathBuf, in_use: bool) -> Self {
-        Self { path, in_use, made_from: Some(made_from) }
+        Self { path, in_use, extensions: None, made_from: Some(made_from) }
     }
 
     /// Seals it; blocks.
@@ -115,6 +118,9 @@ impl Directory {
         store: &dyn ObjectStore,
         output: &Output,
     ) -> Result<Sealed, Failure> {
+        if let (Some(_), Some(word)) = (&self.extensions, self.word(profile, output)?) {
+            profile.authority().allow_extensions(&word)?;
+        }
         let meter = Arc::new(Meter::default());
         let drawn = output.follow("sealing", meter.clone());
         let (authority, keys, meta) = (profile.authority(), profile.keys(), self.meta());
@@ -135,9 +141,9 @@ impl Directory {
     }
 
     /// What sealing would make; nothing is kept.
-    pub(super) fn try_out(&self, profile: &OpenProfile) -> Result<Sealed, Failure> {
+    pub(super) fn try_out(&self, profile: &OpenProfile, output: &Output) -> Result<Sealed, Failure> {
         let store = Trying::before(profile.authority().store());
-        let saved = self.save_into(profile, &store, &Meter::default())?;
+        let saved = self.save_into(profile, &store, &Meter::default(), output)?;
         Ok(Sealed { from: self.origin(), head: None, stats: saved.stats, left_behind: saved.left_behind })
     }
 
@@ -145,22 +151,35 @@ impl Directory {
     pub(super) fn as_version(&self, profile: &OpenProfile, output: &Output) -> Result<Snapshot, Failure> {
         let (store, meter) = (Trying::before(profile.authority().store()), Arc::new(Meter::default()));
         let drawn = output.follow("reading", meter.clone());
-        let saved = self.save_into(profile, &store, &meter)?;
+        let saved = self.save_into(profile, &store, &meter, output)?;
         drop(drawn);
         let opened = open_snapshot(&saved.name, &store, &profile.keys().access());
         Ok(opened.map_err(AuthorityError::from)?)
     }
 
-    fn save_into(&self, profile: &OpenProfile, store: &Trying<'_>, meter: &Meter) -> Result<Saved, Failure> {
+    fn save_into(
+        &self,
+        profile: &OpenProfile,
+        store: &Trying<'_>,
+        meter: &Meter,
+        output: &Output,
+    ) -> Result<Saved, Failure> {
         let (authority, keys) = (profile.authority(), profile.keys());
         let (base, sealing) = (authority.snapshot(keys)?, keys.sealing());
         let saving = Saving { keys: &sealing, base: base.as_ref(), store, meta: &self.meta(), meter };
-        Ok(save(&self.path, saving, &mut SystemRandom).map_err(AuthorityError::from)?)
+        let word = self.word(profile, output)?;
+        let saved =
+            save_allowing(&self.path, saving, word.as_ref(), &mut Memory::default(), &mut SystemRandom);
+        Ok(saved.map_err(AuthorityError::from)?)
     }
 
     /// Where its contents come from.
     fn origin(&self) -> PathBuf {
         self.made_from.clone().unwrap_or_else(|| self.path.clone())
+    }
+
+    fn word(&self, profile: &OpenProfile, output: &Output) -> Result<Option<Word>, Failure> {
+        extensions::word(self.extensions.as_ref(), profile, &self.path, output)
     }
 
     fn meta(&self) -> SaveMeta {

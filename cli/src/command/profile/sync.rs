@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     doors::Doors,
+    extensions::ExtensionArgs,
     key,
     seal::{Directory, Sealed},
     words,
@@ -59,6 +60,9 @@ pub struct Args {
     /// Seal this Chromium user data directory as the next generation, whatever was saved since.
     #[arg(long, value_name = "USER_DATA_DIR", value_hint = ValueHint::DirPath)]
     pub from: Option<PathBuf>,
+    /// Which extensions travel.
+    #[command(flatten)]
+    pub extensions: ExtensionArgs,
     /// Say what would be sealed and sent; change nothing here or anywhere.
     #[arg(long)]
     pub dry_run: bool,
@@ -200,9 +204,10 @@ async fn seal(
     directory: PathBuf,
 ) -> Result<Sealed, Failure> {
     let (profile, output, dry_run) = (profile.clone(), globals.output.clone(), args.dry_run);
+    let extensions = args.extensions.extensions.clone();
     blocking(move || {
-        let directory = Directory::look(&directory)?;
-        if dry_run { directory.try_out(&profile) } else { directory.seal(&profile, &output) }
+        let directory = Directory { extensions, ..Directory::look(&directory)? };
+        if dry_run { directory.try_out(&profile, &output) } else { directory.seal(&profile, &output) }
     })
     .await
 }

@@ -80,7 +80,7 @@ impl Authority {
 
     /// Makes a profile of this account, made on another machine, a profile of this one: its id, its objects from `from`, its
     /// head as it is. The record that gives it its name comes last, so that a crash leaves no half of it.
-    pub fn receive(
+    pub fn unpack(
         root: &Path,
         name: &ProfileName,
         account: &AccountKey,
@@ -287,7 +287,7 @@ mod tests {
         let name: ProfileName = "job".parse().unwrap();
         let receive = || {
             let store = DirectoryStore::open(authority.store().root()).unwrap();
-            Authority::receive(elsewhere.path(), &name, &world.account, &version, &store, 5)
+            Authority::unpack(elsewhere.path(), &name, &world.account, &version, &store, 5)
         };
         for steps in 0.. {
             crash_after(steps);

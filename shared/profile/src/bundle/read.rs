@@ -93,6 +93,8 @@ impl Bundle {
             id_key: opened.id_key,
             signer: opened.signer,
             unlock: Unlock::Direct(opened.head_key),
+            // The signer's key lay under the passphrase: whoever sealed the file vouches for it.
+            is_users: true,
         })
     }
 

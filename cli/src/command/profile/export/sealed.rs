@@ -70,7 +70,8 @@ fn write(
     passphrase: Option<&PassphraseSource>,
     output: &Output,
 ) -> Result<Bundled, Failure> {
-    let text = passphrase.map(|source| source.get(path, true)).transpose().map_err(|error| no_passphrase(&error))?;
+    let text =
+        passphrase.map(|source| source.get(path, true)).transpose().map_err(|error| no_passphrase(&error))?;
     let passphrase = text.as_ref().map(|text| Passphrase { text, cost: Cost::default() });
     let snapshot = profile.authority().snapshot_at(&record.head.name, profile.keys())?;
     let failed = |error: io::Error| failure(path, &error);

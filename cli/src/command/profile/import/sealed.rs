@@ -126,7 +126,7 @@ impl Reading {
         if known.is_none() {
             let _held = key::hold_all(&self.paths)?;
             let now = seconds(SystemTime::now());
-            Authority::receive(&self.paths.profiles(), &name, account, snapshot, bundle, now)?;
+            Authority::unpack(&self.paths.profiles(), &name, account, snapshot, bundle, now)?;
             return Ok(read(name, own, snapshot, Outcome::Received));
         }
         let authority = Authority::open(&self.paths.profiles(), bundle.profile().as_str())?;
