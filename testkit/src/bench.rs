@@ -8,6 +8,7 @@ pub mod catalogs;
 pub mod network;
 pub mod picture;
 pub mod probing;
+pub mod profiles;
 pub mod remote;
 pub mod report;
 pub mod road;
@@ -70,6 +71,11 @@ pub enum Part {
     Prober(network::prober::Options),
     /// How well and how fast the best node is named, on a simulated network
     Probing(probing::Options),
+    /// Saving and restoring a profile, next to restic and borg
+    Profiles(profiles::Options),
+    /// Saves or restores one profile, once
+    #[command(hide = true)]
+    ProfilesOnce(profiles::once::Options),
     /// Lists one catalog once, and tells what this process spent on it
     #[command(hide = true)]
     Once(catalogs::once::Options),

@@ -10,10 +10,13 @@ pub mod etcd;
 mod exchange;
 pub mod fleet;
 pub mod knot;
+pub mod moto;
 pub mod nacos;
 pub mod node;
 pub mod ports;
 pub mod process;
+#[cfg(feature = "profile")]
+pub mod profile;
 pub mod relay;
 pub mod seeded;
 #[cfg(feature = "simulate")]

@@ -11,6 +11,7 @@ pub mod import;
 pub mod key;
 pub mod list;
 mod parts;
+pub mod pull;
 pub mod rename;
 pub mod restore;
 mod seal;
@@ -58,6 +59,9 @@ pub enum Command {
     /// Take waiting saves home, seal what changed, send the best node what it lacks.
     #[command(after_help = sync::EXAMPLES)]
     Sync(Box<sync::Args>),
+    /// Take over what the fleet's store holds, on a second device or after a loss.
+    #[command(after_help = pull::EXAMPLES)]
+    Pull(Box<pull::Args>),
     /// List every generation and every version kept beside.
     History(history::Args),
     /// Show what differs between two versions, or between the current one and its directory.
@@ -79,6 +83,9 @@ pub enum Command {
     /// Delete a profile here and on the nodes that hold sealed copies.
     #[command(after_help = delete::EXAMPLES)]
     Delete(delete::Args),
+    /// Show, recover, share, revoke and rotate the key that opens every profile.
+    #[command(after_help = key::EXAMPLES)]
+    Key(key::Args),
 }
 
 /// Runs it.
@@ -88,6 +95,7 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
         Command::List(args) => list::run(args, globals).await,
         Command::Status(args) => status::run(args, globals).await,
         Command::Sync(args) => sync::run(args, globals).await,
+        Command::Pull(args) => pull::run(args, globals).await,
         Command::History(args) => history::run(args, globals).await,
         Command::Diff(args) => diff::run(args, globals).await,
         Command::Restore(args) => restore::run(args, globals).await,
@@ -96,5 +104,6 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
         Command::Export(args) => export::run(args, globals).await,
         Command::Rename(args) => rename::run(args, globals).await,
         Command::Delete(args) => delete::run(args, globals).await,
+        Command::Key(args) => key::run(args, globals).await,
     }
 }

@@ -1,19 +1,18 @@
 //! A store in a directory: `xx/` of the first two digits, then the object's full name.
 //!
 //! Used for the user's own objects and for a node's cache. Files are written beside, flushed and linked into
-//! place, so a reader sees a whole object or none; bytes are checked against the name on the way in and out. Of many
-//! objects that are put at once each is flushed by the thread that puts it, and the names get their place, and the
-//! directories their flush, once in the end.
+//! place, so a reader sees a whole object or none; bytes are checked against the name on the way in and out. Objects that
+//! are put soon are flushed together, get their names together, and their directories are flushed together, when they settle.
 
 use std::{
     collections::BTreeSet,
     io, mem,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
-    files::{self, Unlinked},
+    files::{self, Beside},
     object::{MAX_OBJECT_LENGTH, NamedObject, ObjectName, ObjectStore, StoreError, check_object},
 };
 
@@ -21,9 +20,21 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct DirectoryStore {
     root: PathBuf,
-    /// Flushed, and not linked yet.
-    unsettled: Arc<Mutex<Vec<Unlinked>>>,
+    unsettled: Arc<Mutex<Vec<Unplaced>>>,
 }
+
+/// An object that is written and not there yet.
+#[derive(Debug)]
+struct Unplaced {
+    written: Beside,
+    is_flushed: bool,
+}
+
+/// Objects from this length on are flushed by the thread that puts them, while others compress: in the end the disk would be
+/// waited for. Smaller ones are flushed together in the end, since the disk takes as long for several as for one.
+const FLUSHED_AT_ONCE: usize = 1024 * 1024;
+/// Each object that is not there yet keeps a file open; with more than this many of them none waits any longer for its flush.
+const MAX_UNFLUSHED: usize = 64;
 
 impl DirectoryStore {
     /// Opens or makes it; directories are for their owner alone.
@@ -36,6 +47,32 @@ impl DirectoryStore {
     /// Where it is.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<Unplaced>> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_beside(&self, name: &ObjectName, object: &[u8]) -> Result<Beside, StoreError> {
+        let path = self.path(name);
+        let parent = path.parent().expect("objects lie in a directory");
+        files::make_directory(parent).map_err(|source| disk("make", parent, source))?;
+        Beside::write(&path, object).map_err(|source| disk("write", &path, source))
+    }
+
+    /// First the bytes are durable, then they get their names, then those are, and the directories' own.
+    fn place(&self, unplaced: &[Unplaced]) -> Result<(), StoreError> {
+        let unflushed: Vec<&Unplaced> = unplaced.iter().filter(|object| !object.is_flushed).collect();
+        files::at_once(&unflushed, |object| object.written.flush())
+            .map_err(|source| disk("write objects below", &self.root, source))?;
+        let mut directories = BTreeSet::from([self.root.as_path()]);
+        for Unplaced { written, .. } in unplaced {
+            written.link().map_err(|source| disk("write", written.path(), source))?;
+            directories.extend(written.path().parent());
+        }
+        let directories: Vec<&Path> = directories.into_iter().collect();
+        files::at_once(&directories, |directory| files::flush_directory(directory))
+            .map_err(|source| disk("flush directories below", &self.root, source))
     }
 
     fn path(&self, name: &ObjectName) -> PathBuf {
@@ -72,13 +109,12 @@ impl ObjectStore for DirectoryStore {
         if self.get(name).is_ok() {
             return Ok(());
         }
-        let parent = path.parent().expect("objects lie in a directory");
-        files::make_durable_directory(parent).map_err(|source| disk("make", parent, source))?;
         if path.exists() {
             // A damaged copy is worth nothing; the right bytes may take its place.
             return files::replace(&path, object).map_err(|source| disk("mend", &path, source));
         }
-        files::put_new(&path, object).map_err(|source| disk("write", &path, source)).map(|_| ())
+        let written = self.write_beside(name, object)?;
+        self.place(&[Unplaced { written, is_flushed: false }])
     }
 
     fn put_soon(&self, object: &NamedObject) -> Result<(), StoreError> {
@@ -86,25 +122,19 @@ impl ObjectStore for DirectoryStore {
         if path.try_exists().map_err(|source| disk("look for", &path, source))? {
             return self.put(object.name(), object.bytes());
         }
-        let parent = path.parent().expect("objects lie in a directory");
-        files::make_durable_directory(parent).map_err(|source| disk("make", parent, source))?;
-        let unlinked =
-            Unlinked::write(&path, object.bytes()).map_err(|source| disk("write", &path, source))?;
-        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).push(unlinked);
+        let written = self.write_beside(object.name(), object.bytes())?;
+        let is_large = object.bytes().len() >= FLUSHED_AT_ONCE;
+        let is_flushed = is_large || self.held().len() >= MAX_UNFLUSHED;
+        if is_flushed {
+            written.flush().map_err(|source| disk("write", &path, source))?;
+        }
+        self.held().push(Unplaced { written, is_flushed });
         Ok(())
     }
 
     fn settle(&self) -> Result<(), StoreError> {
-        let unsettled = mem::take(&mut *self.unsettled.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut directories = BTreeSet::new();
-        for object in &unsettled {
-            object.link().map_err(|source| disk("write", object.path(), source))?;
-            directories.extend(object.path().parent());
-        }
-        for directory in directories {
-            files::flush_directory(directory).map_err(|source| disk("flush", directory, source))?;
-        }
-        Ok(())
+        let unplaced = mem::take(&mut *self.held());
+        if unplaced.is_empty() { Ok(()) } else { self.place(&unplaced) }
     }
 }
 

@@ -4,7 +4,10 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
 };
 
 /// For the owner alone.
@@ -57,67 +60,108 @@ pub(crate) use tests::{Fuse, step};
 
 /// Puts `bytes` at `path`, replacing what is there. After a crash the old or the new bytes are there.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = write_beside(path, bytes)?;
-    step()?;
-    fs::rename(&beside, path).inspect_err(|_| forget(&beside))?;
+    let beside = Beside::write(path, bytes)?;
+    beside.flush()?;
+    beside.replace()?;
     flush_parent(path)
 }
 
-/// Puts `bytes` at `path` unless something is there; `false` when it was.
-pub(crate) fn put_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
-    let linked = Unlinked::write(path, bytes)?.link()?;
-    if linked {
-        flush_parent(path)?;
-    }
-    Ok(linked)
-}
-
-/// A file's bytes, durable and yet without their name. Dropped without [`Unlinked::link`], they are gone.
+/// A file's bytes, written without their name. Dropped before they get it, they are gone.
 #[derive(Debug)]
-pub(crate) struct Unlinked {
-    beside: PathBuf,
+pub(crate) struct Beside {
+    place: PathBuf,
     path: PathBuf,
+    file: File,
 }
 
-impl Unlinked {
+impl Beside {
+    /// For `path`.
     pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<Self> {
-        Ok(Self { beside: write_beside(path, bytes)?, path: path.to_owned() })
+        step()?;
+        let beside = beside(path)?;
+        let file = create_new(&beside)?;
+        let mut written = Self { place: beside, path: path.to_owned(), file };
+        written.file.write_all(bytes)?;
+        Ok(written)
     }
 
-    /// Gives them their name unless something has it; `false` when it was so. The name is durable once the directory was
-    /// flushed.
-    pub(crate) fn link(&self) -> io::Result<bool> {
+    /// Makes the bytes durable; to be done before they get their name.
+    pub(crate) fn flush(&self) -> io::Result<()> {
         step()?;
-        match fs::hard_link(&self.beside, &self.path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error),
+        self.file.sync_all()
+    }
+
+    /// Gives them their name unless something has it. The name is durable once its directory was flushed.
+    pub(crate) fn link(&self) -> io::Result<()> {
+        step()?;
+        match fs::hard_link(&self.place, &self.path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
         }
     }
 
+    /// Gives them their name, whatever had it. The name is durable once its directory was flushed.
+    pub(crate) fn replace(&self) -> io::Result<()> {
+        step()?;
+        fs::rename(&self.place, &self.path)
+    }
+
+    /// Where they belong.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
 
-impl Drop for Unlinked {
+impl Drop for Beside {
     fn drop(&mut self) {
-        forget(&self.beside);
+        forget(&self.place);
     }
 }
 
-/// What a crash left of [`write_beside`] is named so, and may be removed under the directory's lock.
-pub(crate) const UNFINISHED: &str = ".unfinished-";
-
-fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+/// Removes `path` for good; whether it was there.
+pub(crate) fn remove(path: &Path) -> io::Result<bool> {
     step()?;
-    let beside = beside(path)?;
-    let mut file = create_new(&beside)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).inspect_err(|_| forget(&beside))?;
-    Ok(beside)
+    match fs::remove_file(path) {
+        Ok(()) => flush_parent(path).map(|()| true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
-fn flush_parent(path: &Path) -> io::Result<()> {
+/// Threads that wait for the disk at the same time: a journal takes what several ask for in one go.
+const FLUSHING: usize = 4;
+
+/// Does `work` for all of `items`, several at once. All are tried; the error is one of theirs.
+pub(crate) fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) -> io::Result<()> + Sync) -> io::Result<()> {
+    if items.len() <= 1 {
+        return items.iter().try_for_each(work);
+    }
+    let (next, fuse) = (AtomicUsize::new(0), Fuse::here());
+    let take = || {
+        Fuse::hold(fuse.clone());
+        let mut result = Ok(());
+        while let Some(item) = items.get(next.fetch_add(1, Relaxed)) {
+            result = result.and(work(item));
+        }
+        result
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..FLUSHING.min(items.len())).map(|_| scope.spawn(take)).collect();
+        let mut result = Ok(());
+        for thread in threads {
+            result = result.and(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        result
+    })
+}
+
+/// What a crash left of [`Beside`] is named so, and may be removed under the directory's lock.
+pub(crate) const UNFINISHED: &str = ".unfinished-";
+
+/// Makes the name of a file durable.
+pub(crate) fn flush_parent(path: &Path) -> io::Result<()> {
     flush_directory(path.parent().ok_or(io::ErrorKind::InvalidInput)?)
 }
 
@@ -223,8 +267,10 @@ pub(crate) mod tests {
         make_directory(path.parent().unwrap()).unwrap();
         replace(&path, b"one").unwrap();
         replace(&path, b"two").unwrap();
-        assert!(!put_new(&path, b"three").unwrap(), "never overwrites");
-        assert_eq!(fs::read(&path).unwrap(), b"two");
+        let third = Beside::write(&path, b"three").unwrap();
+        third.link().unwrap();
+        drop(third);
+        assert_eq!(fs::read(&path).unwrap(), b"two", "a link never overwrites");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);

@@ -100,6 +100,8 @@ impl Grant {
         expiry: u64,
     ) -> Self {
         let session = session_of(public);
+        // A generation from before a rotation opens with the keys of its time.
+        let keys = base.map_or(keys, |base| keys.of_snapshot(base));
         let delegated = keys.for_session(&session);
         let head = base.map(|base| GrantedHead { name: base.name(), key: base.head_key().duplicate() });
         Self {
@@ -281,7 +283,7 @@ fn info(node: &NodeId, profile: &ProfileId) -> Vec<u8> {
 }
 
 /// Our source of random bytes in the shape that `hpke` asks for.
-struct Draw<'a>(&'a mut dyn Randomness);
+pub(crate) struct Draw<'a>(pub(crate) &'a mut dyn Randomness);
 
 impl rand_core::TryRng for Draw<'_> {
     type Error = std::convert::Infallible;

@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
+pub mod account;
 pub mod allowlist;
 pub mod authority;
 pub mod bundle;
@@ -33,6 +34,7 @@ pub mod pack;
 pub mod padding;
 pub mod pointer;
 pub mod proposal;
+pub mod reseal;
 pub mod restore;
 pub mod retain;
 pub mod sanitize;

@@ -7,7 +7,7 @@
 //! ```
 //! *replaced* is what the store pointed to before: a store takes a pointer only as the successor of the one it has, so two
 //! devices that move on at once are noticed. The label is the profile's name, padded with zeros to 128 bytes and sealed
-//! (kind 16) under the manifest key: whoever has the account key finds a profile by its name, and nobody else learns it.
+//! (kind 17) under the manifest key: whoever has the account key finds a profile by its name, and nobody else learns it.
 
 use cbrowse_protocol::{
     id::{MAX_ID_LENGTH, ProfileId, ProfileName},

@@ -68,6 +68,12 @@ pub enum ReadProposalError {
     /// Not signed with a key that this profile delegated to that session.
     #[error("the proposal is not signed by session {0}")]
     Signature(SessionId),
+    /// Signed with a key that was delegated before the account key was rotated. Whoever has the old key could have made it.
+    #[error(
+        "session {0} began before the account key was rotated, so its save is not taken over; it stays on its node, sealed \
+         under the earlier key"
+    )]
+    BeforeRotation(SessionId),
 }
 
 /// Saves `data_directory` on the worker's side and signs the proposal. `base` is what the grant's head opened to.
@@ -129,11 +135,14 @@ impl Proposal {
         if proposal.profile != *keys.profile() {
             return Err(ReadProposalError::OtherProfile(proposal.profile));
         }
-        let delegated = keys.for_session(&proposal.session).verifying_key();
-        if !delegated.verifies(CONTEXT, signed, signature) {
-            return Err(ReadProposalError::Signature(proposal.session));
+        let is_delegated = |keys: &ProfileKeys| {
+            keys.for_session(&proposal.session).verifying_key().verifies(CONTEXT, signed, signature)
+        };
+        match keys.epochs().position(is_delegated) {
+            Some(0) => Ok(proposal),
+            Some(_) => Err(ReadProposalError::BeforeRotation(proposal.session)),
+            None => Err(ReadProposalError::Signature(proposal.session)),
         }
-        Ok(proposal)
     }
 
     fn encode(&self) -> Vec<u8> {

@@ -48,6 +48,10 @@ pub enum Kind {
     BundleAccess = 16,
     /// A profile's name, inside a pointer.
     Label = 17,
+    /// An account key under the one that came after it, in the membership log.
+    EarlierKey = 32,
+    /// The account key that a rotation puts in the place of the one it is sealed under.
+    NextKey = 33,
 }
 
 /// Why sealed bytes do not open.

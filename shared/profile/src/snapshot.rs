@@ -30,7 +30,8 @@ pub struct Access {
 }
 
 impl ProfileKeys {
-    /// Opens the authority's own heads.
+    /// Opens the authority's own heads of the current epoch. What a store offers as new must open with these: a device that was
+    /// revoked can still sign with the keys of its epoch.
     pub fn access(&self) -> Access {
         Access { is_users: true, ..Access::of(self.sealing()) }
     }
@@ -74,6 +75,7 @@ pub struct Snapshot {
     name: ObjectName,
     head: Head,
     head_key: Secret,
+    signer: IdentityKey,
     pub(crate) manifest: Manifest,
     pub(crate) id_key: Secret,
     is_users: bool,
@@ -92,6 +94,7 @@ pub fn open_snapshot(
         name: *name,
         head,
         head_key,
+        signer: access.signer,
         manifest,
         id_key: access.id_key.duplicate(),
         is_users: access.is_users,
@@ -136,6 +139,18 @@ impl Snapshot {
         let mut names: Vec<_> = self.manifest.packs.names().chain(self.head.root.packs.names()).collect();
         names.push(self.name);
         names
+    }
+
+    /// The same place in the history with nothing in it, to be saved upon with `keys`.
+    pub(crate) fn emptied(self, keys: &ProfileKeys) -> Self {
+        let head = Head { root: Root::default(), files: 0, bytes: 0, ..self.head };
+        let id_key = keys.sealing().id_key;
+        Self { head, manifest: Manifest::default(), id_key, ..self }
+    }
+
+    /// Whose signature it bears: of the user in some epoch, or of a session.
+    pub fn signer(&self) -> &IdentityKey {
+        &self.signer
     }
 
     /// Whether the user signed it; a worker's save that nobody took over yet says nothing about what may execute.

@@ -1,11 +1,11 @@
 //! `cargo run --release -p cbrowse-testkit --bin bench`: cbrowse next to a bare DevTools client, on this machine;
 //! with `catalogs`, its reading of catalogs next to the registries' own tools; with `probing`, its naming of the best node
-//! beside what the design promises; with `network`, the same over an emulated network and the kernel's own ICMP and TCP.
+//! beside what the design promises; with `profiles`, its saves next to restic and borg; with `network`, the same over an emulated network and the kernel's own ICMP and TCP.
 
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use cbrowse_testkit::bench::{self, Options, Part, catalogs, network, probing};
+use cbrowse_testkit::bench::{self, Options, Part, catalogs, network, probing, profiles};
 use clap::Parser as _;
 
 fn main() -> anyhow::Result<()> {
@@ -30,6 +30,16 @@ fn main() -> anyhow::Result<()> {
         }
         Some(Part::Once(options)) => wait(catalogs::once::run(options))??.to_string(),
         Some(Part::Spent(options)) => catalogs::spent::run(options)?.to_string(),
+        Some(Part::Profiles(options)) => match profiles::run(options)? {
+            Some(results) if options.json => results.to_json().to_string(),
+            Some(results) => results.to_table(),
+            // Another process of this program has said it all.
+            None => return Ok(()),
+        },
+        Some(Part::ProfilesOnce(options)) => {
+            profiles::once::run(options)?;
+            return Ok(());
+        }
         // Moves into namespaces, which a process with the threads of a runtime cannot do.
         Some(Part::NetworkOnce(options)) => network::once::run(options)?.to_string(),
         Some(Part::Prober(options)) => {

@@ -122,7 +122,8 @@ pub(super) fn undo(paths: &Paths, name: &ProfileName, failure: Failure) -> Failu
 /// Said once, when the account key is made.
 pub(super) fn tell_key(output: &Output, place: &str) {
     output.note(format_args!(
-        "your account key was made and is kept in {place}; whoever loses it loses every profile, so back it up"
+        "your account key was made and is kept in {place}; whoever loses it loses every profile: write down its recovery words \
+         (cbrowse profile key show-recovery)"
     ));
 }
 

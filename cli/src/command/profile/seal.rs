@@ -46,10 +46,10 @@ pub(super) struct Directory {
     pub(super) path: PathBuf,
     /// A browser works in it now.
     pub(super) in_use: bool,
-    /// Where its contents were taken from, if it was made to be sealed once and is gone then.
-    pub(super) made_from: Option<PathBuf>,
     /// What the user says of its extensions, if anything was said now.
     pub(super) extensions: Option<Choice>,
+    /// Where its contents were taken from, if it was made to be sealed once and is gone then.
+    pub(super) made_from: Option<PathBuf>,
 }
 
 /// What was sealed, or would be.
@@ -82,12 +82,12 @@ impl Directory {
             return Err(no_profile_in(&path));
         }
         let in_use = is_in_use(&path);
-        Ok(Self { path, in_use, extensions: None, made_from: None })
+        Ok(Self { path, in_use, made_from: None, extensions: None })
     }
 
     /// One that was made from `made_from`, where a browser was at work if `in_use`.
     pub(super) fn made(path: PathBuf, made_from: PathBuf, in_use: bool) -> Self {
-        Self { path, in_use, extensions: None, made_from: Some(made_from) }
+        Self { path, in_use, made_from: Some(made_from), extensions: None }
     }
 
     /// Seals it; blocks.

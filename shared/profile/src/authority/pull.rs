@@ -171,6 +171,7 @@ impl Authority {
             id: keys.profile().clone(),
             name: name.clone(),
             verifying_key: keys.verifying_key(),
+            earlier_verifying_keys: Vec::new(),
             created: now,
         };
         let directory = root.join(record.id.as_str());
@@ -203,6 +204,10 @@ impl Authority {
     }
 
     fn judge_offer(&self, pointer: &Pointer) -> Result<Offer, PullError> {
+        if let Some(invited) = self.invited()? {
+            // Another device of the account vouched for it, so nothing before it is the newest.
+            judge(Some(&invited), None, &[], &pointer.head)?;
+        }
         let (noted, local) = (self.noted_pointer()?, self.head()?);
         judge(noted.as_ref(), local.as_ref(), &self.history()?, &pointer.head)
     }

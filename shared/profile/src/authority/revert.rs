@@ -11,8 +11,9 @@ use super::{
 use crate::{
     head::{Head, label},
     keys::{AccountKey, ProfileKeys},
+    meter::Meter,
     object::{ObjectStore, StoreError},
-    save::store_head,
+    save::{SaveMeta, store_head},
     secret::Randomness,
     snapshot::Snapshot,
 };
@@ -70,12 +71,32 @@ impl Authority {
         {
             return Ok(Reverted::Unchanged(current.clone()));
         }
-        let head = next_head(version, current.as_ref(), by);
-        let stored = store_head(&head, &keys.sealing(), &self.store, random);
-        let (name, _) = stored.map_err(AuthorityError::from)?;
-        let next = record(&head, HeadRef { generation: head.generation, name });
+        let next = self.next(version, current.as_ref(), keys, by, random)?;
         state::advance(&self.directory, &next)?;
         Ok(Reverted::Current(next.head))
+    }
+
+    /// A version of the current epoch keeps its objects; one from before a rotation is sealed again.
+    fn next(
+        &self,
+        version: &Snapshot,
+        upon: Option<&HeadRef>,
+        keys: &ProfileKeys,
+        by: &Reverting,
+        random: &mut dyn Randomness,
+    ) -> Result<HeadRecord, AuthorityError> {
+        if *version.signer() != keys.verifying_key() {
+            let meta = SaveMeta {
+                now: by.now,
+                device: by.device.clone(),
+                browser_version: String::new(),
+                closing: version.head().closing,
+            };
+            return self.reseal(version, upon, keys, &meta, &Meter::default(), random);
+        }
+        let head = next_head(version, upon, by);
+        let (name, _) = store_head(&head, &keys.sealing(), &self.store, random)?;
+        Ok(record(&head, HeadRef { generation: head.generation, name }))
     }
 
     /// Makes a profile of this account, made on another machine, a profile of this one: its id, its objects from `from`, its
@@ -93,8 +114,14 @@ impl Authority {
             return Err(AuthorityError::Exists(name.clone()));
         }
         let verifying_key = ProfileKeys::derive(account, &id).verifying_key();
-        let profile =
-            ProfileRecord { version: LAYOUT_VERSION, id, name: name.clone(), verifying_key, created: now };
+        let profile = ProfileRecord {
+            version: LAYOUT_VERSION,
+            id,
+            name: name.clone(),
+            verifying_key,
+            earlier_verifying_keys: Vec::new(),
+            created: now,
+        };
         let directory = root.join(profile.id.as_str());
         clear_unfinished(&directory)?;
         let authority = Self::at(directory, profile)?;

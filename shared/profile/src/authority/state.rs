@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{AuthorityError, disk};
 use crate::{
-    files,
+    files::{self, Beside},
     head::Closing,
     object::ObjectName,
     save::{SaveMeta, SaveStats},
@@ -88,11 +88,26 @@ pub(super) fn current(directory: &Path) -> Result<Option<HeadRef>, AuthorityErro
     }
 }
 
-/// Under the lock.
+/// Under the lock. All bytes are flushed together; the names follow one another, each durable before the next.
 pub(super) fn advance(directory: &Path, next: &HeadRecord) -> Result<(), AuthorityError> {
-    write_json(&directory.join("heads"), &format!("{:020}.json", next.head.generation), next)?;
-    write_json(directory, "HEAD", &next.head)?;
-    write_json(directory, "SEEN", &next.head)
+    let heads = directory.join("heads");
+    files::make_durable_directory(&heads).map_err(|source| disk("make", &heads, source))?;
+    let record = heads.join(format!("{:020}.json", next.head.generation));
+    let (head, seen) = (directory.join("HEAD"), directory.join("SEEN"));
+    let written = [(record, json(next)), (head, json(&next.head)), (seen, json(&next.head))]
+        .map(|(path, bytes)| Beside::write(&path, &bytes).map_err(|source| disk("write", &path, source)));
+    let written = written.into_iter().collect::<Result<Vec<_>, _>>()?;
+    files::at_once(&written, Beside::flush).map_err(|source| disk("write in", directory, source))?;
+    for file in &written {
+        file.replace()
+            .and_then(|()| files::flush_parent(file.path()))
+            .map_err(|source| disk("write", file.path(), source))?;
+    }
+    Ok(())
+}
+
+fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec_pretty(value).expect("plain data serializes")
 }
 
 /// Under the lock. Gives the name it is kept under.
@@ -130,7 +145,7 @@ fn is_record(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "json")
 }
 
-pub(super) fn read_json<T: DeserializeOwned>(
+pub(crate) fn read_json<T: DeserializeOwned>(
     directory: &Path,
     name: &str,
 ) -> Result<Option<T>, AuthorityError> {
@@ -144,14 +159,13 @@ pub(super) fn read_json<T: DeserializeOwned>(
     }
 }
 
-pub(super) fn write_json<T: Serialize>(
+pub(crate) fn write_json<T: Serialize>(
     directory: &Path,
     name: &str,
     value: &T,
 ) -> Result<(), AuthorityError> {
     let path = directory.join(name);
-    let bytes = serde_json::to_vec_pretty(value).expect("plain data serializes");
     files::make_durable_directory(directory)
-        .and_then(|()| files::replace(&path, &bytes))
+        .and_then(|()| files::replace(&path, &json(value)))
         .map_err(|source| disk("write", &path, source))
 }

@@ -4,6 +4,7 @@
 use std::{
     ffi::OsString,
     process::{Command, Stdio},
+    time::Instant,
 };
 
 use anyhow::{Context as _, ensure};
@@ -20,11 +21,14 @@ pub struct Options {
     pub command: Vec<OsString>,
 }
 
-/// Runs it to its end without an output, and tells `{"cpu_ms", "peak_mib"}`.
+/// Runs it to its end without an output, and tells `{"wall_ms", "cpu_ms", "peak_mib"}`.
 pub fn run(options: &Options) -> anyhow::Result<Value> {
     let (program, arguments) = options.command.split_first().context("a program is required")?;
+    let began = Instant::now();
     let status = Command::new(program).args(arguments).stdout(Stdio::null()).status()?;
+    let wall = began.elapsed();
     ensure!(status.success(), "{}: {status}", program.display());
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-    Ok(json!({ "cpu_ms": cpu(&usage), "peak_mib": usage.max_rss() as f64 / 1024.0 }))
+    let wall_ms = wall.as_secs_f64() * 1e3;
+    Ok(json!({ "wall_ms": wall_ms, "cpu_ms": cpu(&usage), "peak_mib": usage.max_rss() as f64 / 1024.0 }))
 }
