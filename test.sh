@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # and Python's environments for the server that speaks S3.
 # Where systemd runs, the packages of etcd, Knot and Unbound also start services. No test touches them: each starts
 # servers of its own, on free ports and in directories that it removes. knot-dnsutils has kdig, for the benchmarks.
-TEST_PACKAGES=(curl dbus etcd-client etcd-server gnome-keyring iproute2 knot knot-dnsutils procps python3-venv shellcheck unbound)
+TEST_PACKAGES=(curl dbus etcd-client etcd-server gnome-keyring iproute2 knot knot-dnsutils libsecret-1-0 procps python3-venv shellcheck unbound)
 SCRIPTS=(install.sh test.sh .ci/run deploy/*.sh testkit/*.sh)
 
 usage() {

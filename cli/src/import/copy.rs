@@ -60,8 +60,6 @@ pub enum Why {
     Link,
     /// A socket, a pipe or a device.
     Special,
-    /// Code, or the state of code.
-    Executable,
     /// Its name cannot be stored.
     Name,
     /// It kept changing.
@@ -82,7 +80,6 @@ impl Why {
         match self {
             Self::Link => "a symbolic link; links are never followed",
             Self::Special => "a socket, pipe or device",
-            Self::Executable => "belongs to an extension or another program; code does not travel",
             Self::Name => "its name cannot be stored",
             Self::Changing => "it kept changing while it was read; close the browser and import again",
             Self::Damaged => "the database is damaged",

@@ -52,10 +52,12 @@ impl Origin {
     /// For a person.
     pub fn words(self) -> &'static str {
         match self {
-            Self::Store => "from a web store; extensions are code and do not travel",
-            Self::Unpacked => "loaded from a directory of this machine, which does not travel",
-            Self::Policy => "installed by a policy of this machine, which does not travel",
-            Self::Other => "installed by another program; extensions are code and do not travel",
+            Self::Store => {
+                "from a web store; an import brings no code along, so install it again in a session"
+            }
+            Self::Unpacked => "loaded from a directory of this machine, which stays here",
+            Self::Policy => "installed by a policy of this machine, which stays here",
+            Self::Other => "installed by another program; an import brings no code along",
         }
     }
 }

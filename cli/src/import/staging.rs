@@ -10,10 +10,9 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::{
-    statfs::{TMPFS_MAGIC, statfs},
-    statvfs::statvfs,
-};
+#[cfg(target_os = "linux")]
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use nix::sys::statvfs::statvfs;
 
 use super::ImportError;
 
@@ -113,8 +112,15 @@ fn memory_places() -> Vec<PathBuf> {
     own.into_iter().chain([PathBuf::from("/dev/shm")]).filter(|place| is_memory(place)).collect()
 }
 
+#[cfg(target_os = "linux")]
 fn is_memory(place: &Path) -> bool {
     statfs(place).is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC)
+}
+
+/// Nothing tells of such storage there, so none is taken for it.
+#[cfg(not(target_os = "linux"))]
+fn is_memory(_place: &Path) -> bool {
+    false
 }
 
 fn free(place: &Path) -> io::Result<u64> {

@@ -150,13 +150,10 @@ async fn a_sealed_file_is_the_same_profile_on_another_machine_of_the_same_user()
     profile(&other, &["verify", "job"]).await.succeeded();
     profile(&other, &["export", "job", "out"]).await.succeeded();
     assert_eq!(fs::read(other.file("out/Default/Bookmarks")).unwrap(), planted().as_bytes());
-    let ids = [&user, &other].map(|user| {
-        let profiles = files(&data(user).join("profiles"));
-        let record = profiles.into_iter().find(|path| path.ends_with("profile.json")).unwrap();
-        record.parent().unwrap().file_name().unwrap().to_owned()
-    });
+    let here = user.run(&["profile", "status", "work", "--json"]).await.document();
+    let there = other.run(&["profile", "status", "job", "--json"]).await.document();
+    assert_eq!(here["id"], there["id"]);
     assert_eq!(holding(&data(&other), planted()), Vec::<std::path::PathBuf>::new());
-    assert!(!ids[1].is_empty());
 }
 
 #[tokio::test]

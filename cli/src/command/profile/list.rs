@@ -1,6 +1,6 @@
 //! `cbrowse profile list`: every profile of this machine, a line each.
 
-use cbrowse_profile::authority;
+use cbrowse_profile::{authority, head::Closing};
 
 use super::{status::Facts, words};
 use crate::{
@@ -48,6 +48,7 @@ fn table(all: &[Facts]) -> Table {
         ("STORED", Align::Right),
         ("BROWSER", Align::Left),
         ("WAITING", Align::Left),
+        ("", Align::Left),
     ]);
     for facts in all {
         let current = facts.current.as_ref();
@@ -72,8 +73,17 @@ fn table(all: &[Facts]) -> Table {
                     .map(|pending| pending.node.id.to_string())
                     .collect::<Vec<_>>()
                     .join(", "),
+                remark(facts),
             ],
         );
     }
     table
+}
+
+fn remark(facts: &Facts) -> String {
+    let crashed = facts.current.as_ref().is_some_and(|current| current.closing == Closing::Crash);
+    let crash = crashed.then(|| "as a crash would leave it".to_owned());
+    let kept = (!facts.kept.is_empty())
+        .then(|| format!("{} kept beside", words::count(facts.kept.len() as u64, "version")));
+    [crash, kept].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }

@@ -10,7 +10,7 @@ use cbrowse_protocol::node::{NodeRecord, printable};
 use clap_complete::ArgValueCompleter;
 use serde_json::{Value, json};
 
-use super::{list, words};
+use super::{diff, list, words};
 use crate::{
     command::{complete, login::blocking},
     context::{Globals, Paths},
@@ -45,6 +45,8 @@ pub(super) struct Facts {
     pub record: ProfileRecord,
     /// `None` before the first save.
     pub current: Option<HeadRecord>,
+    /// Versions kept beside, oldest first.
+    pub kept: Vec<HeadRecord>,
     /// Why the current generation cannot be told.
     pub problem: Option<String>,
     pub stored_objects: u64,
@@ -90,9 +92,9 @@ impl Facts {
     /// Reads them from the disk.
     pub(super) fn gather(paths: &Paths, name: &str) -> Result<Self, Failure> {
         let authority = Authority::open(&paths.profiles(), name)?;
-        let (current, problem) = match current(&authority) {
-            Ok(current) => (current, None),
-            Err(error) => (None, Some(chain(&error))),
+        let (current, kept, problem) = match current(&authority) {
+            Ok((current, kept)) => (current, kept, None),
+            Err(error) => (None, Vec::new(), Some(chain(&error))),
         };
         let (stored_objects, stored_bytes) = stored(authority.store().root());
         let id = &authority.record().id;
@@ -102,6 +104,7 @@ impl Facts {
             source: Source::of(authority.directory()),
             record: authority.record().clone(),
             current,
+            kept,
             problem,
             stored_objects,
             stored_bytes,
@@ -129,6 +132,7 @@ impl Facts {
             "device": current.map(|current| &current.device),
             "files": current.map(|current| current.files),
             "bytes": current.map(|current| current.bytes),
+            "kept": self.kept.iter().map(|kept| &kept.kept_as).collect::<Vec<_>>(),
             "stored_objects": self.stored_objects,
             "stored_bytes": self.stored_bytes,
             "waiting": waiting,
@@ -144,6 +148,10 @@ impl Facts {
             (Some(problem), _) => lines.push(("problem", problem.clone())),
             (None, None) => lines.push(("generation", "none; it was never saved".into())),
             (None, Some(current)) => lines.extend(current_lines(current, now)),
+        }
+        for kept in &self.kept {
+            let what = format!("{}, {}", words::count(kept.files, "file"), words::size(kept.bytes));
+            lines.push(("kept beside", format!("{}: {what}", diff::name_of(kept))));
         }
         let objects = words::count(self.stored_objects, "sealed object");
         lines.push(("stored", format!("{} in {objects} on this machine", words::size(self.stored_bytes))));
@@ -184,10 +192,14 @@ fn current_lines(current: &HeadRecord, now: u64) -> Vec<(&'static str, String)> 
     ]
 }
 
-fn current(authority: &Authority) -> Result<Option<HeadRecord>, cbrowse_profile::authority::AuthorityError> {
+/// The current version and those kept beside.
+type Versions = (Option<HeadRecord>, Vec<HeadRecord>);
+
+fn current(authority: &Authority) -> Result<Versions, cbrowse_profile::authority::AuthorityError> {
     let head = authority.head()?;
-    let history = authority.history()?;
-    Ok(history.into_iter().find(|record| head.as_ref() == Some(&record.head)))
+    let (kept, line): (Vec<_>, Vec<_>) =
+        authority.history()?.into_iter().partition(|record| record.kept_as.is_some());
+    Ok((line.into_iter().find(|record| head.as_ref() == Some(&record.head)), kept))
 }
 
 /// Number and bytes of the objects below `root`; what vanishes meanwhile is not counted.
