@@ -26,3 +26,4 @@ mod user;
 mod viewer;
 mod viewer_door;
 mod viewing;
+mod writing;
