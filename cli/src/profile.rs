@@ -173,7 +173,7 @@ pub struct OpenProfile {
 /// What a session does with it.
 enum Use {
     /// Opens what is current; what it saves becomes the next generation.
-    Current(Option<Right>),
+    Current(Option<Box<Right>>),
     /// Opens this version, and nothing that it changes is kept.
     Throwaway(Version),
 }
@@ -211,7 +211,7 @@ impl OpenProfile {
     /// For sessions that write, under this right.
     #[must_use]
     pub fn writing(self, right: Right) -> Self {
-        Self { use_of: Use::Current(Some(right)), ..self }
+        Self { use_of: Use::Current(Some(Box::new(right))), ..self }
     }
 
     /// Whether what a session changes is kept.
@@ -222,7 +222,7 @@ impl OpenProfile {
     /// The right to write, where it was asked for.
     pub fn right(&self) -> Option<&Right> {
         match &self.use_of {
-            Use::Current(right) => right.as_ref(),
+            Use::Current(right) => right.as_deref(),
             Use::Throwaway(_) => None,
         }
     }
