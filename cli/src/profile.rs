@@ -6,6 +6,7 @@ mod failure;
 pub mod publish;
 pub mod pull;
 pub mod remote;
+pub mod right;
 mod settle;
 pub mod source;
 pub mod upload;
@@ -14,8 +15,8 @@ use std::time::Duration;
 
 use cbrowse_profile::{
     account::Account,
-    authority::{Authority, AuthorityError, HeadRef},
-    grant::{Grant, GrantError, seal_grant},
+    authority::{Authority, AuthorityError, HeadRef, Version},
+    grant::{Grant, GrantError, seal_grant, session_of},
     keys::{AccountKey, ProfileKeys},
     object::{ObjectName, ObjectStore as _, StoreError},
     pointer::PointerError,
@@ -40,6 +41,7 @@ use crate::{
     attach::connection::{ConnectionError, TrustedConnection},
     credentials::{Credentials, seconds},
     private_file::FileError,
+    profile::right::Right,
 };
 
 /// How long a worker may use a grant: from the attach to the session's start, clocks that disagree included.
@@ -100,6 +102,15 @@ impl CarryError {
 pub struct OpenProfile {
     authority: Authority,
     keys: ProfileKeys,
+    use_of: Use,
+}
+
+/// What a session does with it.
+enum Use {
+    /// Opens what is current; what it saves becomes the next generation.
+    Current(Option<Box<Right>>),
+    /// Opens this version, and nothing that it changes is kept.
+    Throwaway(Version),
 }
 
 impl OpenProfile {
@@ -107,24 +118,63 @@ impl OpenProfile {
     pub fn open(root: &std::path::Path, name: &str, account: &AccountKey) -> Result<Self, AuthorityError> {
         let authority = Authority::open(root, name)?;
         let keys = authority.keys(account)?;
-        Ok(Self { authority, keys })
+        Ok(Self { authority, keys, use_of: Use::Current(None) })
     }
 
     /// The same with every epoch of the account.
     pub fn of(root: &std::path::Path, name: &str, account: &Account) -> Result<Self, AuthorityError> {
         let authority = Authority::open(root, name)?;
         let keys = authority.keys_of(account)?;
-        Ok(Self { authority, keys })
+        Ok(Self { authority, keys, use_of: Use::Current(None) })
     }
 
     /// A profile that was made just now.
     pub fn new(authority: Authority, keys: ProfileKeys) -> Self {
-        Self { authority, keys }
+        Self { authority, keys, use_of: Use::Current(None) }
     }
 
-    /// The browser that wrote the current generation; an older one would lose what it does not know.
+    /// For sessions whose changes are not kept, on any version.
+    pub fn into_throwaway(self, version: &Version) -> Result<Self, AuthorityError> {
+        if *version != Version::Current {
+            self.authority.record_of(version)?;
+        }
+        Ok(Self { use_of: Use::Throwaway(version.clone()), ..self })
+    }
+
+    /// For sessions that write, under this right.
+    #[must_use]
+    pub fn writing(self, right: Right) -> Self {
+        Self { use_of: Use::Current(Some(Box::new(right))), ..self }
+    }
+
+    /// Whether what a session changes is kept.
+    pub fn is_kept(&self) -> bool {
+        matches!(self.use_of, Use::Current(_))
+    }
+
+    /// The right to write, where it was asked for.
+    pub fn right(&self) -> Option<&Right> {
+        match &self.use_of {
+            Use::Current(right) => right.as_deref(),
+            Use::Throwaway(_) => None,
+        }
+    }
+
+    /// What a session opens.
+    fn opened(&self) -> Result<Option<HeadRef>, AuthorityError> {
+        match &self.use_of {
+            Use::Current(_) | Use::Throwaway(Version::Current) => self.head(),
+            Use::Throwaway(version) => self.authority.record_of(version).map(|record| Some(record.head)),
+        }
+    }
+
+    fn snapshot(&self) -> Result<Option<Snapshot>, AuthorityError> {
+        self.opened()?.map(|head| self.authority.snapshot_at(&head.name, &self.keys)).transpose()
+    }
+
+    /// The browser that wrote what a session opens; an older one would lose what it does not know.
     pub fn browser_version(&self) -> Result<Option<String>, AuthorityError> {
-        let head = self.head()?;
+        let head = self.opened()?;
         let history = self.authority.history()?;
         let current = history.into_iter().find(|record| head.as_ref() == Some(&record.head));
         Ok(current.map(|record| record.browser_version).filter(|version| !version.is_empty()))
@@ -212,7 +262,7 @@ impl OpenProfile {
     }
 
     fn objects(&self) -> Result<Vec<ObjectName>, CarryError> {
-        let snapshot = self.authority.snapshot(&self.keys)?;
+        let snapshot = self.snapshot()?;
         Ok(snapshot.map(|snapshot| snapshot.objects()).unwrap_or_default())
     }
 
@@ -243,9 +293,15 @@ impl OpenProfile {
         if !key.is_vouched(identity, &status.id) {
             return Err(CarryError::ForeignSessionKey);
         }
-        let base: Option<Snapshot> = self.authority.snapshot(&self.keys)?;
+        let base = self.snapshot()?;
         let expiry = seconds(std::time::SystemTime::now()) + GRANT_LIFETIME.as_secs();
-        let grant = Grant::new(&self.keys, &public, status.id.clone(), base.as_ref(), expiry);
+        let mut grant = Grant::new(&self.keys, &public, status.id.clone(), base.as_ref(), expiry);
+        if !self.is_kept() {
+            grant = grant.throwaway(&mut SystemRandom);
+        }
+        if let Some(right) = self.right() {
+            right.works_with(&status.id, session_of(&public))?;
+        }
         let sealed = seal_grant(&public, &grant, &mut SystemRandom)?;
         Ok(ProfileGrant { profile: self.id().clone(), session_key: public.to_vec(), sealed })
     }

@@ -1,15 +1,15 @@
 //! A session's profile: opened in the worker's memory, sealed again at the end. The server sees ciphertext only.
 
-use std::path::Path;
+use std::{path::Path, sync::Mutex};
 
 use cbrowse_profile::{
     grant::{Grant, GrantError, SessionSecret},
     head::Closing,
     meter::Meter,
     object::{ObjectName, ObjectStore, StoreError, check_object},
-    proposal::propose,
+    proposal::propose_again,
     restore::{RestoreError, Restored, restore, restore_without_extensions},
-    save::{SaveError, SaveMeta, Saved},
+    save::{Memory, SaveError, SaveMeta, Saved},
     secret::SystemRandom,
     snapshot::{OpenError, Snapshot, open_snapshot},
 };
@@ -30,17 +30,34 @@ pub enum OpenProfileError {
     #[error("open the profile")]
     Snapshot(#[from] OpenError),
     /// Its files.
-    #[error("restore the profile")]
+    #[error("restore the profile; it is unchanged where it came from")]
     Restore(#[from] RestoreError),
     /// Its extensions.
     #[error("put the profile's extensions where the browser finds them")]
     Extensions(#[from] std::io::Error),
+    /// The session's disk is too small for it.
+    #[error(
+        "the profile has {needed} MiB and this session's disk has room for {room} MiB; the profile is unchanged. Take another \
+         node (--node), or have this one give its sessions more (cbrowse-node serve --session-disk)"
+    )]
+    NoRoom {
+        /// MiB of its files, and some for the browser.
+        needed: u64,
+        /// MiB that are free.
+        room: u64,
+    },
 }
+
+/// Bytes that a browser writes beside its profile before its first picture: shared memory and caches. Less, and it hangs where
+/// it should say that there is no room.
+const BROWSER_ROOM: u64 = 48 * 1024 * 1024;
 
 /// A profile that a session works with.
 pub struct OpenProfile {
     grant: Grant,
     base: Option<Snapshot>,
+    /// What the last save read, so that the next one reads what changed since.
+    memory: Mutex<Memory>,
 }
 
 /// Opens what was granted to `secret` and writes its files to `target`, which must not exist or be empty.
@@ -60,12 +77,30 @@ pub fn open(
         _ => None,
     };
     let restored = match &base {
-        Some(snapshot) if extensions => restore(snapshot, store, target)?,
-        Some(snapshot) => restore_without_extensions(snapshot, store, target, &Meter::default())?,
+        Some(snapshot) => {
+            check_room(snapshot.head().bytes, target)?;
+            if extensions {
+                restore(snapshot, store, target)?
+            } else {
+                restore_without_extensions(snapshot, store, target, &Meter::default())?
+            }
+        }
         None => Restored::default(),
     };
     launch::extensions::prepare(target)?;
-    Ok((OpenProfile { grant, base }, restored))
+    Ok((OpenProfile { grant, base, memory: Mutex::default() }, restored))
+}
+
+/// A restore that fills the disk would fail halfway, or leave a browser that cannot write.
+fn check_room(bytes: u64, target: &Path) -> Result<(), OpenProfileError> {
+    let place = target.ancestors().find(|place| place.is_dir()).unwrap_or(target);
+    let Ok(found) = nix::sys::statvfs::statvfs(place) else { return Ok(()) };
+    let free = found.blocks_available().saturating_mul(found.fragment_size());
+    let needed = bytes.saturating_add(BROWSER_ROOM);
+    if needed <= free {
+        return Ok(());
+    }
+    Err(OpenProfileError::NoRoom { needed: needed.div_ceil(1 << 20), room: free >> 20 })
 }
 
 impl OpenProfile {
@@ -77,7 +112,8 @@ impl OpenProfile {
         store: &RemoteStore,
         meta: &SaveMeta,
     ) -> Result<(Vec<u8>, Saved), SaveError> {
-        propose(directory, &self.grant, self.base.as_ref(), store, meta, &mut SystemRandom)
+        let mut memory = self.memory.lock().expect("a save does not panic");
+        propose_again(directory, &self.grant, self.base.as_ref(), store, meta, &mut memory, &mut SystemRandom)
     }
 }
 
@@ -135,6 +171,15 @@ impl ObjectStore for RemoteStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_profile_that_is_larger_than_the_disk_is_refused_before_anything_is_written() {
+        let directory = tempfile::tempdir().expect("a directory");
+        check_room(1, directory.path()).expect("there is room for a byte");
+        let target = directory.path().join("not/there/yet");
+        let error = check_room(u64::MAX / 2, &target).expect_err("no disk is as large").to_string();
+        assert!(error.contains("unchanged") && error.contains("--session-disk"), "{error}");
+    }
 
     #[test]
     fn a_fingerprint_changes_with_every_file_that_travels_and_no_other() {

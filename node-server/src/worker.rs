@@ -202,6 +202,7 @@ impl Life<'_> {
         start: Start,
     ) -> anyhow::Result<String> {
         let mut pages = Pages::new(browser.tools.clone(), self.outbox.clone(), &start, first);
+        let profile = profile.filter(|_| !start.request.discard);
         let saver = Saver {
             outbox: self.outbox.clone(),
             store: self.store.clone(),

@@ -179,9 +179,19 @@ impl<'a> Journey<'a> {
         self.session.as_ref()
     }
 
+    /// The profile that is brought along.
+    pub fn profile(&self) -> Option<&Arc<OpenProfile>> {
+        self.plan.profile.as_ref()
+    }
+
+    /// Whether anything that a session changes is to come home.
+    pub fn is_kept(&self) -> bool {
+        self.plan.profile.as_ref().is_some_and(|profile| profile.is_kept())
+    }
+
     /// From now on a save of this session may wait on that node.
     fn note(&self, session: &SessionId, node: &NodeRecord) {
-        let Some(profile) = &self.plan.profile else { return };
+        let Some(profile) = self.plan.profile.as_ref().filter(|profile| profile.is_kept()) else { return };
         let pending = Pending {
             session: session.clone(),
             profile: profile.id().clone(),
@@ -212,11 +222,13 @@ impl<'a> Journey<'a> {
                 never = self.take_home(&saved) => match never {},
             };
             let reason = match end {
-                End::Over { reason, saving } => return Ok(Arrival { reason, saving }),
+                End::Over { reason, saving } => {
+                    return Ok(Arrival { reason, saving: saving && self.is_kept() });
+                }
                 End::Unconfirmed => {
                     let reason =
                         "the node did not confirm the end in time; it ends the session by itself".into();
-                    return Ok(Arrival { reason, saving: self.plan.profile.is_some() });
+                    return Ok(Arrival { reason, saving: self.is_kept() });
                 }
                 End::Lost { reason } => reason,
             };
@@ -225,7 +237,7 @@ impl<'a> Journey<'a> {
             let mended = tokio::select! {
                 mended = self.mend(&attachment, seen) => mended?,
                 () = stop.cancelled() => {
-                    return Ok(Arrival { reason: "ended while the link was down".into(), saving: self.plan.profile.is_some() });
+                    return Ok(Arrival { reason: "ended while the link was down".into(), saving: self.is_kept() });
                 }
             };
             attachment = mended;
@@ -256,6 +268,9 @@ impl<'a> Journey<'a> {
         else {
             return Ok(None);
         };
+        if !profile.is_kept() {
+            return Ok(None);
+        }
         let pending = Pending { session, profile: profile.id().clone(), node, started: 0 };
         settle_one(self.paths, &self.plan.judge, profile, &self.plan.credentials, &pending, wait)
             .await

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use cbrowse_protocol::{
-    api::SessionRequest,
+    api::{SessionRequest, SessionState},
     encoding,
     id::{NodeId, SessionId},
     node::{MAX_FIELD_LENGTH, printable},
@@ -138,6 +138,8 @@ pub struct Seen {
     pub tabs: Vec<Tab>,
     /// Told whenever the node holds a new save.
     pub saved: Arc<Notify>,
+    /// Why the session failed, if it did; a stranger's text.
+    pub failed: Option<String>,
     /// Sent once at the first welcome: pictures flow before anybody has opened a viewer.
     pub greeting: Option<Viewport>,
 }
@@ -229,6 +231,10 @@ fn take(message: Message, hub: &Hub, seen: &mut Seen) -> Option<End> {
 fn take_control(message: NodeMessage, hub: &Hub, seen: &mut Seen) -> Option<End> {
     let end = match &message {
         NodeMessage::Bye { reason, saving } => Some(End::Over { reason: reason.clone(), saving: *saving }),
+        NodeMessage::State { state: SessionState::Failed, reason } => {
+            seen.failed = Some(reason.clone());
+            None
+        }
         NodeMessage::Saved { .. } => {
             seen.saved.notify_one();
             None

@@ -3,6 +3,7 @@
 mod own;
 mod report;
 mod times;
+mod writing;
 
 use std::{
     path::{Path, PathBuf},
@@ -25,13 +26,12 @@ use self::{
     own::start_own_node,
     report::{Outcome, finish, picture_failure, show_choice, tell_settled},
     times::{found, remember, remember_failure},
+    writing::{TermsArgs, keep_right, open_profile},
 };
 use super::{
     address, complete,
     filter::{self, Filter},
-    login::blocking,
     probing::ProbingArgs,
-    profile,
 };
 use crate::{
     attach::{
@@ -67,6 +67,7 @@ Examples:
   cbrowse connect
   cbrowse connect https://example.org --region eu-central --profile work
   cbrowse connect https://example.org --view none --screenshot page.png
+  cbrowse connect --profile work@12 --discard      # an older version; changes are not kept
   cbrowse connect --explain --max-latency 80ms
   cbrowse connect --wait 2m
   cbrowse connect --cached                 # by what is remembered; nobody is probed
@@ -98,6 +99,9 @@ pub struct Args {
     /// Bring this profile along, and take its changes home.
     #[arg(long, short, value_name = "NAME", add = ArgValueCompleter::new(complete::profiles))]
     pub profile: Option<String>,
+    /// What becomes of the profile's changes.
+    #[command(flatten)]
+    pub terms: TermsArgs,
     /// Where the page is shown.
     #[arg(long, value_enum, value_name = "WHERE", default_value_t = View::Auto)]
     pub view: View,
@@ -214,14 +218,17 @@ async fn connect<'a>(
         None => Judge::of(globals)?,
     };
     if let Some(profile) = &profile {
-        settle_pending(globals, &judge, profile, &credentials, own_node).await;
+        if profile.is_kept() {
+            settle_pending(globals, &judge, profile, &credentials, own_node).await;
+        }
         constraints.profile_browser = profile.browser_version()?;
     }
     timeline::enter(Stage::Catalog);
     let probing = args.probing.probing(&globals.settings);
     let Start { listing, refresh } = known_nodes(globals, own_node, &constraints, probing).await?;
     let viewport = args.size.unwrap_or_default();
-    let request = SessionRequest { url: args.url.clone(), viewport, ..SessionRequest::default() };
+    let discard = profile.as_ref().is_some_and(|profile| !profile.is_kept());
+    let request = SessionRequest { url: args.url.clone(), viewport, discard, ..SessionRequest::default() };
     let strategy = args.filter.strategy(&globals.settings);
     // There is one private node, and it is here.
     let history = own_node.is_none().then(|| Arc::new(History::of(&globals.paths, &globals.output)));
@@ -266,13 +273,6 @@ async fn known_nodes(
     discover::remark(&globals.output, &start.listing);
     filter::check_known(&start.listing.nodes, constraints)?;
     Ok(start)
-}
-
-async fn open_profile(args: &Args, globals: &Globals) -> Result<Option<Arc<OpenProfile>>, Failure> {
-    let Some(name) = args.profile.clone() else { return Ok(None) };
-    let (paths, source) = (globals.paths.clone(), args.passphrase.source());
-    let opened = blocking(move || profile::key::open_to_grant(&paths, source, &name));
-    opened.await.map(|profile| Some(Arc::new(profile)))
 }
 
 /// Takes home what earlier sessions left on their nodes. A node that does not answer keeps it for later; nodes are met side by
@@ -333,6 +333,7 @@ async fn stay(
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
     let found = found(args, globals, journey);
+    let journey_profile = journey.profile().cloned();
     let (hub, mut inputs) = Hub::new();
     let is_web = args.view == View::Web || (args.view == View::Auto && args.screenshot.is_none());
     let mut seen = Seen { greeting: is_web.then(|| args.size.unwrap_or_default()), ..Seen::default() };
@@ -366,13 +367,22 @@ async fn stay(
             () = over.cancelled() => {}
         }
     };
-    let (arrival, viewed, announced, ()) = tokio::join!(relayed, viewed, announced, timed);
+    let renewed = async {
+        tokio::select! {
+            never = keep_right(journey_profile, &globals.output) => match never {},
+            () = over.cancelled() => {}
+        }
+    };
+    let (arrival, viewed, announced, (), ()) = tokio::join!(relayed, viewed, announced, timed, renewed);
     let mut arrival = arrival?;
     // A session that ended by itself has made its last save before it said so.
-    if !stop.is_cancelled() && args.profile.is_some() {
+    if !stop.is_cancelled() && journey.is_kept() {
         arrival.saving = !take_save_home(globals, journey).await;
     }
-    viewed?;
+    viewed.map_err(|failure| match (&seen.failed, &failure.hint) {
+        (Some(_), None) => failure.hint(report::what_is_safe(journey, &arrival)),
+        _ => failure,
+    })?;
     let outcome = Outcome { seen: &seen, arrival: &arrival, started, announced: announced? };
     finish(args, globals, journey, &outcome, stop)
 }

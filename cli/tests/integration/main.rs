@@ -32,3 +32,4 @@ mod user;
 mod viewer;
 mod viewer_door;
 mod viewing;
+mod writing;

@@ -116,6 +116,9 @@ pub struct SessionRequest {
     /// The tabs above replace those that the profile had open, instead of joining them: the session moves.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replace_tabs: bool,
+    /// Nothing that the session changes in the profile is kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub discard: bool,
     /// Size of the page area.
     #[serde(default)]
     pub viewport: Viewport,

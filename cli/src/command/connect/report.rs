@@ -80,6 +80,7 @@ pub(super) fn begun(args: &Args, journey: &Journey<'_>, attachment: &Attachment)
         "region": attachment.region,
         "first_picture_ms": null,
         "profile": args.profile,
+        "kept": args.profile.is_some().then(|| journey.is_kept()),
         "choice": args.explain.then(|| explained(journey)),
     })
 }
@@ -144,6 +145,11 @@ pub(super) fn finish(
     outcome: &Outcome<'_>,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
+    if !stop.is_cancelled()
+        && let Some(reason) = &outcome.seen.failed
+    {
+        return Err(session_failed(args, journey, outcome, reason));
+    }
     if globals.output.is_json() {
         let document = document(args, journey, outcome);
         // Standard output stays as it is on failure, and Ctrl-C is one to a program.
@@ -156,6 +162,26 @@ pub(super) fn finish(
     if stop.is_cancelled() { Err(Failure::interrupted()) } else { Ok(()) }
 }
 
+/// The node ended it, and not because anybody asked.
+fn session_failed(args: &Args, journey: &Journey<'_>, outcome: &Outcome<'_>, reason: &str) -> Failure {
+    let message = format!("the session failed: {}", cbrowse_protocol::node::printable(reason, 500));
+    Failure::new(Exit::SessionLost, "session_failed", message)
+        .hint(what_is_safe(journey, outcome.arrival))
+        .details(document(args, journey, outcome))
+}
+
+/// What became of the profile in a session that failed.
+pub(super) fn what_is_safe(journey: &Journey<'_>, arrival: &Arrival) -> &'static str {
+    match (journey.is_kept(), arrival.saving) {
+        (true, false) => "the profile's last save is safe on this machine; connect again",
+        (true, true) => {
+            "the profile is safe on this machine as it was saved last; a later save may wait on the node, and the next \
+             command takes it home"
+        }
+        (false, _) => "connect again",
+    }
+}
+
 fn document(args: &Args, journey: &Journey<'_>, outcome: &Outcome<'_>) -> Value {
     let Outcome { seen, arrival, started, .. } = outcome;
     let node = journey.node();
@@ -166,6 +192,7 @@ fn document(args: &Args, journey: &Journey<'_>, outcome: &Outcome<'_>) -> Value 
         "first_picture_ms": seen.first_picture.map(|at| milliseconds(at.duration_since(*started).as_secs_f64())),
         "screenshot": args.screenshot,
         "profile": args.profile,
+        "kept": args.profile.is_some().then(|| journey.is_kept()),
         "saving": arrival.saving,
         "reason": cbrowse_protocol::node::printable(&arrival.reason, 500),
         "choice": args.explain.then(|| explained(journey)),

@@ -1,0 +1,134 @@
+//! Who may write a profile: two real `connect` at once, a look without keeping anything, an older version, a node without room.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers are tests")]
+
+use cbrowse_testkit::{
+    fleet::Fleet,
+    node::{Node, Options},
+};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::{
+    site::Site,
+    user::{Ended, Running, User},
+};
+
+const PLANTED: &str = "4be1a97c02d84f10a6f35d7e9c1b8a64";
+
+struct World {
+    fleet: Fleet,
+    site: Site,
+    node: Node,
+    user: User,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (site, fleet) = (Site::start(PLANTED).await, Fleet::new().unwrap());
+        let options = Options::of(&fleet, "here", "eu-central").with("--allow", site.rule());
+        let node = Node::start(options).await.unwrap();
+        let user = User::of(&fleet).await.knowing(&[&node]);
+        user.run(&["profile", "create", "work", "--passphrase-fd", "0"]).await.succeeded();
+        Self { fleet, site, node, user }
+    }
+
+    /// A visit of a page that ends with its picture.
+    async fn visit(&self, page: u32, profile: &str, more: &[&str]) -> Ended {
+        let url = self.site.url(page);
+        let fixed = ["connect", &url, "--profile", profile, "--passphrase-fd", "0", "--json"];
+        let shot = ["--view", "none", "--screenshot", "page.png"];
+        self.user.run(&[&fixed[..], &shot, more].concat()).await
+    }
+
+    async fn stay(&self, page: u32) -> Running {
+        let url = self.site.url(page);
+        let fixed = ["connect", &url, "--profile", "work", "--passphrase-fd", "0"];
+        let mut running = self.user.start(&[&fixed[..], &["--view", "web", "--no-open"]].concat()).await;
+        running.until("Ctrl-C ends the session").await;
+        running
+    }
+
+    async fn history(&self) -> Vec<Value> {
+        let told = self.user.run(&["profile", "history", "work", "--json"]).await.document();
+        let list = if told.is_array() { told.clone() } else { told["generations"].clone() };
+        list.as_array().unwrap_or_else(|| panic!("{told}")).clone()
+    }
+}
+
+#[tokio::test]
+async fn two_clients_at_once_lose_nothing() {
+    let mut world = World::new().await;
+    let first = world.stay(1).await;
+    assert_eq!(world.site.visit(1).await.by_cookie, 1);
+
+    let (exit, code, error) = world.visit(2, "work", &[]).await.error();
+    assert_eq!((exit, code.as_str()), (8, "profile_in_use"), "{error}");
+    let told = error.to_string();
+    assert!(told.contains("--read-only") && told.contains("--take-over") && told.contains("here"), "{told}");
+    assert_eq!(error["details"]["process"], first.pid());
+
+    let looked = world.visit(2, "work", &["--read-only"]).await;
+    assert_eq!((&looked.document()["kept"], &looked.document()["saving"]), (&false.into(), &false.into()));
+    world.site.visit(2).await;
+
+    let taken = world.visit(3, "work", &["--take-over"]).await;
+    assert_eq!(taken.document()["kept"], true, "{}", taken.stderr);
+    let winner = world.site.visit(3).await.by_cookie;
+
+    first.signal(Signal::SIGINT);
+    first.end().await;
+    world.user.run(&["profile", "sync", "work", "--passphrase-fd", "0"]).await.succeeded();
+    let history = world.history().await;
+    let kept = |record: &&Value| !record["kept_as"].is_null();
+    assert!(history.iter().filter(kept).count() >= 1, "the first one's save is beside: {history:?}");
+
+    // What is current is the second one's, and nobody's right is left behind.
+    world.visit(4, "work", &[]).await.succeeded();
+    assert_eq!(world.site.visit(4).await.by_cookie, winner + 1);
+}
+
+#[tokio::test]
+async fn an_older_version_is_opened_to_be_thrown_away() {
+    let mut world = World::new().await;
+    for page in [1, 2] {
+        world.visit(page, "work", &[]).await.succeeded();
+        assert_eq!(world.site.visit(page).await.by_cookie, page);
+    }
+    let before = world.history().await;
+    let (exit, code, error) = world.visit(3, "work@1", &[]).await.error();
+    assert_eq!((exit, code.as_str()), (2, "needs_discard"), "{error}");
+    assert_eq!(world.visit(3, "work@99", &["--discard"]).await.error().1, "no_version");
+
+    world.visit(3, "work@1", &["--discard"]).await.succeeded();
+    assert_eq!(world.site.visit(3).await.by_cookie, 2, "as it was after the first visit");
+    world.visit(4, "work", &["--discard"]).await.succeeded();
+    assert_eq!(world.site.visit(4).await.by_cookie, 3);
+    world.user.run(&["profile", "sync", "work", "--passphrase-fd", "0"]).await.succeeded();
+    assert_eq!(world.history().await, before, "nothing of either was kept");
+}
+
+#[tokio::test]
+async fn a_session_without_room_for_the_profile_says_what_is_safe() {
+    let mut world = World::new().await;
+    // More than the smallest session disk, and nothing that compresses away.
+    let source = world.user.file("source");
+    let directory = source.join("Default/IndexedDB/https_harbour.example_0.indexeddb.leveldb");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(source.join("Default/Preferences"), "{}").unwrap();
+    std::fs::File::create(directory.join("000003.log")).unwrap().set_len(120 << 20).unwrap();
+    let source = source.to_str().unwrap().to_owned();
+    let small = Options::of(&world.fleet, "small", "eu-central").with("--session-disk", 128);
+    let node = Node::start(small).await.unwrap();
+    world.user = world.user.knowing(&[&node]);
+    let create = ["profile", "create", "large", "--from", &source, "--passphrase-fd", "0"];
+    world.user.run(&create).await.succeeded();
+    let (exit, code, error) = world.visit(1, "large", &[]).await.error();
+    assert_eq!((exit, code.as_str()), (9, "session_ended"), "{error}");
+    let told = error.to_string();
+    for words in ["room", "unchanged", "--session-disk", "safe on this machine"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    world.user.run(&["profile", "verify", "large", "--passphrase-fd", "0"]).await.succeeded();
+    drop(world.node);
+}
