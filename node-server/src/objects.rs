@@ -206,9 +206,19 @@ impl Objects {
         self.0.owners.lock().expect("no holder panics")
     }
 
+    /// Asked afresh before an upload and before a head: what another node was told to delete must not look safe here.
+    fn check_present(&self, profile: &ProfileId) -> Result<(), ObjectError> {
+        if self.is_deleted(profile)? {
+            self.owners().remove(profile);
+            return Err(ObjectError::Deleted);
+        }
+        Ok(())
+    }
+
     /// Those of `names` that are not here.
     pub fn missing(&self, profile: &ProfileId, names: &[String]) -> Result<Vec<String>, ObjectError> {
         names.iter().try_for_each(|name| check_name(name))?;
+        self.check_present(profile)?;
         Ok(self.0.shelf.missing(&Folder::objects(profile), names)?)
     }
 

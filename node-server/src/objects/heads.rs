@@ -138,6 +138,7 @@ impl Objects {
 
     /// Makes a pointer the current one, if it follows the one that is; the same one again is no error.
     pub fn advance(&self, profile: &ProfileId, view: &PointerView) -> Result<(), ObjectError> {
+        self.check_present(profile)?;
         self.check_key(profile, &view.verifying_key)?;
         let next = read_pointer(profile, view)?;
         let current = self.head(profile)?.map(|current| read_pointer(profile, &current)).transpose()?;

@@ -440,6 +440,16 @@ async fn a_shared_store_is_cleared_by_its_operator_alone() {
         assert_eq!(objects.remove(&id, Some(&by(1))).expect("remove"), Removal::Marked);
         assert!(matches!(objects.claim(&id, "ada"), Err(ObjectError::Deleted)));
         assert_eq!(objects.profiles_of("ada").expect("list").profiles, []);
+        for refused in [
+            second.objects.missing(&id, std::slice::from_ref(&kept)).map(drop),
+            second.objects.advance(&id, &pointer(&keys(1), 7, None)),
+            second.objects.claim(&id, "ada"),
+        ] {
+            assert!(
+                matches!(refused, Err(ObjectError::Deleted)),
+                "through a node that remembers the owner: {refused:?}"
+            );
+        }
         let swept = sweep(&operator, later, DAY, Mode::Act).expect("sweep");
         assert_eq!((swept.deleted, swept.collected.objects), (1, 1));
         assert_eq!(operator.total().expect("total"), (0, 0));
