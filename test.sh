@@ -5,10 +5,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=deploy/prerequisites.sh
 . deploy/prerequisites.sh
 
-# What only tests need: a session bus with a keyring, namespaces with links of their own, a judge for the scripts, registries.
+# What only tests need: a session bus with a keyring, namespaces with links of their own, a judge for the scripts, registries,
+# and Python's environments for the server that speaks S3.
 # Where systemd runs, the packages of etcd, Knot and Unbound also start services. No test touches them: each starts
 # servers of its own, on free ports and in directories that it removes. knot-dnsutils has kdig, for the benchmarks.
-TEST_PACKAGES=(curl dbus etcd-client etcd-server gnome-keyring iproute2 knot knot-dnsutils procps shellcheck unbound)
+TEST_PACKAGES=(curl dbus etcd-client etcd-server gnome-keyring iproute2 knot knot-dnsutils procps python3-venv shellcheck unbound)
 SCRIPTS=(install.sh test.sh .ci/run deploy/*.sh testkit/*.sh)
 
 usage() {
@@ -84,8 +85,11 @@ prepare() {
     if command -v apt-get >/dev/null; then
         install_packages "${BUILD_PACKAGES[@]}" "${BROWSER_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
         testkit/install-consul.sh
+        # As whoever builds: it lies beside the build.
+        as_invoker testkit/install-moto.sh
     else
-        require_commands cc c++ cmake pkg-config chromium consul curl dbus-daemon etcd etcdctl gnome-keyring-daemon ip kdig knotc knotd ps shellcheck unbound
+        require_commands cc c++ cmake pkg-config chromium consul curl dbus-daemon etcd etcdctl gnome-keyring-daemon ip kdig knotc knotd ps python3 shellcheck unbound
+        testkit/install-moto.sh
     fi
 }
 

@@ -71,6 +71,11 @@ impl Paths {
         self.data.join("profiles")
     }
 
+    /// What is known of this user's account key: the membership log, the passphrase slot. Nothing there opens anything by itself.
+    pub fn account(&self) -> PathBuf {
+        self.data.join("account")
+    }
+
     /// Everything below one directory, for tests and demonstrations.
     pub fn below(root: &std::path::Path) -> Self {
         Self { config: root.join("config"), data: root.join("data"), cache: root.join("cache") }

@@ -37,6 +37,8 @@ pub enum Secret {
     ClientKey,
     /// The key from which all of the user's profile keys come.
     AccountKey,
+    /// The private half of this device's key, to which other devices seal invitations.
+    DeviceKey,
 }
 
 impl Secret {
@@ -45,6 +47,7 @@ impl Secret {
             Self::Login => "login",
             Self::ClientKey => "client-key",
             Self::AccountKey => "account-key",
+            Self::DeviceKey => "device-key",
         }
     }
 }
@@ -98,8 +101,10 @@ impl From<KeyringError> for Failure {
         let message = error.to_string();
         let failure = |code| Self::new(Exit::Profile, code, message.clone());
         match error {
-            KeyringError::Gone(_) => failure("keyring_gone")
-                .hint("unlock the keyring or log in to the desktop that runs it, then try again"),
+            KeyringError::Gone(_) => failure("keyring_gone").hint(
+                "unlock the keyring or log in to the desktop that runs it, then try again; if it is gone for good, with your \
+                 recovery words: cbrowse profile key recover --set-aside. Profiles are safe, and no second key was made",
+            ),
             KeyringError::NoPlace { .. } => failure("no_keyring").hint(
                 "run a Secret Service keyring (gnome-keyring, KWallet), or run this at a terminal to be asked for a \
                  passphrase, or give one: --passphrase-fd N (CBROWSE_PASSPHRASE_FD)",
@@ -109,10 +114,16 @@ impl From<KeyringError> for Failure {
             KeyringError::Sealed { source: SealedError::WrongPassphrase, .. } => {
                 failure("wrong_passphrase").hint("type it again, or correct what --passphrase-fd reads; nothing was changed")
             }
-            KeyringError::Sealed { .. } | KeyringError::Entry(_) => failure("keys_damaged")
-                .hint("restore it from a backup; nothing was changed, and no new key was made in its place"),
+            KeyringError::Sealed { .. } | KeyringError::Entry(_) => failure("keys_damaged").hint(
+                "restore it from a backup, or bring the account key back with your recovery words: cbrowse profile key recover; \
+                 profiles are safe, nothing was changed, and no new key was made in its place",
+            ),
             KeyringError::Service(_) => failure("keyring_failed")
-                .hint("unlock the keyring and try again; or keep keys in a sealed file: --passphrase-fd N"),
+                .hint(
+                    "unlock the keyring and try again; or keep keys in a sealed file: --passphrase-fd N (keys that are in the keyring \
+                     already: cbrowse profile key recover --set-aside --passphrase-fd N, with your recovery words). Nothing was \
+                     changed, and no second key was made",
+                ),
             KeyringError::Length(_) | KeyringError::File(_) => failure("keys_unreadable"),
         }
     }
@@ -242,7 +253,12 @@ impl Keyring {
             let entries = self.unseal()?.entries;
             return Ok(entries.get(secret.name()).cloned());
         }
-        let Some(text) = self.service()?.get(secret.name())? else { return Ok(None) };
+        let text = match self.service()?.get(secret.name()) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(None),
+            Err(ServiceError::NotText) => return Err(KeyringError::Entry(secret.name())),
+            Err(error) => return Err(error.into()),
+        };
         let bytes = encoding::from_text(text.trim()).ok_or(KeyringError::Entry(secret.name()))?;
         Ok(Some(Zeroizing::new(bytes)))
     }
@@ -278,6 +294,21 @@ impl Keyring {
         let mut was_there = false;
         self.change_file(|entries| was_there = entries.remove(secret.name()).is_some())?;
         Ok(was_there)
+    }
+
+    /// Gives up the place where secrets lie, for whoever brings the account key from elsewhere: the sealed file, or the note
+    /// that a keyring has them, is renamed and not removed. Its new name; the keyring has to be opened again.
+    pub fn set_aside(&self, now: u64) -> Result<Option<PathBuf>, KeyringError> {
+        let place = if self.place == Place::File { &self.sealed_file } else { &self.marker };
+        let _held = private_file::lock(place)?;
+        let mut aside = place.clone().into_os_string();
+        aside.push(format!(".aside-{now}"));
+        let aside = PathBuf::from(aside);
+        match std::fs::rename(place, &aside) {
+            Ok(()) => Ok(Some(aside)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(FileError::Io { verb: "rename", path: place.clone(), source }.into()),
+        }
     }
 
     fn service(&self) -> Result<&service::Service, KeyringError> {

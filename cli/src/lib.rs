@@ -9,6 +9,7 @@ pub mod date;
 pub mod discover;
 pub mod failure;
 pub mod history;
+pub mod import;
 pub mod interrupt;
 pub mod keyring;
 pub mod local;

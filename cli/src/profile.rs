@@ -1,40 +1,49 @@
 //! A profile on its way to a node and back: objects up, a grant for one worker, proposals home.
 
+pub mod ask;
 pub mod copies;
+mod failure;
+pub mod publish;
+pub mod pull;
 pub mod remote;
+mod settle;
 pub mod source;
+pub mod upload;
 
-use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use bytes::Bytes;
 use cbrowse_profile::{
-    authority::{AcceptError, Accepted, Authority, AuthorityError, HeadRef},
+    account::Account,
+    authority::{Authority, AuthorityError, HeadRef},
     grant::{Grant, GrantError, seal_grant},
     keys::{AccountKey, ProfileKeys},
     object::{ObjectName, ObjectStore as _, StoreError},
+    pointer::PointerError,
     secret::SystemRandom,
     snapshot::Snapshot,
 };
 use cbrowse_protocol::{
-    api::{MAX_OBJECT_NAMES, ObjectNames, ProfileGrant, Proposals, Status},
+    api::{ProfileGrant, Status},
     id::ProfileId,
     identity::IdentityKey,
-    node::NodeRecord,
 };
-use http::Method;
 
+use self::ask::{ask_missing, at, get_proposals};
+pub use self::{
+    ask::{Removed, remove},
+    failure::{chain, store_trouble},
+    publish::Published,
+    settle::{Settled, settle},
+    upload::{Travel, Uploaded},
+};
 use crate::{
-    attach::connection::{Ask, ConnectionError, TrustedConnection},
+    attach::connection::{ConnectionError, TrustedConnection},
     credentials::{Credentials, seconds},
-    failure::{Exit, Failure},
     private_file::FileError,
-    profile::remote::RemoteStore,
 };
 
 /// How long a worker may use a grant: from the attach to the session's start, clocks that disagree included.
 const GRANT_LIFETIME: Duration = Duration::from_secs(3600);
-/// Between two looks whether a closing session has proposed its save.
-const POLL: Duration = Duration::from_millis(150);
 
 /// Why a profile did not get to a node or back. Nothing on this machine is lost by any of these.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +69,17 @@ pub enum CarryError {
     /// Unreadable answer.
     #[error("the node's answer is unreadable: {0}")]
     Answer(String),
+    /// Another device made another generation current.
+    #[error(
+        "another device has made generation {generation} current in the store since this one last looked"
+    )]
+    MovedOn {
+        /// What is current there.
+        generation: u64,
+    },
+    /// What a store points to is no word of this profile's owner.
+    #[error("the store's pointer is refused")]
+    Pointer(#[from] PointerError),
     /// Nothing leaves this machine before it is written down where to.
     #[error("note where the profile goes: {0}")]
     Note(#[from] FileError),
@@ -76,105 +96,10 @@ impl CarryError {
     }
 }
 
-impl From<CarryError> for Failure {
-    fn from(error: CarryError) -> Self {
-        match error {
-            CarryError::Node(error) => error.into(),
-            CarryError::NoSessionKey => Failure::new(Exit::Refused, "no_session_key", error.to_string()),
-            CarryError::ForeignSessionKey => Failure::new(Exit::Trust, "session_key", error.to_string()),
-            other => Failure::new(Exit::Profile, "profile", chain(&other)).hint(
-                "cbrowse profile verify NAME says what is damaged and what is whole; nothing was changed",
-            ),
-        }
-    }
-}
-
-impl From<AuthorityError> for Failure {
-    fn from(error: AuthorityError) -> Self {
-        let (code, hint) = match &error {
-            AuthorityError::Unknown(name) => {
-                let hint = format!(
-                    "make it: cbrowse profile create {name}; see which there are: cbrowse profile list"
-                );
-                return Failure::new(Exit::Profile, "no_profile", error.to_string()).hint(hint);
-            }
-            AuthorityError::Exists(_) => ("profile_exists", "choose another name, or use that one"),
-            AuthorityError::WrongKey(_) => (
-                "wrong_key",
-                "use the keyring, or the passphrase file, with which the profile was made; nothing was written",
-            ),
-            AuthorityError::NoVersion { .. } => {
-                ("no_version", "see which there are: cbrowse profile history NAME; nothing was changed")
-            }
-            AuthorityError::Busy => ("profile_busy", "wait for the other command; nothing was changed"),
-            AuthorityError::Version(_) => ("profile_newer", "update cbrowse; nothing was changed"),
-            AuthorityError::RolledBack { .. } | AuthorityError::Forked(_) => (
-                "profile_rolled_back",
-                "somebody or some backup put older files in place; restore the newer ones, nothing was changed",
-            ),
-            AuthorityError::Conflict { .. } => ("profile_conflict", "see both: cbrowse profile history"),
-            AuthorityError::Damaged(_) => {
-                ("profile_damaged", "restore that file from a backup; nothing was changed")
-            }
-            other => store_trouble(other),
-        };
-        Failure::new(Exit::Profile, code, chain(&error)).hint(hint)
-    }
-}
-
-/// Code and hint of an error that comes from the disk or from damaged objects.
-pub fn store_trouble(error: &(dyn std::error::Error + 'static)) -> (&'static str, &'static str) {
-    let mut cause = Some(error);
-    while let Some(inner) = cause {
-        if let Some(error) = inner.downcast_ref::<std::io::Error>() {
-            return match error.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                    ("disk_full", "free some space and try again; every generation up to now is safe")
-                }
-                ErrorKind::PermissionDenied => {
-                    ("no_permission", "use the account that owns these files; nothing was changed")
-                }
-                _ => ("disk", "look after that file or disk; every generation up to now is safe"),
-            };
-        }
-        if let Some(StoreError::Missing(_) | StoreError::Corrupt(_)) = inner.downcast_ref::<StoreError>() {
-            return (
-                "object_damaged",
-                "see which generations are whole: cbrowse profile verify; nothing was changed",
-            );
-        }
-        cause = inner.source();
-    }
-    ("profile", "nothing was changed; see cbrowse profile status")
-}
-
-/// An error and its causes as one sentence.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
-}
-
 /// A profile whose key is at hand.
 pub struct OpenProfile {
     authority: Authority,
     keys: ProfileKeys,
-}
-
-/// What went up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Uploaded {
-    /// Objects that the node lacked.
-    pub objects: u64,
-    /// Their bytes.
-    pub bytes: u64,
 }
 
 impl OpenProfile {
@@ -182,6 +107,13 @@ impl OpenProfile {
     pub fn open(root: &std::path::Path, name: &str, account: &AccountKey) -> Result<Self, AuthorityError> {
         let authority = Authority::open(root, name)?;
         let keys = authority.keys(account)?;
+        Ok(Self { authority, keys })
+    }
+
+    /// The same with every epoch of the account.
+    pub fn of(root: &std::path::Path, name: &str, account: &Account) -> Result<Self, AuthorityError> {
+        let authority = Authority::open(root, name)?;
+        let keys = authority.keys_of(account)?;
         Ok(Self { authority, keys })
     }
 
@@ -223,10 +155,10 @@ impl OpenProfile {
         &self,
         connection: &mut TrustedConnection,
         credentials: &Credentials,
-        progress: impl FnMut(Uploaded, u64),
+        travel: &Travel,
     ) -> Result<Uploaded, CarryError> {
         let missing = self.missing(connection, credentials).await?;
-        self.send(connection, credentials, missing, progress).await
+        self.send_through(connection, credentials, missing, travel, |_| {}).await
     }
 
     /// Objects of the current generation that the node lacks. From now on the profile is this user's on that node.
@@ -253,7 +185,7 @@ impl OpenProfile {
         Ok(false)
     }
 
-    /// Sends these objects, one after another.
+    /// Sends these objects as fast as the link allows; `progress` hears of each, and how many there are.
     pub async fn send(
         &self,
         connection: &mut TrustedConnection,
@@ -262,16 +194,21 @@ impl OpenProfile {
         mut progress: impl FnMut(Uploaded, u64),
     ) -> Result<Uploaded, CarryError> {
         let total = names.len() as u64;
-        let mut uploaded = Uploaded::default();
-        for name in names {
-            let object = self.authority.store().get(&name)?;
-            uploaded.bytes += object.len() as u64;
-            let path = format!("/v1/profiles/{}/objects/{name}", self.id());
-            connection.request(Ask::new(Method::PUT, &path).octets(Bytes::from(object)), credentials).await?;
-            uploaded.objects += 1;
-            progress(uploaded, total);
-        }
-        Ok(uploaded)
+        self.send_through(connection, credentials, names, &Travel::default(), |now| progress(now, total))
+            .await
+    }
+
+    /// The same, watched and held back by `travel`.
+    pub async fn send_through(
+        &self,
+        connection: &mut TrustedConnection,
+        credentials: &Credentials,
+        names: Vec<ObjectName>,
+        travel: &Travel,
+        progress: impl FnMut(Uploaded),
+    ) -> Result<Uploaded, CarryError> {
+        let store = self.authority.store();
+        upload::send(self.id(), store, connection, credentials, names, travel, progress).await
     }
 
     fn objects(&self) -> Result<Vec<ObjectName>, CarryError> {
@@ -311,175 +248,5 @@ impl OpenProfile {
         let grant = Grant::new(&self.keys, &public, status.id.clone(), base.as_ref(), expiry);
         let sealed = seal_grant(&public, &grant, &mut SystemRandom)?;
         Ok(ProfileGrant { profile: self.id().clone(), session_key: public.to_vec(), sealed })
-    }
-}
-
-/// A record of a node of which only the address is known.
-fn at(peer: SocketAddr) -> NodeRecord {
-    let json = serde_json::json!({"id": peer.to_string(), "address": peer.ip(), "port": peer.port()});
-    serde_json::from_value(json).expect("an address makes a record")
-}
-
-async fn ask_missing(
-    connection: &mut TrustedConnection,
-    credentials: &Credentials,
-    profile: &ProfileId,
-    names: &[ObjectName],
-) -> Result<Vec<ObjectName>, CarryError> {
-    let path = format!("/v1/profiles/{profile}/missing");
-    let mut missing = Vec::new();
-    // An empty question still makes the asker the profile's owner on that node.
-    let questions: Vec<&[ObjectName]> =
-        if names.is_empty() { vec![&[]] } else { names.chunks(MAX_OBJECT_NAMES).collect() };
-    for question in questions {
-        let asked = ObjectNames { names: question.iter().map(ToString::to_string).collect() };
-        let response = connection.request(Ask::new(Method::POST, &path).json(&asked), credentials).await?;
-        let told: ObjectNames =
-            serde_json::from_slice(&response.body).map_err(|error| CarryError::Answer(error.to_string()))?;
-        // Only what was asked about counts; a node cannot make us send anything else.
-        missing.extend(question.iter().filter(|name| told.names.contains(&name.to_string())));
-    }
-    Ok(missing)
-}
-
-/// What became of the saves that waited on a node.
-#[derive(Debug, Default)]
-pub struct Settled {
-    /// The generation that is current now, if a save was taken.
-    pub current: Option<HeadRef>,
-    /// Names under which conflicting saves were kept.
-    pub kept: Vec<String>,
-    /// Saves that were refused, and why.
-    pub refused: Vec<AcceptError>,
-    /// Sessions of this profile that are closing on that node.
-    pub closing: u32,
-    /// Sessions of this profile that run on that node.
-    pub running: u32,
-}
-
-/// Takes over every save that waits on a node. With `wait`, first gives sessions that close there the time to finish.
-pub async fn settle(
-    profile: Arc<OpenProfile>,
-    connection: &mut TrustedConnection,
-    credentials: &Arc<Credentials>,
-    wait: Duration,
-) -> Result<Settled, CarryError> {
-    let until = tokio::time::Instant::now() + wait;
-    let mut settled = Settled::default();
-    loop {
-        let waiting = ask_proposals(connection, credentials, profile.id()).await?;
-        (settled.closing, settled.running) = (waiting.closing, waiting.running);
-        for view in waiting.proposals {
-            let accepted = accept(&profile, connection, credentials, &view.proposal).await;
-            let taken = match accepted {
-                Ok(Accepted::Current(head)) => {
-                    settled.current = Some(head);
-                    true
-                }
-                Ok(Accepted::KeptAs(name)) => {
-                    settled.kept.push(name);
-                    true
-                }
-                Ok(Accepted::Already(_) | Accepted::Unchanged(_)) => true,
-                Err(error) => {
-                    // Kept on the node: another version of this program may understand it.
-                    settled.refused.push(error);
-                    false
-                }
-            };
-            if taken {
-                let path = format!("/v1/profiles/{}/proposals/{}", profile.id(), view.name);
-                let _already_gone = connection.request(Ask::new(Method::DELETE, &path), credentials).await;
-            }
-        }
-        if settled.closing == 0 || tokio::time::Instant::now() >= until || !settled.refused.is_empty() {
-            return Ok(settled);
-        }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-async fn ask_proposals(
-    connection: &mut TrustedConnection,
-    credentials: &Credentials,
-    profile: &ProfileId,
-) -> Result<Proposals, CarryError> {
-    let told = get_proposals(connection, credentials, profile).await?;
-    // A node that never saw the profile holds no saves of it.
-    Ok(told.unwrap_or(Proposals { proposals: Vec::new(), closing: 0, running: 0 }))
-}
-
-/// `None` where the node does not hold the profile, or not as this user's.
-async fn get_proposals(
-    connection: &mut TrustedConnection,
-    credentials: &Credentials,
-    profile: &ProfileId,
-) -> Result<Option<Proposals>, CarryError> {
-    let path = format!("/v1/profiles/{profile}/proposals");
-    match connection.request(Ask::new(Method::GET, &path), credentials).await {
-        Ok(response) => serde_json::from_slice(&response.body)
-            .map(Some)
-            .map_err(|error| CarryError::Answer(error.to_string())),
-        Err(ConnectionError::Refused { problem, .. }) if problem.code == "no_profile" => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Removes everything that a node holds of the profile, saves that wait there included; `false` where it held nothing.
-pub async fn remove(
-    connection: &mut TrustedConnection,
-    credentials: &Credentials,
-    profile: &ProfileId,
-) -> Result<bool, ConnectionError> {
-    let path = format!("/v1/profiles/{profile}");
-    match connection.request(Ask::new(Method::DELETE, &path), credentials).await {
-        Ok(_) => Ok(true),
-        Err(ConnectionError::Refused { problem, .. }) if problem.code == "no_profile" => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Accepting reads the node's objects from a blocking thread; the thread asks, this side of the channel answers.
-async fn accept(
-    profile: &Arc<OpenProfile>,
-    connection: &mut TrustedConnection,
-    credentials: &Arc<Credentials>,
-    proposal: &[u8],
-) -> Result<Accepted, AcceptError> {
-    let (store, questions) = RemoteStore::new();
-    let (inner, bytes) = (profile.clone(), proposal.to_vec());
-    let judging = tokio::task::spawn_blocking(move || {
-        inner.authority.accept(&bytes, &inner.keys, &store, &mut SystemRandom)
-    });
-    remote::answer(questions, connection, credentials, profile.id()).await;
-    judging.await.expect("accepting does not panic")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use super::*;
-
-    fn disk(kind: ErrorKind) -> AuthorityError {
-        let source = io::Error::from(kind);
-        StoreError::Disk { action: "write", path: "/p".into(), source }.into()
-    }
-
-    #[test]
-    fn what_failed_below_decides_what_is_said() {
-        for (error, code) in [
-            (disk(ErrorKind::StorageFull), "disk_full"),
-            (disk(ErrorKind::QuotaExceeded), "disk_full"),
-            (disk(ErrorKind::PermissionDenied), "no_permission"),
-            (disk(ErrorKind::BrokenPipe), "disk"),
-            (StoreError::Corrupt(ObjectName::of(b"x")).into(), "object_damaged"),
-            (AuthorityError::Busy, "profile_busy"),
-            (AuthorityError::RolledBack { found: 1, seen: 2 }, "profile_rolled_back"),
-        ] {
-            let failure = Failure::from(error);
-            assert_eq!((failure.exit, failure.code), (Exit::Profile, code));
-            assert!(failure.hint.is_some(), "{code}");
-        }
     }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use self::{
     duration::{parse_age, parse_duration},
     file::{ContextFile, Located, SettingsFile},
-    size::parse_size,
+    size::{parse_rate, parse_size},
 };
 use crate::{
     failure::{Exit, Failure},
@@ -106,6 +106,8 @@ pub struct Settings {
     pub cache_size: Value<u64>,
     /// Whom a choice probes.
     pub probing: Value<Probing>,
+    /// Bytes a second at which profiles go to nodes; as fast as the link without.
+    pub limit_rate: Value<Option<u64>>,
 }
 
 /// What the global flags say.
@@ -141,6 +143,7 @@ const CACHE_TTL_NAME: Name = Name { variable: "CBROWSE_CACHE_TTL", key: "cache_t
 const CACHE_REFRESH_NAME: Name = Name { variable: "CBROWSE_CACHE_REFRESH", key: "cache_refresh" };
 const CACHE_SIZE_NAME: Name = Name { variable: "CBROWSE_CACHE_SIZE", key: "cache_size" };
 const PROBING: Name = Name { variable: "CBROWSE_PROBING", key: "probing" };
+const LIMIT_RATE: Name = Name { variable: "CBROWSE_LIMIT_RATE", key: "limit_rate" };
 const FLEET_KEY: Name = Name { variable: "CBROWSE_FLEET_KEY", key: "fleet_key" };
 
 /// The process's variables, or a test's.
@@ -196,6 +199,12 @@ impl Settings {
                 Probing::default(),
                 str::parse,
             )?,
+            limit_rate: resolver.one(
+                &LIMIT_RATE,
+                section.and_then(|section| section.limit_rate.as_ref()),
+                None,
+                parse_rate,
+            )?,
             file,
             context,
         })
@@ -220,6 +229,7 @@ impl Settings {
             ),
             ("cache_size", json!(size::format_size(self.cache_size.value)), &self.cache_size.origin),
             ("probing", json!(self.probing.value.to_string()), &self.probing.origin),
+            ("limit_rate", json!(self.limit_rate.value.map(size::format_size)), &self.limit_rate.origin),
         ]
     }
 }

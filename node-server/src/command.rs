@@ -5,4 +5,5 @@ pub mod fleet;
 pub mod identity;
 pub mod registrar;
 pub mod serve;
+pub mod store;
 pub mod token;

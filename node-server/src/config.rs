@@ -15,6 +15,11 @@ use serde::Deserialize;
 use crate::{
     health::{Limits, Thresholds},
     load::LineRate,
+    objects::{
+        DEFAULT_CACHE,
+        bucket::{BucketSettings, BucketUri},
+        quota::DEFAULT_OWNER_QUOTA,
+    },
 };
 
 /// Sessions of a node that was not told: a browser with a few tabs takes 300-500 MB.
@@ -27,6 +32,11 @@ const LEAST_SESSION_DISK: u64 = 128;
 const MOST_SESSION_DISK: u64 = 1024 * 1024;
 /// Seconds a session lives without a client.
 const DEFAULT_IDLE_TIMEOUT: u64 = 300;
+/// Seconds between two saves of a running profile. With the 10 s in which Chromium itself writes files down, 30 s are lost
+/// at most by a node that dies.
+const DEFAULT_AUTOSAVE: u64 = 20;
+/// Longer, and a node that dies takes more with it than clients are promised.
+const MOST_AUTOSAVE: u64 = 20;
 /// Seconds a drain may take before what is left is cut off.
 const DEFAULT_DRAIN_DEADLINE: u64 = 30;
 
@@ -92,12 +102,19 @@ pub struct Given {
     #[arg(long, action = clap::ArgAction::SetTrue)]
     #[serde(default)]
     no_warm: bool,
+    /// Run no extension that a user's profile carries; it stays in the profile
+    #[arg(long, action = clap::ArgAction::SetTrue)]
+    #[serde(default)]
+    no_extensions: bool,
     /// MiB a session may write [default: 1024]
     #[arg(long, value_name = "MIB")]
     session_disk: Option<u64>,
     /// Seconds a session lives without a client [default: 300]
     #[arg(long, value_name = "SECONDS")]
     idle_timeout: Option<u64>,
+    /// Seconds between two saves of a running profile that changes, 1 to 20 [default: 20]
+    #[arg(long, value_name = "SECONDS")]
+    autosave: Option<u64>,
     /// Seconds a drain may take [default: 30]
     #[arg(long, value_name = "SECONDS")]
     drain_deadline: Option<u64>,
@@ -109,6 +126,25 @@ pub struct Given {
     #[arg(long = "deny", value_name = "CIDR|DOMAIN")]
     #[serde(default)]
     deny: Vec<String>,
+    /// Bucket that the fleet's nodes share for sealed profiles, such as s3://fleet/profiles; credentials come from the AWS_* variables [default: the data directory]
+    #[arg(long, value_name = "s3://BUCKET[/PREFIX]", env = "CBROWSE_NODE_STORE")]
+    store: Option<BucketUri>,
+    /// The bucket's server, where it is not AWS
+    #[arg(long, value_name = "URL", env = "CBROWSE_NODE_STORE_ENDPOINT")]
+    store_endpoint: Option<String>,
+    /// Permit an endpoint in clear text that is not on this machine
+    #[arg(long, action = clap::ArgAction::SetTrue)]
+    #[serde(default)]
+    store_plain_http: bool,
+    /// Most bytes of a shared store's objects that this node keeps copies of, such as 8G [default: 8G]
+    #[arg(long, value_name = "BYTES")]
+    store_cache: Option<Bytes>,
+    /// Most bytes of sealed objects that one user may keep here [default: 4G]
+    #[arg(long, value_name = "BYTES")]
+    profile_quota: Option<Bytes>,
+    /// Most bytes of sealed objects of all users [default: half of the disk; none for a shared store]
+    #[arg(long, value_name = "BYTES")]
+    store_quota: Option<Bytes>,
     /// File with the fleet's statement about this node (cbrowse-node fleet sign)
     #[arg(long, value_name = "FILE")]
     statement: Option<PathBuf>,
@@ -119,6 +155,45 @@ pub struct Given {
     /// User to become when started as root [default: cbrowse if it exists, else a number that owns nothing]
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+}
+
+/// A number of bytes: `8G`, `512M`, `4096`; a letter stands for a power of 1024.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl std::str::FromStr for Bytes {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no number of bytes; write one such as 4096, 512M or 8G");
+        let (digits, shift) = match text.chars().last().map(|last| last.to_ascii_uppercase()) {
+            Some('K') => (&text[..text.len() - 1], 10),
+            Some('M') => (&text[..text.len() - 1], 20),
+            Some('G') => (&text[..text.len() - 1], 30),
+            Some('T') => (&text[..text.len() - 1], 40),
+            _ => (text, 0),
+        };
+        let number: u64 = digits.parse().map_err(|_| wrong())?;
+        number.checked_mul(1 << shift).map(Self).ok_or_else(wrong)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where sealed profiles lie, and how much of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// A bucket that several nodes share; `None`: the data directory.
+    pub bucket: Option<BucketSettings>,
+    /// Bytes of copies in front of a bucket.
+    pub cache: u64,
+    /// Bytes to each owner.
+    pub owner_quota: u64,
+    /// Bytes to all; `None`: what is usual.
+    pub store_quota: Option<u64>,
 }
 
 fn catalog_uris<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<CatalogUri>, D::Error> {
@@ -191,16 +266,22 @@ pub struct Settings {
     pub chromium: Option<PathBuf>,
     /// A browser waits for the next session.
     pub warm: bool,
+    /// Extensions that a user's profile carries run in its sessions.
+    pub extensions: bool,
     /// A session's disk in bytes.
     pub session_disk: u64,
     /// How long a session lives without a client.
     pub idle_timeout: Duration,
+    /// Between two saves of a running profile that changes.
+    pub autosave: Duration,
     /// How long a drain may take.
     pub drain_deadline: Duration,
     /// Guard rules.
     pub allow: Vec<String>,
     /// Guard rules.
     pub deny: Vec<String>,
+    /// Where sealed profiles lie, and how much of them.
+    pub store: StoreSettings,
     /// The fleet's statement.
     pub statement: Option<SignedStatement>,
     /// Further token issuers' public keys, or files with them.
@@ -229,6 +310,24 @@ pub fn resolve(flags: Given, file: Option<&Path>) -> anyhow::Result<Settings> {
         (LEAST_SESSION_DISK..=MOST_SESSION_DISK).contains(&session_disk),
         "session_disk is {session_disk} MiB: from {LEAST_SESSION_DISK} (Chromium does not start with less) to {MOST_SESSION_DISK}"
     );
+    let autosave = flags.autosave.or(file.autosave).unwrap_or(DEFAULT_AUTOSAVE);
+    anyhow::ensure!(
+        (1..=MOST_AUTOSAVE).contains(&autosave),
+        "autosave is {autosave} s: from 1 to {MOST_AUTOSAVE}, so that a node that dies takes no more than 30 s with it"
+    );
+    let store = StoreSettings {
+        bucket: flags.store.or(file.store).map(|uri| BucketSettings {
+            uri,
+            endpoint: flags.store_endpoint.or(file.store_endpoint),
+            plain_http: flags.store_plain_http || file.store_plain_http,
+        }),
+        cache: flags.store_cache.or(file.store_cache).map_or(DEFAULT_CACHE, |Bytes(bytes)| bytes),
+        owner_quota: flags
+            .profile_quota
+            .or(file.profile_quota)
+            .map_or(DEFAULT_OWNER_QUOTA, |Bytes(bytes)| bytes),
+        store_quota: flags.store_quota.or(file.store_quota).map(|Bytes(bytes)| bytes),
+    };
     let usual = Thresholds::default();
     let health = Thresholds {
         cpu: flags.health_cpu.or(file.health_cpu).unwrap_or(usual.cpu),
@@ -253,15 +352,18 @@ pub fn resolve(flags: Given, file: Option<&Path>) -> anyhow::Result<Settings> {
         max_sessions,
         chromium: flags.chromium.or(file.chromium),
         warm: !(flags.no_warm || file.no_warm),
+        extensions: !(flags.no_extensions || file.no_extensions),
         session_disk: session_disk << 20,
         idle_timeout: Duration::from_secs(
             flags.idle_timeout.or(file.idle_timeout).unwrap_or(DEFAULT_IDLE_TIMEOUT),
         ),
+        autosave: Duration::from_secs(autosave),
         drain_deadline: Duration::from_secs(
             flags.drain_deadline.or(file.drain_deadline).unwrap_or(DEFAULT_DRAIN_DEADLINE),
         ),
         allow: either(flags.allow, file.allow),
         deny: either(flags.deny, file.deny),
+        store,
         statement,
         token_keys: either(flags.token_keys, file.token_keys),
         user: flags.user.or(file.user),
@@ -328,9 +430,12 @@ mod tests {
         std::fs::write(&path, "regoin = 'eu'\n").expect("write");
         let error = format!("{:#}", resolve(Given::default(), Some(&path)).expect_err("a typo"));
         assert!(error.contains("regoin") && error.contains("node.toml"), "{error}");
-        for (line, at_fault) in
-            [("max_sessions = 0\n", "max_sessions is 0"), ("session_disk = 127\n", "127 MiB")]
-        {
+        for (line, at_fault) in [
+            ("max_sessions = 0\n", "max_sessions is 0"),
+            ("session_disk = 127\n", "127 MiB"),
+            ("autosave = 0\n", "autosave is 0"),
+            ("autosave = 21\n", "autosave is 21"),
+        ] {
             std::fs::write(&path, line).expect("write");
             let error = resolve(Given::default(), Some(&path)).expect_err(line).to_string();
             assert!(error.contains(at_fault), "{error}");
@@ -358,6 +463,32 @@ mod tests {
         std::fs::write(&path, "health_disk = '97%,80%'\n").expect("write");
         let error = format!("{:#}", resolve(Given::default(), Some(&path)).expect_err("the wrong order"));
         assert!(error.contains("97%,80%") && error.contains("node.toml:1"), "{error}");
+    }
+
+    #[test]
+    fn a_number_of_bytes_has_a_unit_or_none() {
+        for (text, bytes) in
+            [("4096", 4096), ("2k", 2048), ("512M", 512 << 20), ("8G", 8 << 30), ("1T", 1 << 40)]
+        {
+            assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
+        }
+        for bad in ["", "G", "-1", "1.5G", "8GB", "99999999T"] {
+            assert!(bad.parse::<Bytes>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_store_is_a_bucket_only_when_it_is_named() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("node.toml");
+        std::fs::write(&path, "store = 's3://fleet/p'\nstore_cache = '1G'\nprofile_quota = '2M'\n")
+            .expect("write");
+        let flags = Given { store_endpoint: Some("http://127.0.0.1:1".into()), ..Given::default() };
+        let store = resolve(flags, Some(&path)).expect("settings").store;
+        let bucket = store.bucket.expect("a bucket");
+        assert_eq!((bucket.uri.to_string().as_str(), bucket.plain_http), ("s3://fleet/p", false));
+        assert_eq!((store.cache, store.owner_quota, store.store_quota), (1 << 30, 2 << 20, None));
+        assert_eq!(resolve(Given::default(), None).expect("settings").store.bucket, None);
     }
 
     #[test]

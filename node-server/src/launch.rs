@@ -2,3 +2,5 @@
 
 pub mod chromium;
 pub mod devtools;
+pub mod extensions;
+pub mod singleton;

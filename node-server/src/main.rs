@@ -3,7 +3,7 @@
 use std::{io::IsTerminal as _, process::ExitCode};
 
 use cbrowse_node::{
-    command::{events, fleet, identity, registrar, serve, token},
+    command::{events, fleet, identity, registrar, serve, store, token},
     worker,
 };
 use clap::Parser;
@@ -23,6 +23,8 @@ enum Cli {
     Registrar(registrar::Args),
     /// Fire and watch user events of Consul
     Events(events::Args),
+    /// Clear a store that several nodes share
+    Store(store::Args),
     /// Print this node's identity key
     Identity(identity::Args),
     /// One session's room; started by the server only
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Cli::Registrar(args) => registrar::run(&args),
         Cli::Fleet(args) => fleet::run(args),
         Cli::Events(args) => events::run(args),
+        Cli::Store(args) => store::run(args),
         Cli::Identity(args) => identity::run(&args),
         Cli::Worker(options) => return worker::main(&options),
     };

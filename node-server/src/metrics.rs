@@ -11,7 +11,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{health::Report, load::Load};
+use crate::{health::Report, load::Load, objects};
 
 type Float = Gauge<f64, AtomicU64>;
 
@@ -43,6 +43,7 @@ pub struct Metrics {
     bandwidth: Float,
     health: Family<Check, Gauge>,
     registries: Figures,
+    store: objects::figures::Figures,
 }
 
 impl Metrics {
@@ -65,9 +66,11 @@ impl Metrics {
             bandwidth: Float::default(),
             health: Family::default(),
             registries: Figures::default(),
+            store: objects::figures::Figures::default(),
             registry: Registry::default(),
         };
         metrics.registries.register(&mut root);
+        metrics.store.register(&mut root);
         let registry = root.sub_registry_with_prefix("cbrowse_node");
         registry.register("sessions", "Sessions that hold a seat", metrics.sessions.clone());
         registry.register("sessions_capacity", "Sessions admitted at most", metrics.capacity.clone());
@@ -121,6 +124,11 @@ impl Metrics {
     /// Where what is asked of registries is counted.
     pub fn registries(&self) -> &Figures {
         &self.registries
+    }
+
+    /// Where a store counts what it keeps, and what it refuses.
+    pub fn store(&self) -> &objects::figures::Figures {
+        &self.store
     }
 
     /// A session was asked for.
@@ -203,6 +211,8 @@ mod tests {
         let health = assess(&Report::default(), usage, &Thresholds::default(), true);
         metrics.asked_for_a_seat(true);
         metrics.status_refused();
+        metrics.store().added(7);
+        metrics.store().refused("profile_quota");
         let load = Load { cpu: 0.5, memory: 0.25, bandwidth: Some(0.125), bytes_per_second: Some(1_000_000) };
         metrics.observe((1, 2, 8), load, &health);
         let text = metrics.encode();
@@ -218,6 +228,11 @@ mod tests {
             "cbrowse_node_frames_sent_total 1",
             "cbrowse_node_frames_sent_bytes_total 10",
             "cbrowse_node_cpu_busy_ratio 0.5",
+            "cbrowse_store_bytes 7",
+            "cbrowse_store_objects 1",
+            "cbrowse_store_evictions_total 0",
+            "cbrowse_store_collected_total 0",
+            "cbrowse_store_refusals_total{reason=\"profile_quota\"} 1",
             "cbrowse_node_health{check=\"cpu\"} 0",
             "cbrowse_node_health{check=\"memory\"} 1",
             "cbrowse_node_health{check=\"draining\"} 2",

@@ -25,7 +25,7 @@ use crate::{
     limiter::Limiter,
     load::LoadReader,
     metrics::Metrics,
-    objects::Objects,
+    objects::{Objects, bucket::Bucket, figures::Figures, quota::Quotas, shelf::Shelf as _},
     pages::{NodeFacts, Pages},
     session::{
         process::Template,
@@ -74,12 +74,19 @@ impl Node {
         let facts = facts(settings, local, &identity, &binary.version)?;
         let record = record(settings, local, &facts);
         record.check().context("the settings make a record that no registry takes")?;
-        let objects = Objects::open(&settings.data_dir)?;
+        let metrics = Metrics::new();
+        let objects = store(settings, metrics.store().clone()).await?;
         let table = Table::new(Parts {
             node: facts.id.clone(),
             identity: identity.clone(),
             browser_version: binary.version.clone(),
-            template: Template { chromium: binary.path, disk: settings.session_disk, warm: settings.warm },
+            template: Template {
+                chromium: binary.path,
+                disk: settings.session_disk,
+                warm: settings.warm,
+                autosave: settings.autosave,
+                extensions: settings.extensions,
+            },
             objects: objects.clone(),
             guard: Arc::new(guard(settings, local, &facts)?),
             idle_timeout: settings.idle_timeout,
@@ -93,8 +100,7 @@ impl Node {
                 settings.data_dir.display()
             );
         }
-        let (load, metrics, sockets) =
-            (LoadReader::new(settings.bandwidth), Metrics::new(), TaskTracker::new());
+        let (load, sockets) = (LoadReader::new(settings.bandwidth), TaskTracker::new());
         let health = health(settings, &load).await;
         let record = watch::Sender::new(NodeRecord { health: health.status(), ..record });
         let (status_limit, seat_limit) = (Limiter::new(status::RATE), Limiter::new(seats::RATE));
@@ -114,6 +120,33 @@ impl Node {
         };
         Ok(Self { app: Arc::new(app), identity })
     }
+}
+
+/// Where sealed profiles lie. A bucket that cannot be used is found out now, not by the first user.
+async fn store(settings: &Settings, figures: Figures) -> anyhow::Result<Objects> {
+    let (data_dir, store) = (settings.data_dir.clone(), settings.store.clone());
+    let mut quotas = Quotas { owner: store.owner_quota, store: store.store_quota };
+    let Some(bucket) = store.bucket else {
+        if quotas.store.is_none() {
+            quotas.store = Some(Quotas::usual_share(disk_size(&data_dir)));
+        }
+        return Ok(Objects::in_directory(&data_dir, quotas, figures)?);
+    };
+    let bucket = Arc::new(Bucket::open(bucket).context("open the shared store")?);
+    let opened = tokio::task::spawn_blocking(move || {
+        bucket.profiles().with_context(|| format!("ask {}", bucket.describe()))?;
+        anyhow::Ok(Objects::shared(bucket, &data_dir, store.cache, quotas, figures)?)
+    });
+    let objects = opened.await.context("open the shared store")??;
+    tracing::info!("sealed profiles lie in {}", objects.describe());
+    Ok(objects)
+}
+
+/// Of a file system that does not say, nothing is known, and nothing is limited.
+fn disk_size(data_dir: &std::path::Path) -> u64 {
+    let exists = data_dir.ancestors().find(|path| path.exists()).unwrap_or(data_dir);
+    let found = nix::sys::statvfs::statvfs(exists);
+    found.map_or(u64::MAX, |found| found.blocks().saturating_mul(found.fragment_size()))
 }
 
 /// Judged once, so that the first thing a registry hears is true.

@@ -1,29 +1,51 @@
-//! Sealed profiles as the node sees them: named ciphertext, and saves that wait for their owner.
+//! Sealed profiles as the node sees them: named ciphertext, signed words of its owner, and saves that wait for that owner.
 //!
-//! ```text
-//! DATA_DIR/profiles/PROFILE/owner            subject of the token that brought the profile
-//! DATA_DIR/profiles/PROFILE/objects/NAME     NAME = BLAKE3 of the bytes
-//! DATA_DIR/profiles/PROFILE/proposals/TIME-SESSION
-//! ```
-//! A file appears whole or not at all, is never overwritten, and is on the disk before anybody is told so.
+//! Profiles lie on a [`Shelf`]: this node's directory `DATA_DIR/profiles`, or a bucket that the nodes of a fleet share, with
+//! the directory as a bounded cache in front. Names are checked against the bytes on the way in and out, whatever the shelf.
+//! Saves that wait always lie in the directory, as `PROFILE/proposals/TIME-SESSION`.
+
+pub mod bucket;
+mod cache;
+pub mod directory;
+pub mod figures;
+mod garbage;
+mod heads;
+mod proposals;
+pub mod quota;
+pub mod shelf;
+pub mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    fs, io,
-    io::Write as _,
-    path::{Path, PathBuf},
-    sync::Arc,
+    collections::HashMap,
+    io,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-use cbrowse_protocol::{
-    api::{MAX_OBJECT_LENGTH, ProposalView},
-    id::{ProfileId, SessionId},
-};
-use nix::fcntl::{Flock, FlockArg};
+use cbrowse_protocol::{api::MAX_OBJECT_LENGTH, id::ProfileId};
 
-/// Proposals kept per profile; an owner who never comes back does not fill the disk. The oldest go first.
-const MAX_PROPOSALS: usize = 16;
-/// Longest proposal in bytes.
-const MAX_PROPOSAL_LENGTH: usize = 256 * 1024;
+use self::{
+    cache::Cache,
+    directory::Directory,
+    figures::Figures,
+    quota::{Ledger, Quotas, Refused},
+    shelf::{Clearable as _, Folder, Key, Shelf, ShelfError},
+};
+pub use self::{
+    cache::DEFAULT_CACHE,
+    garbage::{Collected, Removal},
+    heads::WordError,
+};
+use crate::node::unix_now;
+
+/// Longest subject of a token in bytes that is read back.
+const MAX_OWNER_LENGTH: usize = 4096;
+/// Owners that are remembered, so that a shared store is not asked for each object.
+const MAX_OWNERS: usize = 10_000;
+/// Seconds for which that counts: so long a node may go on giving out a profile that was deleted through another.
+const OWNER_REMEMBERED_FOR: u64 = 60;
 
 /// Why the store refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,101 +62,186 @@ pub enum ObjectError {
     /// The profile belongs to somebody else, or is unknown: a stranger is not told which.
     #[error("no such profile on this node")]
     Foreign,
+    /// Its owner has deleted it.
+    #[error("the profile was deleted by its owner")]
+    Deleted,
     /// No such object.
     #[error("no such object on this node")]
     Missing,
-    /// The disk.
-    #[error("{step}: {source}")]
-    Disk {
-        /// A bare verb phrase.
-        step: &'static str,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    /// What lies under the name is something else.
+    #[error("object {0} is damaged in the store")]
+    Damaged(String),
+    /// More profiles than one owner can have.
+    #[error("the owner has {0} profiles here; no more are kept")]
+    TooMany(usize),
+    /// No room, by the rules.
+    #[error("the store has no room: {0:?}")]
+    Full(Refused),
+    /// A signed word of the owner that does not count.
+    #[error(transparent)]
+    Word(#[from] WordError),
+    /// The disk, or the store elsewhere.
+    #[error(transparent)]
+    Shelf(#[from] ShelfError),
 }
 
-fn disk(step: &'static str) -> impl FnOnce(io::Error) -> ObjectError {
-    move |source| ObjectError::Disk { step, source }
-}
+/// What is known of a profile's owner, and since when.
+type Owners = HashMap<ProfileId, (String, u64)>;
 
-/// All profiles of a node. All calls block on the disk.
+/// All profiles of a node. All calls block on the disk, or on the shared store. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Objects {
-    root: PathBuf,
-    /// Shared among the servers on one directory; held alone only to clear up.
-    _lock: Option<Arc<Flock<fs::File>>>,
+pub struct Objects(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Where profiles are.
+    shelf: Arc<dyn Shelf>,
+    /// Where waiting saves are; where profiles are too, unless the shelf is shared.
+    local: Directory,
+    /// In front of a shared shelf.
+    cache: Option<Cache>,
+    quotas: Quotas,
+    ledger: Mutex<Ledger>,
+    owners: Mutex<Owners>,
+    figures: Figures,
 }
 
 impl Objects {
-    /// Opens `DATA_DIR/profiles`, and clears what a killed server left half written, unless another server writes there now.
+    /// Opens `DATA_DIR/profiles` with the usual quotas.
     pub fn open(data_dir: &Path) -> Result<Self, ObjectError> {
-        let root = data_dir.join("profiles");
-        make_private(&root).map_err(disk("make the profile store"))?;
-        let profiles = fs::read_dir(&root).map_err(disk("list profiles"))?;
-        let file = || fs::File::open(&root).map_err(disk("open the profile store"));
-        if let Ok(_alone) = Flock::lock(file()?, FlockArg::LockExclusiveNonblock) {
-            for folder in profiles.flatten().map(|profile| profile.path()) {
-                remove_unfinished(&folder);
-                remove_unfinished(&folder.join("objects"));
-                remove_unfinished(&folder.join("proposals"));
-            }
-        }
-        // A file system without locks has no second server either.
-        let lock = Flock::lock(file()?, FlockArg::LockSharedNonblock).ok().map(Arc::new);
-        Ok(Self { root, _lock: lock })
+        Self::in_directory(data_dir, Quotas::default(), Figures::default())
     }
 
-    fn directory(&self, profile: &ProfileId) -> PathBuf {
-        self.root.join(profile.as_str())
+    /// Opens `DATA_DIR/profiles`.
+    pub fn in_directory(data_dir: &Path, quotas: Quotas, figures: Figures) -> Result<Self, ObjectError> {
+        let local = Directory::open(&data_dir.join("profiles"))?;
+        let (bytes, objects) = local.total()?;
+        figures.set(bytes, objects);
+        let shelf = Arc::new(local.clone());
+        Ok(Self::of(shelf, local, None, quotas, figures))
+    }
+
+    /// Profiles lie on a shelf that several nodes share; `DATA_DIR/profiles` holds copies of at most `cache` bytes.
+    pub fn shared(
+        shelf: Arc<dyn Shelf>,
+        data_dir: &Path,
+        cache: u64,
+        quotas: Quotas,
+        figures: Figures,
+    ) -> Result<Self, ObjectError> {
+        let local = Directory::open(&data_dir.join("profiles"))?;
+        let cache = Cache::open(local.clone(), cache, figures.clone())?;
+        Ok(Self::of(shelf, local, Some(cache), quotas, figures))
+    }
+
+    fn of(
+        shelf: Arc<dyn Shelf>,
+        local: Directory,
+        cache: Option<Cache>,
+        quotas: Quotas,
+        figures: Figures,
+    ) -> Self {
+        let (ledger, owners) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { shelf, local, cache, quotas, ledger, owners, figures }))
+    }
+
+    /// Whether several nodes share the profiles: nobody but the operator removes anything then.
+    pub fn is_shared(&self) -> bool {
+        self.0.cache.is_some()
+    }
+
+    /// Where profiles are, in words for a person.
+    pub fn describe(&self) -> String {
+        self.0.shelf.describe()
     }
 
     /// Makes `subject` the owner of a profile that nobody has yet; refuses anybody but its owner afterwards.
     pub fn claim(&self, profile: &ProfileId, subject: &str) -> Result<(), ObjectError> {
-        let directory = self.directory(profile);
-        for folder in ["objects", "proposals"] {
-            make_private(&directory.join(folder)).map_err(disk("make the profile's directory"))?;
+        match self.check_owner(profile, subject) {
+            Err(ObjectError::Foreign) => {}
+            known => return known,
         }
-        match write_new(&directory.join("owner"), subject.as_bytes()) {
-            Ok(_) => {}
-            Err(error) => return Err(disk("note the profile's owner")(error)),
+        let owned = self.0.shelf.profiles_of(subject)?.len();
+        if owned >= cbrowse_protocol::api::MAX_PROFILES {
+            return Err(ObjectError::TooMany(owned));
+        }
+        if self.0.shelf.put_new(&Key::owner(profile), subject.as_bytes())? {
+            self.0.shelf.put_new(&Key::of_owner(subject, profile), b"")?;
         }
         self.check_owner(profile, subject)
     }
 
     /// Refuses anybody but the owner.
     pub fn check_owner(&self, profile: &ProfileId, subject: &str) -> Result<(), ObjectError> {
-        match fs::read(self.directory(profile).join("owner")) {
-            Ok(owner) if owner == subject.as_bytes() => Ok(()),
-            Ok(_) => Err(ObjectError::Foreign),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ObjectError::Foreign),
-            Err(error) => Err(disk("read the profile's owner")(error)),
+        match self.owner(profile)? {
+            Some(owner) if owner == subject => Ok(()),
+            _ => Err(ObjectError::Foreign),
         }
     }
 
-    fn object(&self, profile: &ProfileId, name: &str) -> Result<PathBuf, ObjectError> {
-        check_name(name)?;
-        Ok(self.directory(profile).join("objects").join(name))
+    fn owner(&self, profile: &ProfileId) -> Result<Option<String>, ObjectError> {
+        let now = unix_now();
+        if let Some((owner, since)) = self.owners().get(profile)
+            && now.saturating_sub(*since) < OWNER_REMEMBERED_FOR
+        {
+            return Ok(Some(owner.clone()));
+        }
+        let Some(bytes) = self.0.shelf.get(&Key::owner(profile), MAX_OWNER_LENGTH)? else { return Ok(None) };
+        if self.is_deleted(profile)? {
+            return Err(ObjectError::Deleted);
+        }
+        let owner = String::from_utf8_lossy(&bytes).into_owned();
+        if self.is_shared() {
+            let mut owners = self.owners();
+            if owners.len() >= MAX_OWNERS {
+                owners.clear();
+            }
+            owners.insert(profile.clone(), (owner.clone(), now));
+        }
+        Ok(Some(owner))
+    }
+
+    fn owners(&self) -> MutexGuard<'_, Owners> {
+        self.0.owners.lock().expect("no holder panics")
     }
 
     /// Those of `names` that are not here.
     pub fn missing(&self, profile: &ProfileId, names: &[String]) -> Result<Vec<String>, ObjectError> {
-        let mut missing = Vec::new();
-        for name in names {
-            if !self.object(profile, name)?.is_file() {
-                missing.push(name.clone());
-            }
-        }
-        Ok(missing)
+        names.iter().try_for_each(|name| check_name(name))?;
+        Ok(self.0.shelf.missing(&Folder::objects(profile), names)?)
     }
 
     /// One object's bytes.
     pub fn get(&self, profile: &ProfileId, name: &str) -> Result<Vec<u8>, ObjectError> {
-        let path = self.object(profile, name)?;
-        fs::read(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ObjectError::Missing,
-            _ => disk("read an object")(error),
-        })
+        check_name(name)?;
+        let is_right = |bytes: &[u8]| blake3::hash(bytes).to_hex().as_str() == name;
+        if let Some(cache) = &self.0.cache
+            && let Some(bytes) = cache.get(profile, name, MAX_OBJECT_LENGTH)
+        {
+            if is_right(&bytes) {
+                return Ok(bytes);
+            }
+            cache.drop_one(profile, name, bytes.len() as u64);
+        }
+        let key = Folder::objects(profile).with(name);
+        let bytes = self.0.shelf.get(&key, MAX_OBJECT_LENGTH)?.ok_or(ObjectError::Missing)?;
+        if !is_right(&bytes) {
+            self.give_up(&key, bytes.len() as u64);
+            return Err(ObjectError::Damaged(name.to_owned()));
+        }
+        if let Some(cache) = &self.0.cache {
+            cache.put(profile, name, &bytes);
+        }
+        Ok(bytes)
+    }
+
+    /// A damaged object of this node's own is worth less than its absence: then its owner sends it again.
+    fn give_up(&self, key: &Key, length: u64) {
+        tracing::error!("{key} is damaged in {}", self.describe());
+        if !self.is_shared() && matches!(self.0.local.remove(key), Ok(true)) {
+            self.0.figures.removed(length);
+            self.ledger().forget();
+        }
     }
 
     /// Keeps one object, durably; `false` if it was here already.
@@ -142,86 +249,76 @@ impl Objects {
         if bytes.len() > MAX_OBJECT_LENGTH {
             return Err(ObjectError::TooLong(bytes.len()));
         }
-        let path = self.object(profile, name)?;
+        check_name(name)?;
         if blake3::hash(bytes).to_hex().as_str() != name {
             return Err(ObjectError::Mismatch(name.to_owned()));
         }
-        write_new(&path, bytes).map_err(disk("write an object"))
-    }
-
-    /// Keeps a save until its owner has taken it.
-    pub fn propose(
-        &self,
-        profile: &ProfileId,
-        session: &SessionId,
-        micros: u128,
-        proposal: &[u8],
-    ) -> Result<(), ObjectError> {
-        if proposal.len() > MAX_PROPOSAL_LENGTH {
-            return Err(ObjectError::TooLong(proposal.len()));
+        let owner = self.owner(profile)?.ok_or(ObjectError::Foreign)?;
+        let (key, length) = (Folder::objects(profile).with(name), bytes.len() as u64);
+        if !self.is_shared() && self.0.local.path(&key).is_file() {
+            self.0.local.touch(&key);
+            return Ok(false);
         }
-        let directory = self.directory(profile).join("proposals");
-        let path = directory.join(format!("{micros:020}-{session}"));
-        write_new(&path, proposal).map_err(disk("write a proposal"))?;
-        // Only now: on a full disk the old ones are all there is.
-        let mut waiting = self.proposal_names(profile)?;
-        waiting.sort();
-        for old in waiting.iter().take(waiting.len().saturating_sub(MAX_PROPOSALS)) {
-            let _ = fs::remove_file(directory.join(old));
+        self.admit(&owner, length)?;
+        let put = self.0.shelf.put_new(&key, bytes);
+        match put {
+            Ok(true) if !self.is_shared() => self.0.figures.added(length),
+            Ok(true) => {}
+            _ => self.ledger().release(&owner, length),
         }
-        Ok(())
-    }
-
-    fn proposal_names(&self, profile: &ProfileId) -> Result<Vec<String>, ObjectError> {
-        let entries = match fs::read_dir(self.directory(profile).join("proposals")) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(disk("list proposals")(error)),
-        };
-        let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-        Ok(names.filter(|name| !name.ends_with(UNFINISHED)).collect())
-    }
-
-    /// Waiting saves, oldest first.
-    pub fn proposals(&self, profile: &ProfileId) -> Result<Vec<ProposalView>, ObjectError> {
-        let mut names = self.proposal_names(profile)?;
-        names.sort();
-        let mut views = Vec::new();
-        for file in names {
-            let Some(session) = file.split_once('-').and_then(|(_, session)| session.parse().ok()) else {
-                continue;
-            };
-            let path = self.directory(profile).join("proposals").join(&file);
-            let proposal = fs::read(path).map_err(disk("read a proposal"))?;
-            views.push(ProposalView {
-                name: blake3::hash(&proposal).to_hex().to_string(),
-                session,
-                proposal,
-            });
+        if let (Ok(_), Some(cache)) = (&put, &self.0.cache) {
+            cache.put(profile, name, bytes);
         }
-        Ok(views)
+        put.map_err(full)
     }
 
-    /// Forgets a save that its owner has taken; `false` if there is none of that name.
-    pub fn forget(&self, profile: &ProfileId, name: &str) -> Result<bool, ObjectError> {
-        check_name(name)?;
-        for file in self.proposal_names(profile)? {
-            let path = self.directory(profile).join("proposals").join(&file);
-            let bytes = fs::read(&path).map_err(disk("read a proposal"))?;
-            if blake3::hash(&bytes).to_hex().as_str() == name {
-                fs::remove_file(&path).map_err(disk("remove a proposal"))?;
-                return Ok(true);
+    fn admit(&self, owner: &str, length: u64) -> Result<(), ObjectError> {
+        let (now, quotas) = (unix_now(), &self.0.quotas);
+        if self.ledger().lacks(owner, now) {
+            let used = self.measure(owner)?;
+            self.ledger().measured(owner, used, now);
+        }
+        if quotas.store.is_some() && self.ledger().lacks_all(now) {
+            let (bytes, objects) = self.0.shelf.total()?;
+            if !self.is_shared() {
+                self.0.figures.set(bytes, objects);
             }
+            self.ledger().measured_all(bytes, now);
         }
-        Ok(false)
+        let admitted = self.ledger().admit(owner, length, quotas, self.0.shelf.free());
+        admitted.map_err(|refused| {
+            self.0.figures.refused(match refused {
+                Refused::Owner { .. } => "profile_quota",
+                Refused::Store { .. } => "store_quota",
+                Refused::Disk => "disk_full",
+            });
+            ObjectError::Full(refused)
+        })
     }
 
-    /// Removes all that this node holds of a profile.
-    pub fn remove(&self, profile: &ProfileId) -> Result<(), ObjectError> {
-        match fs::remove_dir_all(self.directory(profile)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk("remove a profile")(error)),
-            _ => Ok(()),
+    fn measure(&self, owner: &str) -> Result<u64, ObjectError> {
+        let mut used = 0;
+        for profile in self.0.shelf.profiles_of(owner)? {
+            used +=
+                self.0.shelf.list(&Folder::objects(&profile))?.iter().map(|entry| entry.length).sum::<u64>();
         }
+        Ok(used)
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.0.ledger.lock().expect("no holder panics")
+    }
+}
+
+/// A disk that filled up although there was room a moment ago.
+fn full(error: ShelfError) -> ObjectError {
+    match &error {
+        ShelfError::Disk { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+        {
+            ObjectError::Full(Refused::Disk)
+        }
+        _ => error.into(),
     }
 }
 
@@ -230,108 +327,9 @@ fn check_name(name: &str) -> Result<(), ObjectError> {
     if name.len() == 64 && digits { Ok(()) } else { Err(ObjectError::Name(name.chars().take(80).collect())) }
 }
 
-const UNFINISHED: &str = ".unfinished";
-
-/// Writes a file that appears whole, durable, mode 0600; `false` if it is there already.
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    if path.exists() {
-        return Ok(false);
-    }
-    let nonce = u64::from_le_bytes(random());
-    let temporary = path.with_file_name(format!("{nonce:016x}{UNFINISHED}"));
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let written = file
-        .write_all(bytes)
-        .and_then(|()| file.sync_all())
-        // A link refuses to replace, a rename would not.
-        .and_then(|()| fs::hard_link(&temporary, path));
-    let _ = fs::remove_file(&temporary);
-    match written {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-        Err(error) => return Err(error),
-    }
-    if let Some(parent) = path.parent() {
-        fs::File::open(parent)?.sync_all()?;
-    }
-    Ok(true)
-}
-
 /// Random bytes from the crypto provider.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).expect("the system's random source answers");
     bytes
-}
-
-fn make_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-fn remove_unfinished(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().ends_with(UNFINISHED) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn store() -> (tempfile::TempDir, Objects, ProfileId) {
-        let directory = tempfile::tempdir().expect("a directory");
-        let objects = Objects::open(directory.path()).expect("a store");
-        (directory, objects, "0123456789abcdef0123456789abcdef".parse().expect("id"))
-    }
-
-    #[test]
-    fn an_object_is_what_its_name_says_and_its_owners_only() {
-        let (_directory, objects, profile) = store();
-        objects.claim(&profile, "alice").expect("first claim");
-        objects.claim(&profile, "alice").expect("again");
-        assert!(matches!(objects.claim(&profile, "mallory"), Err(ObjectError::Foreign)));
-        let name = blake3::hash(b"x").to_hex().to_string();
-        assert_eq!(objects.missing(&profile, std::slice::from_ref(&name)).expect("names").len(), 1);
-        assert!(objects.put(&profile, &name, b"x").expect("put"));
-        assert!(!objects.put(&profile, &name, b"x").expect("again"));
-        assert_eq!(objects.get(&profile, &name).expect("get"), b"x");
-        assert!(matches!(objects.put(&profile, &name, b"y"), Err(ObjectError::Mismatch(_))));
-        assert!(matches!(objects.get(&profile, "../owner"), Err(ObjectError::Name(_))));
-        assert!(matches!(objects.get(&profile, &"0".repeat(64)), Err(ObjectError::Missing)));
-    }
-
-    #[test]
-    fn proposals_wait_in_order_and_are_bounded() {
-        let (_directory, objects, profile) = store();
-        objects.claim(&profile, "alice").expect("claim");
-        let session: SessionId = "s1".parse().expect("id");
-        for number in 0..=MAX_PROPOSALS {
-            let bytes = format!("p{number}");
-            objects.propose(&profile, &session, number as u128, bytes.as_bytes()).expect("propose");
-        }
-        let waiting = objects.proposals(&profile).expect("list");
-        assert_eq!(waiting.len(), MAX_PROPOSALS);
-        assert_eq!(waiting[0].proposal, b"p1");
-        assert!(objects.forget(&profile, &waiting[0].name).expect("forget"));
-        assert!(!objects.forget(&profile, &waiting[0].name).expect("again"));
-        assert_eq!(objects.proposals(&profile).expect("list").len(), MAX_PROPOSALS - 1);
-    }
-
-    #[test]
-    fn what_a_killed_server_left_half_written_goes() {
-        let (directory, objects, profile) = store();
-        objects.claim(&profile, "alice").expect("claim");
-        let left = directory.path().join(format!("profiles/{profile}/objects/00{UNFINISHED}"));
-        fs::write(&left, "half").expect("write");
-        let beside = Objects::open(directory.path()).expect("a second server");
-        assert!(left.exists(), "the first server may still be writing it");
-        drop((objects, beside));
-        Objects::open(directory.path()).expect("reopen");
-        assert!(!left.exists());
-    }
 }

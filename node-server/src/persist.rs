@@ -5,16 +5,20 @@ use std::path::Path;
 use cbrowse_profile::{
     grant::{Grant, GrantError, SessionSecret},
     head::Closing,
+    meter::Meter,
     object::{ObjectName, ObjectStore, StoreError, check_object},
     proposal::propose,
-    restore::{RestoreError, Restored, restore},
+    restore::{RestoreError, Restored, restore, restore_without_extensions},
     save::{SaveError, SaveMeta, Saved},
     secret::SystemRandom,
     snapshot::{OpenError, Snapshot, open_snapshot},
 };
 use cbrowse_protocol::{api::ProfileGrant, id::NodeId};
 
-use crate::worker::store::{RemoteError, RemoteStore};
+use crate::{
+    launch,
+    worker::store::{RemoteError, RemoteStore},
+};
 
 /// Why a profile could not be opened. The session does not start: a browser without the profile would look like a loss.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +32,9 @@ pub enum OpenProfileError {
     /// Its files.
     #[error("restore the profile")]
     Restore(#[from] RestoreError),
+    /// Its extensions.
+    #[error("put the profile's extensions where the browser finds them")]
+    Extensions(#[from] std::io::Error),
 }
 
 /// A profile that a session works with.
@@ -37,7 +44,7 @@ pub struct OpenProfile {
 }
 
 /// Opens what was granted to `secret` and writes its files to `target`, which must not exist or be empty.
-/// Blocks on the store.
+/// With `extensions`, those that it carries are made ready to be loaded. Blocks on the store.
 pub fn open(
     secret: SessionSecret,
     granted: &ProfileGrant,
@@ -45,6 +52,7 @@ pub fn open(
     now: u64,
     store: &RemoteStore,
     target: &Path,
+    extensions: bool,
 ) -> Result<(OpenProfile, Restored), OpenProfileError> {
     let grant = secret.open(&granted.sealed, node, &granted.profile, now)?;
     let base = match (&grant.head, grant.access()) {
@@ -52,9 +60,11 @@ pub fn open(
         _ => None,
     };
     let restored = match &base {
-        Some(snapshot) => restore(snapshot, store, target)?,
+        Some(snapshot) if extensions => restore(snapshot, store, target)?,
+        Some(snapshot) => restore_without_extensions(snapshot, store, target, &Meter::default())?,
         None => Restored::default(),
     };
+    launch::extensions::prepare(target)?;
     Ok((OpenProfile { grant, base }, restored))
 }
 
@@ -71,24 +81,18 @@ impl OpenProfile {
     }
 }
 
-/// Changes whenever a file of the directory appears, goes, grows, shrinks or is written. Cheap: reads no contents.
+/// Changes whenever a file that travels appears, goes, grows, shrinks or is written. Cheap: reads no contents, and nothing of
+/// the browser's caches, which change all the time.
 pub fn fingerprint(directory: &Path) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let mut files = Vec::new();
-    let mut waiting = vec![directory.to_owned()];
-    while let Some(path) = waiting.pop() {
-        for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_dir() {
-                waiting.push(entry.path());
-            } else {
-                files.push((entry.path(), metadata.len(), metadata.modified().ok()));
-            }
+    let mut hasher = DefaultHasher::new();
+    if let Ok(scan) = cbrowse_profile::scan::scan_with(directory, launch::extensions::ids()) {
+        for file in scan.files {
+            let written =
+                std::fs::symlink_metadata(directory.join(&file.path)).and_then(|found| found.modified());
+            (file.path, file.size, written.ok()).hash(&mut hasher);
         }
     }
-    files.sort();
-    let mut hasher = DefaultHasher::new();
-    files.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -133,12 +137,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fingerprint_changes_with_any_file() {
+    fn a_fingerprint_changes_with_every_file_that_travels_and_no_other() {
         let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("a/b");
-        std::fs::create_dir(directory.path().join("a")).expect("make");
+        let (file, cache) =
+            (directory.path().join("Default/History"), directory.path().join("Default/Cache/data_0"));
+        std::fs::create_dir_all(cache.parent().expect("a parent")).expect("make");
         std::fs::write(&file, "1").expect("write");
         let before = fingerprint(directory.path());
+        std::fs::write(&cache, "1").expect("write");
         assert_eq!(fingerprint(directory.path()), before);
         std::fs::write(&file, "12").expect("write");
         let after = fingerprint(directory.path());

@@ -10,6 +10,7 @@ pub mod etcd;
 mod exchange;
 pub mod fleet;
 pub mod knot;
+pub mod moto;
 pub mod nacos;
 pub mod node;
 pub mod ports;

@@ -8,6 +8,7 @@ mod ask;
 mod claims;
 mod dial;
 mod error;
+mod outgoing;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +32,7 @@ use http::{
         SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
     },
 };
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::{
     body::Incoming,
     client::conn::http1::{self, SendRequest},
@@ -54,11 +55,13 @@ use tokio_tungstenite::{
 pub use self::{
     ask::{Ask, Body, REQUEST_TIMEOUT},
     error::{ConnectionError, Fault},
+    outgoing::{Flow, Pace},
 };
 use self::{
     claims::Wrong,
     dial::{dial, shake},
     error::ANSWER_IN_FULL,
+    outgoing::Outgoing,
 };
 use crate::{credentials::Credentials, trust::Trusted};
 
@@ -78,7 +81,7 @@ pub struct NodeConnection {
     endpoint: String,
     peer: SocketAddr,
     identity: IdentityKey,
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Outgoing>,
     _driver: Driver,
 }
 
@@ -239,7 +242,7 @@ impl NodeConnection {
         &self,
         ask: Ask<'_>,
         credentials: Option<&Credentials>,
-    ) -> Result<Request<Full<Bytes>>, ConnectionError> {
+    ) -> Result<Request<Outgoing>, ConnectionError> {
         let against = |error: http::Error| ConnectionError::Protocol {
             endpoint: self.endpoint.clone(),
             reason: format!("no request can be made of it ({error})"),
@@ -263,7 +266,7 @@ impl NodeConnection {
                 bytes
             }
         };
-        let mut request = request.body(Full::new(body)).map_err(against)?;
+        let mut request = request.body(Outgoing::new(body, ask.flow)).map_err(against)?;
         request.headers_mut().extend(ask.headers);
         Ok(request)
     }
@@ -329,6 +332,19 @@ impl TrustedConnection {
     /// The address at the other end.
     pub fn peer(&self) -> SocketAddr {
         self.connection.peer
+    }
+
+    /// One more connection to the same node at the same address. The decision about its identity stands; another identity
+    /// gets nothing.
+    pub async fn another(&self, deadline: Duration) -> Result<Self, ConnectionError> {
+        let NodeConnection { endpoint, peer, identity, .. } = &self.connection;
+        let host = endpoint.rsplit_once(':').map_or(endpoint.as_str(), |(host, _)| host);
+        let connection = NodeConnection::to(*peer, host.trim_matches(['[', ']']), deadline).await?;
+        if connection.identity != *identity {
+            let (seen, decided) = (connection.identity, *identity);
+            return Err(ConnectionError::OtherIdentity { endpoint: connection.endpoint, seen, decided });
+        }
+        Ok(Self { connection })
     }
 
     /// `GET /status` again; see [`NodeConnection::get_status`].

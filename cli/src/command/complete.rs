@@ -5,18 +5,25 @@ use std::{
     ffi::{OsStr, OsString},
 };
 
+use cbrowse_profile::authority::{Authority, HeadRecord};
 use cbrowse_protocol::node::is_unprintable;
-use clap_complete::CompletionCandidate;
+use clap_complete::{
+    CompletionCandidate,
+    engine::{PathCompleter, ValueCompleter as _},
+};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     context::Paths,
+    date,
     discover::{
         Sources,
         cache::{Cache, Rules},
     },
+    import::{browser::Browser, find::Home},
     select::place::COUNTRY_KEY,
     settings::{CACHE_REFRESH, CACHE_SIZE, CACHE_TTL, Flags, Settings, file::SettingsFile},
+    words::size,
 };
 
 /// What is read of each node: a person waits at a prompt, so no more than is offered.
@@ -121,6 +128,51 @@ pub fn profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
     offer(typed, records.into_iter().flatten().map(|record| (record.name.to_string(), None)))
 }
 
+/// Versions of the profile that was named before on the command line, with what they are.
+pub fn profile_versions(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let words = typed_words();
+    let root = Paths::of_user().ok().map(|paths| paths.profiles()).filter(|root| root.is_dir());
+    let authority =
+        root.and_then(|root| words.iter().rev().find_map(|word| Authority::open(&root, word).ok()));
+    let history = authority.and_then(|authority| authority.history().ok()).unwrap_or_default();
+    let version = |record: HeadRecord| {
+        let name = match &record.kept_as {
+            Some(kept) => kept.trim_start_matches('0').to_owned(),
+            None => record.head.generation.to_string(),
+        };
+        (name, Some(format!("{}, {}", date::utc(record.time), size(record.bytes))))
+    };
+    offer(typed, history.into_iter().map(version))
+}
+
+/// Browsers that left profiles on this machine.
+pub fn browsers(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let found = Home::of_user().map(|home| home.all()).unwrap_or_default();
+    let browsers: BTreeSet<Browser> = found.into_iter().filter_map(|found| found.browser).collect();
+    let named =
+        browsers.into_iter().map(|browser| (browser.name().to_owned(), Some(browser.title().to_owned())));
+    let mut candidates = offer(typed, named);
+    // A path is as good.
+    candidates.extend(PathCompleter::any().complete(typed));
+    candidates
+}
+
+/// Profiles of the browser that was named before, by their directories, with the names their owners gave them.
+pub fn browser_profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let from = given("--from").pop();
+    let browser = from.and_then(|from| from.parse::<Browser>().ok());
+    let found = Home::of_user().map(|home| home.all()).unwrap_or_default();
+    let typed = typed.to_string_lossy();
+    // Directories such as `Profile 1` hold a space, which the shells quote.
+    let is_plain = |name: &str| name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == ' ');
+    found
+        .into_iter()
+        .filter(|found| browser.is_none() || found.browser == browser)
+        .filter(|found| is_plain(&found.profile) && found.profile.starts_with(&*typed))
+        .map(|found| CompletionCandidate::new(found.profile).help(found.name.map(Into::into)))
+        .collect()
+}
+
 fn offer(typed: &OsStr, values: impl Iterator<Item = (String, Option<String>)>) -> Vec<CompletionCandidate> {
     let typed = typed.to_string_lossy();
     let fitting: BTreeSet<_> = values
@@ -167,10 +219,12 @@ fn copies() -> Option<(Cache, Sources)> {
 
 /// Values of a flag among the words typed so far, which the shell hands over as arguments.
 fn given(flag: &str) -> Vec<String> {
+    values_of(flag, &typed_words())
+}
+
+fn typed_words() -> Vec<String> {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let words = super::completions::typed(&words).iter();
-    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
-    values_of(flag, &words)
+    super::completions::typed(&words).iter().map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 fn values_of(flag: &str, words: &[String]) -> Vec<String> {

@@ -23,6 +23,7 @@ The settings file is TOML, with a section for each fleet:
   cache_refresh = \"10s\"        # a younger answer is not asked for again
   cache_size = \"64MiB\"         # of all cached answers together
   probing = \"quiet=16\"         # whom connect probes: all, fresh, cached, quiet
+  limit_rate = \"2M\"           # at which profiles go to nodes, bytes a second
 ";
 
 /// Arguments of `cbrowse config`.

@@ -271,7 +271,7 @@ async fn known_nodes(
 async fn open_profile(args: &Args, globals: &Globals) -> Result<Option<Arc<OpenProfile>>, Failure> {
     let Some(name) = args.profile.clone() else { return Ok(None) };
     let (paths, source) = (globals.paths.clone(), args.passphrase.source());
-    let opened = blocking(move || profile::key::open(&paths, source, &name));
+    let opened = blocking(move || profile::key::open_to_grant(&paths, source, &name));
     opened.await.map(|profile| Some(Arc::new(profile)))
 }
 
@@ -368,7 +368,8 @@ async fn stay(
     };
     let (arrival, viewed, announced, ()) = tokio::join!(relayed, viewed, announced, timed);
     let mut arrival = arrival?;
-    if !stop.is_cancelled() && arrival.saving {
+    // A session that ended by itself has made its last save before it said so.
+    if !stop.is_cancelled() && args.profile.is_some() {
         arrival.saving = !take_save_home(globals, journey).await;
     }
     viewed?;

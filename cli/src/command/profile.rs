@@ -2,14 +2,21 @@
 
 pub mod create;
 pub mod delete;
+pub mod diff;
 mod doors;
 pub mod export;
+pub mod extensions;
 pub mod history;
+pub mod import;
 pub mod key;
 pub mod list;
+mod parts;
+pub mod pull;
 pub mod rename;
+pub mod restore;
 mod seal;
 pub mod status;
+mod stopping;
 pub mod sync;
 pub mod verify;
 mod words;
@@ -22,7 +29,7 @@ use crate::{context::Globals, failure::Failure};
 pub const EXAMPLES: &str = "\
 Examples:
   cbrowse profile create work
-  cbrowse profile create work --from ~/.config/chromium
+  cbrowse profile import work --from chrome
   cbrowse profile sync work
   cbrowse connect --profile work
 
@@ -52,11 +59,23 @@ pub enum Command {
     /// Take waiting saves home, seal what changed, send the best node what it lacks.
     #[command(after_help = sync::EXAMPLES)]
     Sync(Box<sync::Args>),
+    /// Take over what the fleet's store holds, on a second device or after a loss.
+    #[command(after_help = pull::EXAMPLES)]
+    Pull(Box<pull::Args>),
     /// List every generation and every version kept beside.
     History(history::Args),
+    /// Show what differs between two versions, or between the current one and its directory.
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(diff::Args),
+    /// Make an older version current again, as a new generation.
+    #[command(after_help = restore::EXAMPLES)]
+    Restore(restore::Args),
+    /// Seal a profile of an installed browser, or read a sealed file.
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::Args),
     /// Open every sealed object of a profile and say what is damaged.
     Verify(verify::Args),
-    /// Write a profile out as a plain Chromium user data directory.
+    /// Write a profile out as a plain Chromium user data directory, or as one sealed file.
     #[command(after_help = export::EXAMPLES)]
     Export(export::Args),
     /// Give a profile another name.
@@ -64,6 +83,9 @@ pub enum Command {
     /// Delete a profile here and on the nodes that hold sealed copies.
     #[command(after_help = delete::EXAMPLES)]
     Delete(delete::Args),
+    /// Show, recover, share, revoke and rotate the key that opens every profile.
+    #[command(after_help = key::EXAMPLES)]
+    Key(key::Args),
 }
 
 /// Runs it.
@@ -73,10 +95,15 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
         Command::List(args) => list::run(args, globals).await,
         Command::Status(args) => status::run(args, globals).await,
         Command::Sync(args) => sync::run(args, globals).await,
+        Command::Pull(args) => pull::run(args, globals).await,
         Command::History(args) => history::run(args, globals).await,
+        Command::Diff(args) => diff::run(args, globals).await,
+        Command::Restore(args) => restore::run(args, globals).await,
+        Command::Import(args) => import::run(args, globals).await,
         Command::Verify(args) => verify::run(args, globals).await,
         Command::Export(args) => export::run(args, globals).await,
         Command::Rename(args) => rename::run(args, globals).await,
         Command::Delete(args) => delete::run(args, globals).await,
+        Command::Key(args) => key::run(args, globals).await,
     }
 }

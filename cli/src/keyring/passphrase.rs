@@ -113,6 +113,26 @@ fn from_descriptor(descriptor: i32) -> Result<Zeroizing<String>, PassphraseError
     Ok(Zeroizing::new(line.strip_suffix('\r').unwrap_or(line).to_owned()))
 }
 
+/// All that a descriptor gives, for a secret that has several lines; more than `limit` bytes is an error.
+pub fn text_from_descriptor(descriptor: i32, limit: usize) -> Result<Zeroizing<String>, PassphraseError> {
+    let failed = |source| PassphraseError::Descriptor { descriptor, source };
+    let file = File::open(format!("/dev/fd/{descriptor}")).map_err(failed)?;
+    let mut text = Zeroizing::new(String::with_capacity(limit + 1));
+    file.take(limit as u64 + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() > limit {
+        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "more than expected")));
+    }
+    Ok(text)
+}
+
+/// Asks at the terminal, without showing what is typed.
+pub fn ask_hidden(question: &str) -> Result<Zeroizing<String>, PassphraseError> {
+    if !io::stderr().is_terminal() || File::open("/dev/tty").is_err() {
+        return Err(PassphraseError::NobodyToAsk);
+    }
+    rpassword::prompt_password(question).map(Zeroizing::new).map_err(PassphraseError::Asking)
+}
+
 fn from_terminal(file: &Path, is_new: bool) -> Result<Zeroizing<String>, PassphraseError> {
     if !io::stderr().is_terminal() || File::open("/dev/tty").is_err() {
         return Err(PassphraseError::NobodyToAsk);

@@ -36,6 +36,9 @@ pub enum ServiceError {
     /// Locked, dismissed, or broken.
     #[error("{0}")]
     Failed(String),
+    /// The entry is there, and is none that cbrowse wrote.
+    #[error("the entry holds something else than text")]
+    NotText,
     /// Somebody else wrote entries of the same name.
     #[error("it holds several entries {SERVICE}/{0}; remove all but yours with a keyring tool")]
     Ambiguous(&'static str),
@@ -105,14 +108,12 @@ pub(super) fn within<T: Send + 'static>(
 fn failed(error: &Error, name: &'static str) -> ServiceError {
     match error {
         Error::Ambiguous(_) => ServiceError::Ambiguous(name),
+        // The library's words would quote what was stored.
+        Error::BadEncoding(_) | Error::BadDataFormat(..) => ServiceError::NotText,
         error => ServiceError::Failed(words(error)),
     }
 }
 
-/// The library's words, except where they would quote what was stored.
 fn words(error: &Error) -> String {
-    match error {
-        Error::BadEncoding(_) | Error::BadDataFormat(..) => "the entry holds something else than text".into(),
-        error => cbrowse_protocol::node::printable(&error.to_string(), 300),
-    }
+    cbrowse_protocol::node::printable(&error.to_string(), 300)
 }

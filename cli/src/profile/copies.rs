@@ -6,10 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cbrowse_profile::authority::HeadRef;
 use cbrowse_protocol::{identity::IdentityKey, node::NodeRecord};
+use serde::{Deserialize, Serialize};
 
 use crate::private_file::{self, FileError};
 
+/// Seconds for which a node's word that it holds a generation is not asked for again. Longer: a node that lost its disk is
+/// noticed later; shorter: whoever syncs by a timer asks the whole fleet each time that nothing changed.
+pub const CONFIRMED_FOR: u64 = 3600;
 /// Longest file in bytes; a record with all its metadata fits.
 const MAX_LENGTH: u64 = 256 * 1024;
 
@@ -36,6 +41,42 @@ pub fn note(profile: &Path, identity: &IdentityKey, node: &NodeRecord) -> Result
     private_file::replace(&path, &bytes)
 }
 
+/// A node's word that it holds everything of a generation, and points to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// Which node.
+    pub identity: IdentityKey,
+    /// Which generation.
+    pub head: HeadRef,
+    /// Seconds since the Unix epoch, by this machine's clock.
+    pub time: u64,
+}
+
+fn confirmations(profile: &Path) -> PathBuf {
+    profile.join("copies").join("confirmed")
+}
+
+/// Notes it in the place of whatever was confirmed before.
+pub fn confirm(profile: &Path, confirmation: &Confirmation) -> Result<(), FileError> {
+    let path = confirmations(profile);
+    let bytes = serde_json::to_vec(confirmation).expect("plain data serializes");
+    let _held = private_file::lock(&path)?;
+    private_file::replace_lightly(&path, &bytes)
+}
+
+/// The last confirmation, if it is about `head` and neither old nor from the future.
+pub fn confirmed(profile: &Path, head: &HeadRef, now: u64) -> Option<Confirmation> {
+    let bytes = private_file::read(&confirmations(profile), MAX_LENGTH).ok().flatten()?;
+    let known: Confirmation = serde_json::from_slice(&bytes).ok()?;
+    let age = now.checked_sub(known.time)?;
+    (known.head == *head && age <= CONFIRMED_FOR).then_some(known)
+}
+
+/// Nobody's word counts any more.
+pub fn doubt(profile: &Path) {
+    let _already_gone = fs::remove_file(confirmations(profile));
+}
+
 /// Every node that was noted, by id. A file that cannot be read names nobody.
 pub fn list(profile: &Path) -> Vec<NodeRecord> {
     let Ok(entries) = fs::read_dir(profile.join("copies")) else { return Vec::new() };
@@ -57,12 +98,31 @@ fn read(path: &Path) -> Option<NodeRecord> {
 
 #[cfg(test)]
 mod tests {
+    use cbrowse_profile::object::ObjectName;
     use cbrowse_protocol::identity::SigningKey;
 
     use super::*;
 
     fn node(id: &str, port: u16) -> NodeRecord {
         serde_json::from_value(serde_json::json!({"id": id, "address": "192.0.2.1", "port": port})).unwrap()
+    }
+
+    #[test]
+    fn a_confirmation_counts_for_its_generation_and_its_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let head = |generation| HeadRef { generation, name: ObjectName::of(b"head") };
+        let identity = SigningKey::generate().public();
+        let confirmation = Confirmation { identity, head: head(3), time: 1000 };
+        let known = |of, now| confirmed(directory.path(), &head(of), now);
+        assert_eq!(known(3, 1000), None);
+        confirm(directory.path(), &confirmation).unwrap();
+        assert!(list(directory.path()).is_empty(), "it is no copy");
+        assert_eq!(known(3, 1000), Some(confirmation.clone()));
+        assert_eq!(known(3, 1000 + CONFIRMED_FOR), Some(confirmation));
+        assert_eq!(known(3, 1000 + CONFIRMED_FOR + 1), None);
+        assert_eq!((known(4, 1000), known(3, 999)), (None, None));
+        doubt(directory.path());
+        assert_eq!(known(3, 1000), None);
     }
 
     #[test]

@@ -97,7 +97,8 @@ async fn missing(
     Ok(names.iter().filter(|name| told.names.contains(&name.to_string())).copied().collect())
 }
 
-async fn get(
+/// One object; its bytes are for the caller to compare with its name.
+pub(super) async fn get(
     connection: &mut TrustedConnection,
     credentials: &Credentials,
     profile: &ProfileId,

@@ -13,6 +13,7 @@
 //! cache_refresh = "10s"        # a younger answer is not asked for again
 //! cache_size = "64MiB"         # of all cached answers together
 //! probing = "quiet=16"         # or all, fresh, cached, quiet
+//! limit_rate = "2M"            # of profiles on their way to nodes, a second
 //! ```
 
 use std::{collections::BTreeMap, io, path::Path};
@@ -65,6 +66,8 @@ pub struct ContextFile {
     pub cache_size: Option<Located<String>>,
     /// As [`crate::survey::Probing`] reads it.
     pub probing: Option<Located<String>>,
+    /// As [`super::size::parse_rate`] reads it.
+    pub limit_rate: Option<Located<String>>,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +90,7 @@ struct RawContext {
     cache_refresh: Option<Spanned<String>>,
     cache_size: Option<Spanned<String>>,
     probing: Option<Spanned<String>>,
+    limit_rate: Option<Spanned<String>>,
 }
 
 /// `"a"` or `["a", "b"]`.
@@ -149,6 +153,7 @@ fn located(text: &str, raw: RawContext) -> ContextFile {
         cache_refresh: raw.cache_refresh.map(|value| locate(text, value)),
         cache_size: raw.cache_size.map(|value| locate(text, value)),
         probing: raw.probing.map(|value| locate(text, value)),
+        limit_rate: raw.limit_rate.map(|value| locate(text, value)),
     }
 }
 

@@ -23,6 +23,25 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(bytes).ok_or_else(wrong)
 }
 
+/// The slowest rate that is accepted: a node gives an object three minutes to arrive.
+pub const LEAST_RATE: u64 = 64 * 1024;
+
+/// Reads bytes a second as `--limit-rate` takes them: `2M`, `500K` (powers of 1024), or any size; 0 is no limit.
+pub fn parse_rate(text: &str) -> Result<Option<u64>, String> {
+    let short = text.to_ascii_uppercase();
+    let rate = match short.strip_suffix(['K', 'M', 'G']) {
+        Some(_) => parse_size(&format!("{short}iB")),
+        None => parse_size(text),
+    };
+    match rate.map_err(|_| format!("{text:?} is no rate; write 2M, 500K or 0 for none"))? {
+        0 => Ok(None),
+        slow if slow < LEAST_RATE => {
+            Err(format!("{text:?} is too slow for a profile to arrive in time; at least 64K"))
+        }
+        rate => Ok(Some(rate)),
+    }
+}
+
 /// Writes a size so that [`parse_size`] reads it back.
 pub fn format_size(bytes: u64) -> String {
     let fits = |(_, unit): &&(&str, u64)| bytes > 0 && bytes.is_multiple_of(*unit);
@@ -44,6 +63,18 @@ mod tests {
             assert_eq!(format_size(bytes), text);
         }
         assert_eq!((parse_size("4096"), parse_size("2 mib")), (Ok(4096), Ok(2 << 20)));
+    }
+
+    #[test]
+    fn a_rate_is_short_and_not_too_slow() {
+        for (text, rate) in
+            [("2M", Some(2 << 20)), ("64k", Some(LEAST_RATE)), ("1MB", Some(1_000_000)), ("0", None)]
+        {
+            assert_eq!(parse_rate(text), Ok(rate), "{text}");
+        }
+        for text in ["", "M", "fast", "65535", "1K", "-1"] {
+            assert!(parse_rate(text).is_err_and(|error| error.contains(&format!("{text:?}"))), "{text}");
+        }
     }
 
     #[test]

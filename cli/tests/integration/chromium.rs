@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -44,6 +44,20 @@ impl Chromium {
     /// Starts it with an empty page of 800x600 CSS pixels at two device pixels each.
     pub(crate) async fn start() -> Self {
         let home = tempfile::tempdir().expect("a home for the browser");
+        let data = home.path().join("data");
+        Self::launch(home, &data, &["--headless"], &[]).await
+    }
+
+    /// Starts a full browser, without a display, on a user data directory that stays. `store` is where it keeps the key of
+    /// what it encrypts, `bus` the session bus for that.
+    pub(crate) async fn start_on(data: &Path, store: &str, bus: Option<&str>) -> Self {
+        let home = tempfile::tempdir().expect("a home for the browser");
+        let store = format!("--password-store={store}");
+        let bus: Vec<_> = bus.into_iter().map(|bus| ("DBUS_SESSION_BUS_ADDRESS", bus)).collect();
+        Self::launch(home, data, &["--ozone-platform=headless", &store], &bus).await
+    }
+
+    async fn launch(home: TempDir, data: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let [orders, answers] = ["orders", "answers"].map(|name| {
             let path = home.path().join(name);
             mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).expect("make a pipe");
@@ -56,17 +70,13 @@ impl Chromium {
             .args(["-c", r#"orders=$1 answers=$2; shift 2; exec "$@" 3<"$orders" 4>"$answers""#, "sh"])
             .args([&orders, &answers])
             .arg(binary())
-            .args([
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-                "--no-first-run",
-            ])
+            .args(flags)
+            .args(["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
             .arg("--remote-debugging-pipe")
-            .arg(format!("--user-data-dir={}", home.path().join("data").display()))
+            .arg(format!("--user-data-dir={}", data.display()))
             .env_clear()
             .env("HOME", home.path())
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -93,6 +103,15 @@ impl Chromium {
         self.page = attached["sessionId"].as_str().map(str::to_owned);
         let size = json!({ "width": 800, "height": 600, "deviceScaleFactor": 2, "mobile": false });
         self.call("Emulation.setDeviceMetricsOverride", size).await;
+    }
+
+    /// Closes it as a person does, and waits until its files are written.
+    pub(crate) async fn close(mut self) {
+        self.page = None;
+        self.count += 1;
+        let order = json!({ "id": self.count, "method": "Browser.close" }).to_string() + "\0";
+        self.orders.write_all(order.as_bytes()).await.expect("give an order");
+        timeout(DEADLINE, self.child.wait()).await.expect("it closes").expect("its status");
     }
 
     /// Sends one order, to the page once there is one, and waits for its answer.
@@ -200,7 +219,7 @@ impl Drop for Chromium {
 }
 
 /// `CHROMIUM`, or where distributions put it.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let known = ["/usr/lib/chromium/chromium", "/usr/bin/chromium", "/usr/bin/google-chrome"];
     env::var_os("CHROMIUM")
         .map(PathBuf::from)

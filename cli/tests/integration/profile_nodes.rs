@@ -91,7 +91,8 @@ async fn a_deletion_reaches_the_nodes_that_answer_and_names_the_others() {
     world.sync(&[]).await;
     let mut other = Node::start(Options::of(&world.fleet, "nyc-1", "us-east")).await.unwrap();
     world.user = world.user.knowing(&[&other]);
-    world.sync(&[]).await;
+    // The one that confirmed it is not in the catalog any more.
+    assert_eq!(world.sync(&[]).await["sent"]["node"], "nyc-1");
     other.kill();
     let gone = profile(&world.user, &["delete", "work", "--yes"]).await.document();
     let outcomes: Vec<_> = gone["nodes"]

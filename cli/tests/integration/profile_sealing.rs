@@ -46,7 +46,7 @@ pub(crate) async fn profile(user: &User, arguments: &[&str]) -> Ended {
 }
 
 /// The command with another one.
-async fn profile_with(user: &User, passphrase: &str, arguments: &[&str]) -> Ended {
+pub(crate) async fn profile_with(user: &User, passphrase: &str, arguments: &[&str]) -> Ended {
     let mut child = Command::new(env!("CARGO_BIN_EXE_cbrowse"))
         .arg("profile")
         .args(arguments)
@@ -67,11 +67,11 @@ fn ended(output: Output) -> Ended {
     Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-fn data(user: &User) -> std::path::PathBuf {
+pub(crate) fn data(user: &User) -> std::path::PathBuf {
     user.file(".local/share/cbrowse")
 }
 
-fn refused(ended: &Ended) -> (i32, String) {
+pub(crate) fn refused(ended: &Ended) -> (i32, String) {
     let (exit, code, error) = ended.error();
     assert!(error["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{error}");
     (exit, code)
@@ -103,7 +103,7 @@ pub(crate) fn planted() -> &'static str {
 }
 
 /// The objects of the only profile there is.
-fn objects(user: &User) -> Vec<std::path::PathBuf> {
+pub(crate) fn objects(user: &User) -> Vec<std::path::PathBuf> {
     let is_object = |path: &std::path::PathBuf| path.to_string_lossy().contains("/objects/");
     files(&data(user).join("profiles")).into_iter().filter(is_object).collect()
 }

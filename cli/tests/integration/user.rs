@@ -19,7 +19,7 @@ use tokio::{
 /// No command of these tests takes longer, Chromium's start on a loaded machine included.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 /// What seals the keys of a user without a keyring.
-const PASSPHRASE: &[u8] = b"seven quiet harbours\n";
+pub(crate) const PASSPHRASE: &[u8] = b"seven quiet harbours\n";
 
 /// A user with a home, and perhaps a token and a catalog.
 pub(crate) struct User {

@@ -8,7 +8,11 @@ use axum::{
 };
 use cbrowse_protocol::api::Problem;
 
-use crate::{access, objects::ObjectError, session::table::CreateError};
+use crate::{
+    access,
+    objects::{ObjectError, WordError, quota::Refused, shelf::ShelfError},
+    session::table::CreateError,
+};
 
 /// When a node that could not start a worker, or says nothing else, is worth asking again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -59,7 +63,18 @@ impl From<ObjectError> for Refusal {
             ObjectError::TooLong(_) => Problem::new(413, "too_large", "Too large", detail),
             ObjectError::Foreign => Problem::new(404, "no_profile", "No such profile", detail),
             ObjectError::Missing => Problem::new(404, "no_object", "No such object", detail),
-            ObjectError::Disk { .. } => {
+            ObjectError::Deleted => Problem::new(410, "profile_deleted", "Profile deleted", detail),
+            ObjectError::Damaged(_) => Problem::new(500, "object_damaged", "Damaged object", detail),
+            ObjectError::TooMany(_) => Problem::new(409, "too_many_profiles", "Too many profiles", detail),
+            ObjectError::Full(refused) => no_room(refused),
+            ObjectError::Word(word) => unheard(&word),
+            ObjectError::Shelf(ShelfError::Elsewhere { .. }) => {
+                // What the store says of itself is for the operator.
+                tracing::error!("profile store: {detail}");
+                let told = "the store behind this node does not answer; what it took before is safe, and so is your own copy";
+                Problem::new(503, "store_unavailable", "Store unavailable", told)
+            }
+            ObjectError::Shelf(_) => {
                 // The path and the kernel's words are for the operator.
                 tracing::error!("profile store: {detail}");
                 Problem::new(
@@ -70,6 +85,45 @@ impl From<ObjectError> for Refusal {
                 )
             }
         })
+    }
+}
+
+/// Nothing was half written, and what was kept before stays: that is said, since it is the first question.
+fn no_room(refused: Refused) -> Problem {
+    let safe = "nothing was lost: what is here stays, and your own copy is whole";
+    let (code, title, detail) = match refused {
+        Refused::Owner { used, quota } => (
+            "quota_exceeded",
+            "Quota exceeded",
+            format!(
+                "you keep {used} bytes here and may keep {quota}; {safe}; delete a profile you need no more, or ask the \
+                 operator for more (--profile-quota)"
+            ),
+        ),
+        Refused::Store { used, quota } => (
+            "store_full",
+            "Store full",
+            format!(
+                "this store keeps {used} bytes of {quota}; {safe}; try another node, or ask the operator (--store-quota)"
+            ),
+        ),
+        Refused::Disk => (
+            "disk_full",
+            "Disk full",
+            format!("the node's disk is nearly full; {safe}; try another node, or ask the operator"),
+        ),
+    };
+    Problem::new(507, code, title, detail)
+}
+
+fn unheard(word: &WordError) -> Problem {
+    let detail = word.to_string();
+    match word {
+        WordError::OtherKey => Problem::new(403, "other_key", "Another key", detail),
+        WordError::Unsigned(_) => Problem::new(422, "bad_signature", "Not the owner's word", detail),
+        WordError::Conflict { .. } => Problem::new(409, "head_conflict", "Not the successor", detail),
+        WordError::Older { .. } => Problem::new(409, "outdated", "Older than what is here", detail),
+        WordError::NoDeletion => Problem::new(400, "unsigned_deletion", "Signed word needed", detail),
     }
 }
 

@@ -7,17 +7,21 @@ use axum::{
     body::Bytes,
     extract::{Path, State, rejection::JsonRejection},
     http::StatusCode,
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
 use cbrowse_protocol::{
-    api::{MAX_OBJECT_NAMES, ObjectNames, Problem, Proposals},
+    api::{
+        DeletionReceipt, DeletionRequest, KeyRequest, MAX_OBJECT_NAMES, ObjectNames, PointerView, Problem,
+        ProfileList, Proposals, RetainRequest, Retained,
+    },
     id::ProfileId,
     token::Scope,
 };
 
 use crate::{
     http::{App, Authenticated, problem::Refusal, sessions::bad_body},
-    objects::ObjectError,
+    node::unix_now,
+    objects::{ObjectError, Removal},
 };
 
 /// Runs a disk operation off the network threads.
@@ -140,19 +144,123 @@ pub async fn forget(
     if found { Ok(StatusCode::NO_CONTENT) } else { Err(ObjectError::Missing.into()) }
 }
 
-/// `DELETE /v1/profiles/{profile}`: everything this node holds of it.
+/// `DELETE /v1/profiles/{profile}`: 204 when everything is gone; 202 when a store that several nodes share has its owner's
+/// word, and its operator removes it.
 pub async fn remove(
     State(app): State<Arc<App>>,
     caller: Authenticated,
     Path(profile): Path<String>,
-) -> Result<StatusCode, Refusal> {
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let owner = caller.allowed(Scope::Profile)?.to_owned();
+    let profile = profile_id(&profile)?;
+    // Clients of earlier versions send none.
+    let word: Option<DeletionRequest> = if body.is_empty() {
+        None
+    } else {
+        Some(serde_json::from_slice(&body).map_err(|error| unreadable(&error))?)
+    };
+    let (objects, store) = (app.objects.clone(), app.objects.describe());
+    let removal = blocking(move || {
+        match objects.check_owner(&profile, &owner) {
+            Err(ObjectError::Deleted) => Err(ObjectError::Foreign),
+            checked => checked,
+        }?;
+        objects.remove(&profile, word.as_ref())
+    })
+    .await?;
+    Ok(match removal {
+        Removal::Gone => StatusCode::NO_CONTENT.into_response(),
+        Removal::Marked => {
+            let receipt = DeletionReceipt { outcome: "marked".into(), store };
+            (StatusCode::ACCEPTED, Json(receipt)).into_response()
+        }
+    })
+}
+
+/// `GET /v1/profiles`: the caller's profiles.
+pub async fn list(State(app): State<Arc<App>>, caller: Authenticated) -> Result<Json<ProfileList>, Refusal> {
+    let owner = caller.allowed(Scope::Profile)?.to_owned();
+    let objects = app.objects.clone();
+    Ok(Json(blocking(move || objects.profiles_of(&owner)).await?))
+}
+
+/// `GET /v1/profiles/{profile}/head`.
+pub async fn head(
+    State(app): State<Arc<App>>,
+    caller: Authenticated,
+    Path(profile): Path<String>,
+) -> Result<Json<PointerView>, Refusal> {
     let owner = caller.allowed(Scope::Profile)?.to_owned();
     let profile = profile_id(&profile)?;
     let objects = app.objects.clone();
-    blocking(move || {
+    let current = blocking(move || {
         objects.check_owner(&profile, &owner)?;
-        objects.remove(&profile)
+        objects.head(&profile)
+    })
+    .await?;
+    let none =
+        || Problem::new(404, "no_head", "No head", "nothing was made current of this profile here").into();
+    current.map(Json).ok_or_else(none)
+}
+
+/// `PUT /v1/profiles/{profile}/head`: compare and swap.
+pub async fn put_head(
+    State(app): State<Arc<App>>,
+    caller: Authenticated,
+    Path(profile): Path<String>,
+    body: Result<Json<PointerView>, JsonRejection>,
+) -> Result<StatusCode, Refusal> {
+    let owner = caller.allowed(Scope::Profile)?.to_owned();
+    let profile = profile_id(&profile)?;
+    let Json(view) = body.map_err(|rejection| bad_body(&rejection))?;
+    let objects = app.objects.clone();
+    blocking(move || {
+        objects.claim(&profile, &owner)?;
+        objects.advance(&profile, &view)
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `PUT /v1/profiles/{profile}/retain`.
+pub async fn retain(
+    State(app): State<Arc<App>>,
+    caller: Authenticated,
+    Path(profile): Path<String>,
+    body: Result<Json<RetainRequest>, JsonRejection>,
+) -> Result<Json<Retained>, Refusal> {
+    let owner = caller.allowed(Scope::Profile)?.to_owned();
+    let profile = profile_id(&profile)?;
+    let Json(request) = body.map_err(|rejection| bad_body(&rejection))?;
+    let (running, closing) = app.table.of_profile(&profile);
+    let objects = app.objects.clone();
+    let retained = blocking(move || {
+        objects.claim(&profile, &owner)?;
+        objects.retain(&profile, &request, running + closing > 0, unix_now())
+    });
+    Ok(Json(retained.await?))
+}
+
+/// `PUT /v1/profiles/{profile}/key`: the key that speaks for the profile hands over to another.
+pub async fn put_key(
+    State(app): State<Arc<App>>,
+    caller: Authenticated,
+    Path(profile): Path<String>,
+    body: Result<Json<KeyRequest>, JsonRejection>,
+) -> Result<StatusCode, Refusal> {
+    let owner = caller.allowed(Scope::Profile)?.to_owned();
+    let profile = profile_id(&profile)?;
+    let Json(next) = body.map_err(|rejection| bad_body(&rejection))?;
+    let objects = app.objects.clone();
+    blocking(move || {
+        objects.claim(&profile, &owner)?;
+        objects.hand_over(&profile, &next)
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn unreadable(error: &serde_json::Error) -> Refusal {
+    Problem::new(400, "bad_request", "Bad request", format!("the body cannot be read: {error}")).into()
 }

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::sys::namespace;
+use crate::{launch::extensions, sys::namespace};
 
 /// Where Debian, Ubuntu, Fedora and Google put the binary itself; the wrapper scripts add flags from the machine.
 const PLACES: [&str; 6] = [
@@ -116,6 +116,8 @@ pub const FLAGS: [&str; 21] = [
     "--window-size=1280,807",
     "--lang=en-US",
 ];
+/// Where the store's extensions say that they come from.
+const STORE: &str = "https://clients2.google.com/service/update2/crx";
 /// What keeps it on the one road out of its room.
 const ROAD: [&str; 2] = [
     "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
@@ -124,15 +126,39 @@ const ROAD: [&str; 2] = [
 ];
 
 /// Flags that every session gets.
-fn flags(proxy_port: u16, data: &str) -> Vec<String> {
+fn flags(proxy_port: u16, data: &str, profile: &str) -> Vec<String> {
     let mut flags: Vec<String> = FLAGS.iter().chain(&ROAD).map(ToString::to_string).collect();
     flags.push(format!("--proxy-server=socks5://127.0.0.1:{proxy_port}"));
     flags.push(format!("--user-data-dir={data}"));
+    flags.push(format!("--profile-directory={profile}"));
+    // Tabs are ordered over the pipe; a window with those of a profile, over the singleton socket.
+    flags.push("--no-startup-window".into());
     flags
 }
 
 /// The managed policy of every session: what no page, profile or extension may switch on.
 pub fn policy() -> String {
+    policy_with(&[])
+}
+
+/// The same for a session whose profile brings these extensions along, by their ids. A browser that blocks all but some loads
+/// none from a directory (tried), so here it blocks where others could come from: the store, and other programs' directories.
+pub fn policy_with(extensions: &[String]) -> String {
+    let mut policy = common_policy();
+    if extensions.is_empty() {
+        policy["ExtensionInstallBlocklist"] = serde_json::json!(["*"]);
+    } else {
+        let modes = |mode: &str| serde_json::json!({ "installation_mode": mode });
+        let mut settings: serde_json::Map<_, _> =
+            extensions.iter().map(|id| (id.clone(), modes("allowed"))).collect();
+        settings.insert(format!("update_url:{STORE}"), modes("blocked"));
+        policy["ExtensionSettings"] = settings.into();
+        policy["BlockExternalExtensions"] = true.into();
+    }
+    policy.to_string()
+}
+
+fn common_policy() -> serde_json::Value {
     serde_json::json!({
         "URLBlocklist": ["file://*", "view-source:*", "chrome://*", "chrome-untrusted://*", "devtools://*", "javascript://*"],
         "URLAllowlist": ["chrome://newtab", "chrome://new-tab-page"],
@@ -143,7 +169,6 @@ pub fn policy() -> String {
         "NetworkPredictionOptions": 2,
         "QuicAllowed": false,
         "NativeMessagingBlocklist": ["*"],
-        "ExtensionInstallBlocklist": ["*"],
         "WebRtcIPHandling": "disable_non_proxied_udp",
         "BackgroundModeEnabled": false,
         "MetricsReportingEnabled": false,
@@ -154,7 +179,6 @@ pub fn policy() -> String {
         // Session cookies survive a restart only so.
         "RestoreOnStartup": 1
     })
-    .to_string()
 }
 
 /// A started Chromium and the two ends of its pipe.
@@ -167,8 +191,9 @@ pub struct Browser {
     pub answers: OwnedFd,
 }
 
-/// Starts Chromium in the room; with `restores`, it opens the profile's last tabs. Called from inside, as process 1.
-pub fn start(binary: &Path, proxy_port: u16, data: &str, restores: bool) -> Result<Browser, BrowserError> {
+/// Starts Chromium in the room, without a window, on the profile directory `profile` of the data directory `data`. Called from
+/// inside, as process 1.
+pub fn start(binary: &Path, proxy_port: u16, data: &str, profile: &str) -> Result<Browser, BrowserError> {
     let spawn_error = |source: std::io::Error| BrowserError::Spawn { path: binary.to_owned(), source };
     let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|error| spawn_error(error.into()));
     let (orders_read, orders) = pipe()?;
@@ -178,9 +203,8 @@ pub fn start(binary: &Path, proxy_port: u16, data: &str, restores: bool) -> Resu
     }
     let mut command = Command::new(binary);
     command
-        .args(flags(proxy_port, data))
-        // A first window only where the profile's tabs come back in it; otherwise tabs are ordered over the pipe.
-        .args((!restores).then_some("--no-startup-window"))
+        .args(flags(proxy_port, data, profile))
+        .args(extensions::flag())
         .env_clear()
         .env("HOME", namespace::HOME)
         .env("TMPDIR", format!("{}/tmp", namespace::HOME))
@@ -212,7 +236,7 @@ mod tests {
 
     #[test]
     fn no_flag_opens_a_port_or_weakens_the_sandbox() {
-        let flags = flags(1080, DATA_DIRECTORY);
+        let flags = flags(1080, DATA_DIRECTORY, "Default");
         let forbidden = [
             "--remote-debugging-port",
             "--remote-debugging-address",
@@ -246,5 +270,6 @@ mod tests {
         for scheme in ["file://*", "view-source:*", "chrome://*", "devtools://*"] {
             assert!(closed.iter().any(|entry| entry == scheme), "{scheme}");
         }
+        assert_eq!(policy["ExtensionInstallBlocklist"][0], "*");
     }
 }

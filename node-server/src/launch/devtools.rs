@@ -59,7 +59,8 @@ pub struct Event {
     pub session: String,
 }
 
-type Pending = Arc<Mutex<HashMap<u64, oneshot::Sender<Result<Value, String>>>>>;
+/// Who waits for which answer; `None` once no answer will come any more.
+type Pending = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Result<Value, String>>>>>>;
 
 /// The pipe's client. Cheap to clone; the pipe closes when the last clone and the [`Pump`] are gone.
 #[derive(Clone)]
@@ -83,7 +84,7 @@ pub fn connect(
     let reader = pipe::Receiver::from_owned_fd(answers)?;
     let (order_sender, order_receiver) = mpsc::channel(ORDER_QUEUE);
     let (event_sender, event_receiver) = mpsc::channel(EVENT_QUEUE);
-    let pending = Pending::default();
+    let pending = Pending::new(Mutex::new(Some(HashMap::new())));
     let mut tasks = JoinSet::new();
     tasks.spawn(write_orders(writer, order_receiver));
     tasks.spawn(read_answers(reader, pending.clone(), event_sender));
@@ -96,7 +97,7 @@ impl DevTools {
     pub async fn call(&self, session: &str, method: &str, params: Value) -> Result<Value, CallError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        self.pending.lock().expect("no holder panics").insert(id, sender);
+        self.pending.lock().expect("no holder panics").as_mut().ok_or(CallError::Gone)?.insert(id, sender);
         let order = encode(id, session, method, &params);
         let answered = tokio::time::timeout(CALL_DEADLINE, async {
             self.orders.send(order).await.map_err(|_| CallError::Gone)?;
@@ -108,7 +109,7 @@ impl DevTools {
             Ok(Ok(Err(message))) => Err(CallError::Refused { method: method.into(), message }),
             Ok(Err(gone)) => Err(gone),
             Err(_) => {
-                self.pending.lock().expect("no holder panics").remove(&id);
+                self.pending.lock().expect("no holder panics").as_mut().map(|pending| pending.remove(&id));
                 Err(CallError::Silent(method.into()))
             }
         }
@@ -160,14 +161,15 @@ async fn read_answers(reader: pipe::Receiver, pending: Pending, events: mpsc::Se
             break;
         }
     }
-    // Whoever still waits learns that nothing will come.
-    pending.lock().expect("no holder panics").clear();
+    // Whoever still waits, or asks later, learns that nothing will come.
+    pending.lock().expect("no holder panics").take();
 }
 
 /// `false` when the event's reader is gone or flooded.
 fn deliver(mut value: Value, pending: &Pending, events: &mpsc::Sender<Event>) -> bool {
     if let Some(id) = value["id"].as_u64() {
-        let waiting = pending.lock().expect("no holder panics").remove(&id);
+        let waiting =
+            pending.lock().expect("no holder panics").as_mut().and_then(|waiting| waiting.remove(&id));
         if let Some(waiting) = waiting {
             let result = match value["error"]["message"].as_str() {
                 Some(message) => Err(message.to_owned()),
@@ -188,6 +190,19 @@ fn deliver(mut value: Value, pending: &Pending, events: &mpsc::Sender<Event>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_browser_that_is_gone_is_not_waited_for() {
+        let pipe = || nix::unistd::pipe().expect("a pipe");
+        let ((orders_read, orders), (answers, answers_write)) = (pipe(), pipe());
+        let (tools, _pump, mut events) = connect(orders, answers).expect("connected");
+        drop((orders_read, answers_write));
+        assert!(events.recv().await.is_none());
+        let asked = tokio::time::Instant::now();
+        let error = tools.call("", "Browser.getVersion", json!({})).await.expect_err("nobody is there");
+        assert!(matches!(error, CallError::Gone), "{error}");
+        assert!(asked.elapsed() < CALL_DEADLINE);
+    }
 
     #[tokio::test]
     async fn messages_end_with_a_zero_and_within_the_limit() {

@@ -32,6 +32,10 @@ pub struct Template {
     pub disk: u64,
     /// Chromium is started before there is a session.
     pub warm: bool,
+    /// Between two saves of a profile that changes.
+    pub autosave: Duration,
+    /// Extensions that profiles carry are loaded.
+    pub extensions: bool,
 }
 
 /// A worker whose room stands, before it has a session. Dropping it ends the room.
@@ -98,6 +102,9 @@ fn command(template: &Template, warm_after: Option<Duration>, link: OwnedFd, gua
         .arg(template.disk.to_string())
         .arg("--chromium")
         .arg(&template.chromium)
+        .arg("--autosave")
+        .arg(template.autosave.as_secs().to_string())
+        .args((!template.extensions).then_some("--no-extensions"))
         .args(warm_after.map(|pause| format!("--warm-after={}", pause.as_millis())))
         .env_clear()
         .envs(std::env::var_os("RUST_LOG").map(|filter| ("RUST_LOG", filter)))

@@ -49,12 +49,15 @@ const DOOR_INTERVAL: u16 = 1000;
 /// Merged-usr links, or directories of their own on older systems.
 const ROOT_LINKS: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 /// Where the browsers that the node knows read their managed policies.
-const POLICY_DIRECTORIES: [&str; 4] = [
+/// Where browsers of Chromium's family read their policy.
+pub const POLICY_DIRECTORIES: [&str; 4] = [
     "etc/chromium/policies/managed",
     "etc/opt/chrome/policies/managed",
     "etc/brave/policies/managed",
     "etc/opt/edge/policies/managed",
 ];
+/// Its file in each of them.
+pub const POLICY_FILE: &str = "cbrowse.json";
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
 /// What kept a room from being made, and what an operator can do about it.
@@ -269,7 +272,7 @@ fn make_files(root: &Path, policy: &str) -> Result<(), NamespaceError> {
     }
     for directory in POLICY_DIRECTORIES.map(|directory| root.join(directory)) {
         make_directory(&directory)?;
-        fs::write(directory.join("cbrowse.json"), policy).map_err(failed("write the browser's policy"))?;
+        fs::write(directory.join(POLICY_FILE), policy).map_err(failed("write the browser's policy"))?;
     }
     let user = format!("user:x:{BROWSER_UID}:{BROWSER_UID}::{HOME}:/usr/sbin/nologin\n");
     for (path, text) in [

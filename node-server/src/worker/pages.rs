@@ -1,12 +1,17 @@
 //! The session's tabs: which one is shown, what it shows, and what its clients do to it.
 
+mod arriving;
 mod client;
 mod picture;
 mod tabs;
 mod text;
 mod titles;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use cbrowse_protocol::wire::{NodeMessage, Viewport};
 use serde_json::{Value, json};
@@ -17,14 +22,22 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use self::text::{shortened, text};
+use self::{
+    arriving::Arriving,
+    text::{shortened, text},
+};
 use crate::{
     launch::devtools::{DevTools, Event},
-    worker::link::{Order, Outbox, Report, Start, Viewer},
+    worker::{
+        browser::Loaded,
+        link::{Order, Outbox, Report, Start, Viewer},
+    },
 };
 
 /// A process whose pipe ended has ended too, or hangs.
 const EXIT_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a close waits for a profile that is on its way in. Longer, and a user who has changed their mind waits for nothing.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// Longest text of a dialog, in bytes.
 const MAX_DIALOG_TEXT: usize = 16 * 1024;
 
@@ -44,6 +57,8 @@ struct Page {
     url: String,
     title: String,
     loading: bool,
+    /// It has shown something.
+    has_run: bool,
 }
 
 /// Where the first tab comes from.
@@ -52,8 +67,8 @@ pub enum FirstTab {
     Blank(String),
     /// It has to be opened.
     Ordered,
-    /// The profile brings its tabs back, unless something else was asked for.
-    Restored,
+    /// The browser is loading a profile, whose tabs come back by themselves.
+    Loaded(Loaded),
 }
 
 /// What the first tab shows.
@@ -96,6 +111,14 @@ pub struct Pages {
     revealed: bool,
     /// DevTools sessions whose page stands still until its dialog is answered, oldest first.
     dialogs: Vec<String>,
+    /// A profile that the browser is loading.
+    arriving: Option<Arriving>,
+    /// A close that waits for it, and until when.
+    closing: Option<(End, Instant)>,
+    /// The tab of the browser that waited, which has no part in the session.
+    put_aside: Option<String>,
+    /// DevTools' name of the profile that the session's pages belong to.
+    context: Arc<OnceLock<String>>,
     tasks: JoinSet<()>,
     /// Orders and questions whose answers change what is known of the tabs.
     answers: JoinSet<Value>,
@@ -106,16 +129,16 @@ impl Pages {
     pub fn new(tools: DevTools, outbox: Outbox<Report>, start: &Start, first: FirstTab) -> Self {
         let request = &start.request;
         let opening = match &request.url {
-            None if matches!(first, FirstTab::Restored) => Opening::Restored,
+            None if matches!(&first, FirstTab::Loaded(loaded) if loaded.has_tabs) => Opening::Restored,
             url => {
                 let front = url.clone().unwrap_or_else(home);
                 Opening::Asked(std::iter::once(front).chain(request.tabs.iter().cloned()).collect())
             }
         };
-        let settles = matches!(first, FirstTab::Restored).then(|| Instant::now() + tabs::RESTORE_PATIENCE);
-        let blank = match first {
-            FirstTab::Blank(target) => Some(target),
-            FirstTab::Ordered | FirstTab::Restored => None,
+        let (blank, put_aside, arriving) = match first {
+            FirstTab::Blank(target) => (Some(target), None, None),
+            FirstTab::Ordered => (None, None, None),
+            FirstTab::Loaded(loaded) => (None, loaded.waiting.clone(), Some(Arriving::of(loaded))),
         };
         Self {
             tools,
@@ -136,7 +159,11 @@ impl Pages {
             tasks: JoinSet::new(),
             answers: JoinSet::new(),
             front: None,
-            settles,
+            settles: None,
+            arriving,
+            closing: None,
+            put_aside,
+            context: Arc::default(),
         }
     }
 
@@ -148,19 +175,27 @@ impl Pages {
         child: &mut Child,
     ) -> End {
         self.tools.post("", "Target.setDiscoverTargets", &json!({ "discover": true }));
-        let attach = json!({ "autoAttach": true, "waitForDebuggerOnStart": false, "flatten": true });
+        let holds = self.arriving.as_ref().is_some_and(Arriving::holds);
+        let attach = json!({ "autoAttach": true, "waitForDebuggerOnStart": holds, "flatten": true });
         self.tools.post("", "Target.setAutoAttach", &attach);
-        self.order_first();
+        if self.arriving.is_none() {
+            self.order_first();
+        }
         let mut looks = tokio::time::interval(titles::TITLE_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if self.arriving.is_none()
+                && let Some((end, _)) = self.closing.take()
+            {
+                return end;
+            }
             tokio::select! {
                 event = events.recv() => match event {
                     Some(event) => self.on_event(&event).await,
                     None => return self.gone(child).await,
                 },
                 order = orders.recv() => match order {
-                    Some(Order::Close { save, reason }) => return End { reason, save, failed: false },
+                    Some(Order::Close { save, reason }) => self.close(End { reason, save, failed: false }),
                     None => return End { reason: "the node's server ended".into(), save: false, failed: true },
                     Some(order) => self.on_order(order).await,
                 },
@@ -168,12 +203,19 @@ impl Pages {
                 _ = looks.tick() => self.ask_shown_title(),
                 Some(Ok(answer)) = self.answers.join_next() => self.on_answer(&answer).await,
                 () = patience(self.restoring) => self.give_up_restoring(),
+                () = patience(self.arriving.as_ref().map(|arriving| arriving.until)) => return Self::never_arrived(),
+                () = patience(self.closing.as_ref().map(|(_, until)| *until)) => self.arriving = None,
                 () = patience(self.unpictured) => {
                     self.unpictured = None;
                     self.restart_stream();
                 }
             }
         }
+    }
+
+    /// A profile that is being loaded is first let in: closed midway, it may be left half written.
+    fn close(&mut self, end: End) {
+        self.closing.get_or_insert((end, Instant::now() + CLOSE_PATIENCE));
     }
 
     /// The pipe ended: Chromium is gone, or its pages made more events than can be read.
@@ -187,6 +229,9 @@ impl Pages {
     }
 
     async fn on_answer(&mut self, answer: &Value) {
+        if self.is_handed_over(answer).await {
+            return;
+        }
         match answer["targetId"].as_str() {
             Some(target) => self.on_ordered(target).await,
             None => self.on_title(answer).await,
@@ -232,6 +277,11 @@ impl Pages {
     }
 
     async fn on_crashed(&mut self, event: &Event) {
+        // A tab that came back and has not been looked at has no process yet, which reads the same.
+        let has_run = self.tabs.iter().any(|page| page.session == event.session && page.has_run);
+        if !has_run {
+            return;
+        }
         let message = NodeMessage::Failed {
             request: "page".into(),
             message: "the page crashed and is loaded again".into(),

@@ -4,6 +4,8 @@
 //! that a later Chromium invents until somebody has looked at it. Checked against Chromium 156. The same function
 //! judges what is read from a disk and what arrives from a stranger.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use crate::{manifest::MAX_PATH_LENGTH, sanitize::Settings};
 
 /// The one profile directory inside a data directory.
@@ -12,6 +14,9 @@ pub const PROFILE_DIRECTORY: &str = "Default";
 /// Cookies that a running browser held in memory when it was saved, as DevTools tells them; a worker writes it beside the
 /// browser's own files and hands it to the next browser.
 pub const COOKIES_FILE: &str = "cbrowse/cookies.json";
+
+/// What the user allowed to travel of extensions, in the generations that the user made; see [`crate::extensions`].
+pub const LISTING_FILE: &str = "cbrowse/extensions.json";
 
 /// What becomes of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +86,13 @@ const EXECUTABLE_DIRECTORIES: &[&str] = &[
     "Web Applications",
 ];
 
+/// Where each extension's state lies in a directory of its own. What all extensions keep in one database (`Extension State`,
+/// rules, scripts registered at run time) cannot be parted by extension and stays behind.
+const STATE_DIRECTORIES: &[&str] = &["Local Extension Settings", "Sync Extension Settings"];
+/// Letters of an extension's id: its key's hash in digits from `a` to `p`.
+pub const EXTENSION_ID_LENGTH: usize = 32;
+const MAX_EXTENSION_VERSION_LENGTH: usize = 48;
+
 /// Names that LevelDB and others rebuild or that only say who was here.
 const IGNORED_NAMES: &[&str] = &["LOCK", "LOG", "LOG.old", "lockfile"];
 const IGNORED_SUFFIXES: &[&str] = &["-shm", ".tmp", ".TMP", ".bak", ".log.old"];
@@ -93,13 +105,83 @@ pub fn classify(path: &str) -> Result<Class, PathError> {
         None => classify_top(path),
         Some((PROFILE_DIRECTORY, inner)) => classify_inner(inner),
         Some(_) if path == COOKIES_FILE => Class::Carried,
+        Some(_) if path == LISTING_FILE => Class::Executable,
         Some(("NativeMessagingHosts", _)) => Class::Executable,
         Some(_) => Class::Ignored,
     })
 }
 
+/// Which part of an extension a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// What it was installed with.
+    Code,
+    /// What it wrote down.
+    State,
+}
+
+/// The extension that a file belongs to, where such a file may travel at all: by the user's word, in spite of what
+/// [`classify`] says of it. `None` for everything else, paths that climb included.
+pub fn extension(path: &str) -> Option<(&str, Part)> {
+    if classify(path) != Ok(Class::Executable) {
+        return None;
+    }
+    let (directory, inner) = path.strip_prefix(PROFILE_DIRECTORY)?.strip_prefix('/')?.split_once('/')?;
+    let (first, rest) = inner.split_once('/')?;
+    let (id, part) = match directory {
+        "Extensions" => (first, Part::Code),
+        "IndexedDB" => (id_of_origin(first)?, Part::State),
+        _ if STATE_DIRECTORIES.contains(&directory) => (first, Part::State),
+        _ => return None,
+    };
+    let fits = is_extension_id(id) && (part == Part::State || is_code(rest));
+    fits.then_some((id, part))
+}
+
+/// Whether a text is what Chromium calls an extension by.
+pub fn is_extension_id(text: &str) -> bool {
+    text.len() == EXTENSION_ID_LENGTH && text.bytes().all(|byte| matches!(byte, b'a'..=b'p'))
+}
+
+/// `chrome-extension_ID_0.indexeddb.leveldb` or `.blob`.
+fn id_of_origin(name: &str) -> Option<&str> {
+    let (id, rest) = name.strip_prefix("chrome-extension_")?.split_once('_')?;
+    matches!(rest, "0.indexeddb.leveldb" | "0.indexeddb.blob").then_some(id)
+}
+
+/// `VERSION/FILE`. What a web store signed lies in `_metadata` and is nothing to a browser that did not install it.
+fn is_code(inner: &str) -> bool {
+    let Some((version, file)) = inner.split_once('/') else { return false };
+    is_extension_version(version) && file != "_metadata" && !file.starts_with("_metadata/")
+}
+
+/// One to four numbers with dots between them; a store adds `_0`.
+pub(crate) fn is_extension_version(text: &str) -> bool {
+    (1..=MAX_EXTENSION_VERSION_LENGTH).contains(&text.len())
+        && text.starts_with(|first: char| first.is_ascii_digit())
+        && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'_'))
+}
+
+/// A path that clashes with another of these: they differ in case only, which some file systems do not tell apart, or one
+/// is a file where the other needs a directory. No browser makes such; restored they could not be.
+pub(crate) fn clash<'a>(paths: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen: HashMap<String, (&str, bool)> = HashMap::new();
+    for path in paths {
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        for end in ends {
+            let (place, is_file) = (&path[..end], end == path.len());
+            match seen.entry(place.to_lowercase()) {
+                Entry::Occupied(known) if *known.get() != (place, is_file) => return Some(path),
+                Entry::Occupied(_) => {}
+                Entry::Vacant(new) => drop(new.insert((place, is_file))),
+            }
+        }
+    }
+    None
+}
+
 /// Whether a directory may hold anything but ignored files, so that a scan need not enter caches.
-pub(crate) fn is_entered(path: &str) -> bool {
+pub fn is_entered(path: &str) -> bool {
     if path == PROFILE_DIRECTORY
         || path == "NativeMessagingHosts"
         || COOKIES_FILE.starts_with(&format!("{path}/"))
@@ -206,8 +288,47 @@ mod tests {
         ] {
             assert_eq!(classify(executable), Ok(Class::Executable), "{executable}");
         }
+        assert_eq!(classify(LISTING_FILE), Ok(Class::Executable));
         assert_eq!(classify("Default/Preferences"), Ok(Class::Cleaned(Settings::Preferences)));
         assert_eq!(classify("Local State"), Ok(Class::Cleaned(Settings::LocalState)));
+    }
+
+    #[test]
+    fn an_extensions_files_are_known_by_its_id() {
+        let id = "abcdefghijklmnopabcdefghijklmnop";
+        for (path, part) in [
+            ("Default/Extensions/ID/1.0_0/manifest.json", Part::Code),
+            ("Default/Extensions/ID/1/_locales/de/messages.json", Part::Code),
+            ("Default/Local Extension Settings/ID/000003.log", Part::State),
+            ("Default/Sync Extension Settings/ID/CURRENT", Part::State),
+            ("Default/IndexedDB/chrome-extension_ID_0.indexeddb.leveldb/CURRENT", Part::State),
+            ("Default/IndexedDB/chrome-extension_ID_0.indexeddb.blob/1/00/1", Part::State),
+        ] {
+            let path = path.replace("ID", id);
+            assert_eq!(extension(&path), Some((id, part)), "{path}");
+        }
+        for path in [
+            "Default/Extensions/ID",
+            "Default/Extensions/ID/1.0_0",
+            "Default/Extensions/ID/Temp/manifest.json",
+            "Default/Extensions/ID/1/_metadata/verified_contents.json",
+            "Default/Extensions/ID/1/../../x",
+            "Default/Extensions/ID/1/a\\b",
+            "Default/Extensions/abc/1/manifest.json",
+            "Default/Extensions/ABCDEFGHIJKLMNOPABCDEFGHIJKLMNOP/1/manifest.json",
+            "Default/Local Extension Settings/ID/LOCK",
+            "Default/Extension State/ID/CURRENT",
+            "Default/Extension Scripts/ID/CURRENT",
+            "Default/Managed Extension Settings/ID/CURRENT",
+            "Default/Web Applications/ID/x",
+            "Default/IndexedDB/chrome-extension_ID_1.indexeddb.leveldb/CURRENT",
+            "Default/IndexedDB/https_example.org_0.indexeddb.leveldb/CURRENT",
+            "Extensions/ID/1/manifest.json",
+            LISTING_FILE,
+        ] {
+            let path = path.replace("ID", id);
+            assert_eq!(extension(&path), None, "{path}");
+        }
     }
 
     #[test]

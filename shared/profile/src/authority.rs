@@ -14,9 +14,15 @@
 
 mod accept;
 mod care;
-mod lock;
-mod state;
+mod invited;
+pub mod lease;
+pub(crate) mod lock;
+mod pull;
+mod revert;
+mod rotate;
+pub(crate) mod state;
 mod version;
+mod word;
 
 use std::path::{Path, PathBuf};
 
@@ -28,16 +34,22 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     accept::{AcceptError, Accepted},
+    invited::InvitedProfile,
+    pull::{PullError, Pulled},
+    revert::{RevertError, Reverted, Reverting},
+    rotate::Resealed,
     state::{HeadRecord, HeadRef},
     version::Version,
 };
 use crate::{
+    account::Account,
     directory::DirectoryStore,
     files,
+    head::HeadError,
     keys::{AccountKey, ProfileKeys},
     meter::Meter,
     object::{ObjectName, ObjectStore, StoreError},
-    save::{Memory, SaveError, SaveMeta, SaveStats, Saved, Saving, save_again},
+    save::{Memory, SaveError, SaveMeta, SaveStats, Saved, Saving, save_allowing},
     scan::LeftBehind,
     secret::{Randomness, random_array},
     snapshot::{OpenError, Snapshot, open_snapshot},
@@ -57,6 +69,9 @@ pub struct ProfileRecord {
     pub name: ProfileName,
     /// Verifies the profile's heads; tells a wrong account key before anything is written with it.
     pub verifying_key: IdentityKey,
+    /// Those of earlier epochs of the account, oldest first: what they verify was made before a rotation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_verifying_keys: Vec<IdentityKey>,
     /// Seconds since the Unix epoch.
     pub created: u64,
 }
@@ -73,6 +88,9 @@ pub enum AuthorityError {
     /// The account key at hand did not make this profile.
     #[error("this account key does not belong to profile {0}; nothing was read or written")]
     WrongKey(ProfileName),
+    /// It is the account's, from before a rotation; see [`Authority::rotate`].
+    #[error("profile {0} is still sealed under an earlier key of this account")]
+    EarlierEpoch(ProfileName),
     /// A file of the layout cannot be read as what it should be.
     #[error("{0} is damaged")]
     Damaged(PathBuf),
@@ -163,8 +181,14 @@ impl Authority {
             .parse()
             .expect("hexadecimal digits are an id");
         let verifying_key = ProfileKeys::derive(account, &id).verifying_key();
-        let record =
-            ProfileRecord { version: LAYOUT_VERSION, id, name: name.clone(), verifying_key, created: now };
+        let record = ProfileRecord {
+            version: LAYOUT_VERSION,
+            id,
+            name: name.clone(),
+            verifying_key,
+            earlier_verifying_keys: Vec::new(),
+            created: now,
+        };
         let directory = root.join(record.id.as_str());
         state::write_json(&directory, "profile.json", &record)?;
         Self::at(directory, record)
@@ -203,6 +227,17 @@ impl Authority {
         }
     }
 
+    /// The same with every epoch of the account, so that generations from before a rotation open too.
+    pub fn keys_of(&self, account: &Account) -> Result<ProfileKeys, AuthorityError> {
+        let keys = ProfileKeys::of(account, &self.record.id);
+        let epoch = keys.epochs().position(|keys| keys.verifying_key() == self.record.verifying_key);
+        match epoch {
+            Some(0) => Ok(keys),
+            Some(_) => Err(AuthorityError::EarlierEpoch(self.record.name.clone())),
+            None => Err(AuthorityError::WrongKey(self.record.name.clone())),
+        }
+    }
+
     /// The current head; `None` before the first save. Refuses a directory that was rolled back or forked.
     pub fn head(&self) -> Result<Option<HeadRef>, AuthorityError> {
         state::current(&self.directory)
@@ -219,9 +254,20 @@ impl Authority {
         self.snapshot_at(&head.name, keys).map(Some)
     }
 
-    /// Any head of the history, opened.
+    /// Any head of this machine's own history, opened with the newest of `keys` that fits. What a stranger offers as new is
+    /// opened with [`ProfileKeys::access`] instead, which knows no earlier epoch.
     pub fn snapshot_at(&self, name: &ObjectName, keys: &ProfileKeys) -> Result<Snapshot, AuthorityError> {
-        Ok(open_snapshot(name, &self.store, &keys.access())?)
+        let newest = open_snapshot(name, &self.store, &keys.access());
+        if !matches!(newest, Err(OpenError::Head(HeadError::WrongKey))) {
+            return Ok(newest?);
+        }
+        for earlier in keys.epochs().skip(1) {
+            let opened = open_snapshot(name, &self.store, &earlier.access());
+            if !matches!(opened, Err(OpenError::Head(HeadError::WrongKey))) {
+                return Ok(opened?);
+            }
+        }
+        Ok(newest?)
     }
 
     /// Saves a data directory of this machine as the next generation.
@@ -245,12 +291,13 @@ impl Authority {
         meter: &Meter,
         random: &mut dyn Randomness,
     ) -> Result<Synced, AuthorityError> {
-        let base = self.snapshot(keys)?;
+        let base = self.base_for(keys, meta, random)?;
         let sealing = keys.sealing();
         let saving = Saving { keys: &sealing, base: base.as_ref(), store, meta, meter };
         let mut memory = Memory::load(&self.directory, &sealing);
+        let word = self.extensions()?;
         let Saved { name, generation, stats, left_behind } =
-            save_again(data_directory, saving, &mut memory, random)?;
+            save_allowing(data_directory, saving, word.as_ref(), &mut memory, random)?;
         memory.keep(&self.directory, &sealing);
         let expected = base.as_ref().map(head_ref);
         let head = match expected {

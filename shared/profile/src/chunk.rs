@@ -168,6 +168,10 @@ impl Coder {
 
 /// The clear bytes of `stored`, if they are exactly `clear_length`; nothing longer is ever allocated.
 pub(crate) fn decode(stored: &[u8], coding: Coding, clear_length: usize) -> Option<Vec<u8>> {
+    // The manifest's decoder limits it, too; what is allocated hangs on it.
+    if clear_length > MAX_CHUNK_LENGTH as usize {
+        return None;
+    }
     let clear = match coding {
         Coding::Raw => stored.to_vec(),
         Coding::Zstd => zstd::bulk::decompress(stored, clear_length).ok()?,

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use serde_json::Value;
 
 use crate::{
-    allowlist::{self, Class, PathError},
+    allowlist::{self, Class, LISTING_FILE, PathError},
+    extensions,
     keys::ProfileKeys,
     manifest::{ChunkRef, FileEntry, Manifest},
     object::{ObjectStore, StoreError, check_object},
@@ -54,6 +55,11 @@ pub enum ExamineError {
     /// Files that are no part of a profile.
     #[error("the node added files that are no part of a profile: {}", .0.join(", "))]
     NotListed(Vec<String>),
+    /// Files that cannot lie beside each other everywhere.
+    #[error(
+        "the node added {0:?}, which clashes with another of the profile's files; nothing was taken over"
+    )]
+    Clash(String),
     /// Code or what starts code.
     #[error("the node added what can execute: {}; nothing was taken over", .0.join(", "))]
     Executable(Vec<String>),
@@ -80,7 +86,7 @@ pub(crate) fn examine(
     if !agrees {
         return Err(ExamineError::Contradiction);
     }
-    check_paths(&proposed.manifest)?;
+    check_paths(&proposed.manifest, base.map(|base| &base.manifest))?;
     check_fullness(&proposed.manifest, base)?;
     fetch(&proposed, from, store)?;
     check_chunks(&proposed, base, store)?;
@@ -101,17 +107,27 @@ fn fetch(proposed: &Snapshot, from: &dyn ObjectStore, store: &dyn ObjectStore) -
     Ok(())
 }
 
-fn check_paths(manifest: &Manifest) -> Result<(), ExamineError> {
+fn check_paths(manifest: &Manifest, base: Option<&Manifest>) -> Result<(), ExamineError> {
     let (mut strange, mut executable) = (Vec::new(), Vec::new());
+    executable.extend(extensions::changed_by_node(manifest, base));
     for file in &manifest.files {
         match allowlist::classify(&file.path)? {
             Class::Carried | Class::Cleaned(_) => {}
+            // Judged above.
+            Class::Executable if file.path == LISTING_FILE || allowlist::extension(&file.path).is_some() => {}
             Class::Executable => executable.push(file.path.clone()),
             Class::Ignored => strange.push(file.path.clone()),
         }
     }
     if !executable.is_empty() {
         return Err(ExamineError::Executable(executable));
+    }
+    let paths = |manifest: &Manifest| {
+        allowlist::clash(manifest.files.iter().map(|file| file.path.as_str())).map(str::to_owned)
+    };
+    // What the user's own browser made is the user's business.
+    if let Some(clash) = paths(manifest).filter(|_| base.and_then(paths).is_none()) {
+        return Err(ExamineError::Clash(clash));
     }
     if strange.is_empty() { Ok(()) } else { Err(ExamineError::NotListed(strange)) }
 }
@@ -220,7 +236,7 @@ fn runs_script(url: &str) -> bool {
 }
 
 /// A file's clear bytes; `None` above `limit`.
-fn read_small(
+pub(crate) fn read_small(
     snapshot: &Snapshot,
     file: &FileEntry,
     limit: u64,

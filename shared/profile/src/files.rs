@@ -118,6 +118,18 @@ impl Drop for Beside {
     }
 }
 
+/// Removes `path` for good; whether it was there.
+pub(crate) fn remove(path: &Path) -> io::Result<bool> {
+    step()?;
+    match fs::remove_file(path) {
+        Ok(()) => flush_parent(path).map(|()| true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Threads that wait for the disk at the same time: a journal takes what several ask for in one go.
 const FLUSHING: usize = 4;
 

@@ -100,6 +100,8 @@ impl Grant {
         expiry: u64,
     ) -> Self {
         let session = session_of(public);
+        // A generation from before a rotation opens with the keys of its time.
+        let keys = base.map_or(keys, |base| keys.of_snapshot(base));
         let delegated = keys.for_session(&session);
         let head = base.map(|base| GrantedHead { name: base.name(), key: base.head_key().duplicate() });
         Self {
@@ -116,6 +118,14 @@ impl Grant {
         }
     }
 
+    /// For a session whose changes nobody keeps: it seals under keys that the user cannot derive, so that no save of it is
+    /// ever taken over, whatever its node does.
+    #[must_use]
+    pub fn throwaway(self, random: &mut dyn Randomness) -> Self {
+        let mut secret = || Secret::from_bytes(random_array(random));
+        Self { wrap_key: secret(), signing_seed: secret(), ..self }
+    }
+
     /// Opens the granted head, and no other.
     pub fn access(&self) -> Option<Access> {
         let head = self.head.as_ref()?;
@@ -124,6 +134,7 @@ impl Grant {
             id_key: self.id_key.duplicate(),
             signer: self.verifying_key,
             unlock: Unlock::Direct(head.key.duplicate()),
+            is_users: true,
         })
     }
 
@@ -137,7 +148,7 @@ impl Grant {
         }
     }
 
-    fn encode(&self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut out = Zeroizing::new(Vec::with_capacity(GRANT_LENGTH));
         out.put_u8(GRANT_VERSION);
         out.put_text(self.session.as_str());
@@ -161,7 +172,7 @@ impl Grant {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut take = Take::new(bytes);
         if bytes.len() != GRANT_LENGTH || take.u8()? != GRANT_VERSION {
             return Err(take.malformed());
@@ -280,7 +291,7 @@ fn info(node: &NodeId, profile: &ProfileId) -> Vec<u8> {
 }
 
 /// Our source of random bytes in the shape that `hpke` asks for.
-struct Draw<'a>(&'a mut dyn Randomness);
+pub(crate) struct Draw<'a>(pub(crate) &'a mut dyn Randomness);
 
 impl rand_core::TryRng for Draw<'_> {
     type Error = std::convert::Infallible;

@@ -190,7 +190,7 @@ fn refused(error: SealError) -> HeadError {
     }
 }
 
-fn encode(head: &Head) -> Vec<u8> {
+pub(crate) fn encode(head: &Head) -> Vec<u8> {
     let mut out = Vec::new();
     out.put_text(head.profile.as_str());
     out.put_u64(head.generation);
@@ -216,7 +216,7 @@ fn encode(head: &Head) -> Vec<u8> {
     out
 }
 
-fn decode(signed: &[u8]) -> Result<Head, Malformed> {
+pub(crate) fn decode(signed: &[u8]) -> Result<Head, Malformed> {
     let mut take = Take::new(signed);
     let profile = take.text(MAX_LABEL_LENGTH)?.parse().map_err(|_| take.malformed())?;
     let generation = take.u64()?;

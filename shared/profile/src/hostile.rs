@@ -25,18 +25,18 @@ use crate::{
     snapshot::{Snapshot, open_snapshot},
 };
 
-struct Ground {
-    directory: tempfile::TempDir,
-    authority: Authority,
-    keys: ProfileKeys,
-    node: DirectoryStore,
+pub(crate) struct Ground {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) authority: Authority,
+    pub(crate) keys: ProfileKeys,
+    pub(crate) node: DirectoryStore,
 }
 
-fn meta() -> SaveMeta {
+pub(crate) fn meta() -> SaveMeta {
     SaveMeta { now: 1, device: "d".into(), browser_version: "156".into(), closing: Closing::Clean }
 }
 
-fn ground() -> Ground {
+pub(crate) fn ground() -> Ground {
     let directory = tempfile::tempdir().unwrap();
     let account = AccountKey::from_bytes([1; 32]);
     let root = directory.path().join("profiles");
@@ -48,7 +48,7 @@ fn ground() -> Ground {
 }
 
 /// A head over exactly these files, whatever they are called.
-fn forge(
+pub(crate) fn forge(
     files: &[(&str, &[u8])],
     keys: &SealingKeys,
     base: Option<&Snapshot>,

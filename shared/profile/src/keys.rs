@@ -13,7 +13,11 @@ use cbrowse_protocol::{
     identity::{IdentityKey, SigningKey},
 };
 
-use crate::secret::{Randomness, Secret};
+use crate::{
+    account::Account,
+    secret::{Randomness, Secret},
+    snapshot::Snapshot,
+};
 
 const ROOT_CONTEXT: &str = "cbrowse profile v1 root";
 const ID_CONTEXT: &str = "cbrowse profile v1 chunk id key";
@@ -21,6 +25,9 @@ const MANIFEST_CONTEXT: &str = "cbrowse profile v1 manifest key";
 const SIGNING_CONTEXT: &str = "cbrowse profile v1 signing seed";
 const SESSION_SIGNING_CONTEXT: &str = "cbrowse profile v1 session signing seed";
 const SESSION_WRAP_CONTEXT: &str = "cbrowse profile v1 session wrap key";
+const ACCOUNT_SIGNING_CONTEXT: &str = "cbrowse account v1 signing seed";
+const EARLIER_CONTEXT: &str = "cbrowse account v1 earlier key";
+const NEXT_CONTEXT: &str = "cbrowse account v1 next key";
 
 /// The one secret a user must not lose. Kept in key slots, never stored as it is.
 #[derive(Debug)]
@@ -41,20 +48,64 @@ impl AccountKey {
     pub fn expose(&self) -> &[u8; 32] {
         self.0.expose()
     }
+
+    /// A second holder of the same key, said out loud.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self(self.0.duplicate())
+    }
+
+    /// Verifies the account's membership log for as long as this key is current; public.
+    pub fn verifying_key(&self) -> IdentityKey {
+        self.signing().public()
+    }
+
+    pub(crate) fn signing(&self) -> SigningKey {
+        SigningKey::from_seed(self.0.derive(ACCOUNT_SIGNING_CONTEXT, b"").expose())
+    }
+
+    /// Seals the key of the epoch before.
+    pub(crate) fn earlier_wrap(&self) -> Secret {
+        self.0.derive(EARLIER_CONTEXT, b"")
+    }
+
+    /// Seals the key that a rotation is going to put in this one's place.
+    pub(crate) fn next_wrap(&self) -> Secret {
+        self.0.derive(NEXT_CONTEXT, b"")
+    }
 }
 
-/// What the user's machine needs for one profile.
+/// What the user's machine needs for one profile: the keys of the account's current epoch, which alone seal and sign, and
+/// those of earlier epochs, which open what was sealed before a rotation.
 #[derive(Debug)]
 pub struct ProfileKeys {
     profile: ProfileId,
     root: Secret,
+    /// Newest first; each without earlier ones of its own.
+    earlier: Vec<ProfileKeys>,
 }
 
 impl ProfileKeys {
-    /// Derives them.
+    /// Derives those of one account key. What was sealed with an earlier one stays shut.
     pub fn derive(account: &AccountKey, profile: &ProfileId) -> Self {
         let root = account.0.derive(ROOT_CONTEXT, profile.as_str().as_bytes());
-        Self { profile: profile.clone(), root }
+        Self { profile: profile.clone(), root, earlier: Vec::new() }
+    }
+
+    /// Derives those of every epoch of an account.
+    pub fn of(account: &Account, profile: &ProfileId) -> Self {
+        let earlier = account.earlier().map(|key| Self::derive(key, profile)).collect();
+        Self { earlier, ..Self::derive(account.key(), profile) }
+    }
+
+    /// The keys of each epoch, newest first.
+    pub fn epochs(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.earlier)
+    }
+
+    /// The keys of the epoch in which `snapshot` was sealed; the current ones where none fits.
+    pub fn of_snapshot(&self, snapshot: &Snapshot) -> &Self {
+        self.epochs().find(|keys| keys.verifying_key() == *snapshot.signer()).unwrap_or(self)
     }
 
     /// Whose they are.

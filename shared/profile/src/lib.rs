@@ -7,29 +7,40 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
+pub mod account;
 pub mod allowlist;
 pub mod authority;
+pub mod bundle;
 pub mod chunk;
 mod codec;
+pub mod compare;
 #[cfg(test)]
 mod crash;
 pub mod directory;
 pub mod examine;
+pub mod extensions;
 mod files;
 #[cfg(test)]
 mod frozen;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod grant;
 pub mod head;
 #[cfg(test)]
 mod hostile;
 pub mod keys;
+#[cfg(test)]
+mod malice;
 pub mod manifest;
 pub mod meter;
 pub mod object;
 pub mod pack;
 pub mod padding;
+pub mod pointer;
 pub mod proposal;
+pub mod reseal;
 pub mod restore;
+pub mod retain;
 pub mod sanitize;
 pub mod save;
 pub mod scan;

@@ -155,6 +155,10 @@ impl PackTable {
         let mut slots = Vec::with_capacity(count);
         for _ in 0..count {
             let (name, key) = (take.array()?, take.array()?);
+            // Found by fuzzing: one encoding for one table, so an empty slot has no key.
+            if name == [0; 32] && key != [0; 32] {
+                return Err(take.malformed());
+            }
             let entry = PackEntry { name: ObjectName::from_bytes(name), key: Secret::from_bytes(key) };
             slots.push((name != [0; 32]).then_some(entry));
         }
@@ -333,6 +337,10 @@ mod tests {
             let pack = manifest.packs.duplicate().0.remove(0);
             manifest.packs.0.push(pack);
         });
+        let mut bytes = sample().encode();
+        assert_eq!(bytes[4 + 64..4 + 128], [0; 64], "the second slot is empty");
+        bytes[4 + 64 + 40] = 1;
+        assert!(Manifest::decode(&bytes).is_err());
         refused(|m| m.files[0].chunks[0].pack = 1);
         refused(|m| m.files[0].chunks[0].pack = 3);
         refused(|m| m.files[0].chunks[0].clear = MAX_CHUNK_LENGTH + 1);

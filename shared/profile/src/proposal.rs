@@ -68,6 +68,12 @@ pub enum ReadProposalError {
     /// Not signed with a key that this profile delegated to that session.
     #[error("the proposal is not signed by session {0}")]
     Signature(SessionId),
+    /// Signed with a key that was delegated before the account key was rotated. Whoever has the old key could have made it.
+    #[error(
+        "session {0} began before the account key was rotated, so its save is not taken over; it stays on its node, sealed \
+         under the earlier key"
+    )]
+    BeforeRotation(SessionId),
 }
 
 /// Saves `data_directory` on the worker's side and signs the proposal. `base` is what the grant's head opened to.
@@ -129,14 +135,17 @@ impl Proposal {
         if proposal.profile != *keys.profile() {
             return Err(ReadProposalError::OtherProfile(proposal.profile));
         }
-        let delegated = keys.for_session(&proposal.session).verifying_key();
-        if !delegated.verifies(CONTEXT, signed, signature) {
-            return Err(ReadProposalError::Signature(proposal.session));
+        let is_delegated = |keys: &ProfileKeys| {
+            keys.for_session(&proposal.session).verifying_key().verifies(CONTEXT, signed, signature)
+        };
+        match keys.epochs().position(is_delegated) {
+            Some(0) => Ok(proposal),
+            Some(_) => Err(ReadProposalError::BeforeRotation(proposal.session)),
+            None => Err(ReadProposalError::Signature(proposal.session)),
         }
-        Ok(proposal)
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.put_text(self.profile.as_str());
         out.put_text(self.session.as_str());
@@ -159,7 +168,7 @@ impl Proposal {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut take = Take::new(bytes);
         if bytes.len() > MAX_PROPOSAL_LENGTH || take.array::<4>()? != MAGIC {
             return Err(take.malformed());

@@ -21,6 +21,7 @@ pub(crate) use self::order::rank;
 use self::write::{Place, Work};
 use crate::{
     allowlist::{self, Class, PathError},
+    extensions::{self, Carried},
     files,
     manifest::FileEntry,
     meter::Meter,
@@ -83,6 +84,16 @@ pub fn restore_metered(
     Restoring::begin(snapshot, store, target, meter)?.rest()
 }
 
+/// The same without any extension, whatever the user let travel: for a node whose operator wants none.
+pub fn restore_without_extensions(
+    snapshot: &Snapshot,
+    store: &dyn ObjectStore,
+    target: &Path,
+    meter: &Meter,
+) -> Result<Restored, RestoreError> {
+    Restoring::begin_without_extensions(snapshot, store, target, meter)?.rest()
+}
+
 /// A restore in two steps: [`Restoring::essential`], after which a browser may start, and [`Restoring::rest`], before which it
 /// may load no page. Dropped in between, it leaves a part, and the target is to be thrown away.
 pub struct Restoring<'a> {
@@ -91,6 +102,8 @@ pub struct Restoring<'a> {
     target: &'a Path,
     meter: &'a Meter,
     accepted: Accepted<'a>,
+    /// Extensions that may come along.
+    carried: Carried,
     /// Packs that are not written yet.
     packs: BTreeMap<u32, Vec<Place<'a>>>,
     /// Files that are there, in full or in part.
@@ -110,7 +123,28 @@ impl<'a> Restoring<'a> {
         target: &'a Path,
         meter: &'a Meter,
     ) -> Result<Self, RestoreError> {
-        let (mut accepted, stripped) = judge(snapshot)?;
+        let carried = Carried::of(snapshot, store)?;
+        Self::begin_carrying(snapshot, store, target, meter, carried)
+    }
+
+    /// The same without any extension, as [`restore_without_extensions`].
+    pub fn begin_without_extensions(
+        snapshot: &'a Snapshot,
+        store: &'a dyn ObjectStore,
+        target: &'a Path,
+        meter: &'a Meter,
+    ) -> Result<Self, RestoreError> {
+        Self::begin_carrying(snapshot, store, target, meter, Carried::default())
+    }
+
+    fn begin_carrying(
+        snapshot: &'a Snapshot,
+        store: &'a dyn ObjectStore,
+        target: &'a Path,
+        meter: &'a Meter,
+        carried: Carried,
+    ) -> Result<Self, RestoreError> {
+        let (mut accepted, stripped) = judge(snapshot, &carried)?;
         make_empty(target)?;
         // Of what matters alike the smallest first: the more is whole, the earlier.
         accepted.sort_by_key(|(file, _)| (rank(&file.path), file.size));
@@ -120,26 +154,38 @@ impl<'a> Restoring<'a> {
         let refused = stripped.len();
         let restored = Restored { files: accepted.len() as u64, bytes, stripped };
         let begun = BTreeSet::new();
-        Ok(Self { snapshot, store, target, meter, accepted, packs, begun, restored, refused })
+        Ok(Self { snapshot, store, target, meter, accepted, carried, packs, begun, restored, refused })
     }
 
-    /// Writes every file for which [`is_essential`] holds, whole and cleaned, and whatever else lies in the same packs.
+    /// Writes every file for which [`is_essential`] holds, whole and cleaned, and whatever else lies in the same packs. Of a
+    /// profile with extensions that is every file: they run, and open what they stored, as soon as the browser does.
     pub fn essential(&mut self) -> Result<(), RestoreError> {
+        let everything = !self.carried.is_empty();
+        let is_essential = |path: &str| everything || is_essential(path);
         let is_needed = |places: &Vec<Place<'_>>| {
             places.iter().any(|place| is_essential(&self.accepted[place.file].0.path))
         };
         let (now, later) =
             std::mem::take(&mut self.packs).into_iter().partition(|(_, places)| is_needed(places));
         self.packs = later;
-        self.write(&now, is_essential)
+        self.write(&now, is_essential)?;
+        self.check_extensions();
+        Ok(())
     }
 
     /// Writes what is left.
     pub fn rest(mut self) -> Result<Restored, RestoreError> {
         let packs = std::mem::take(&mut self.packs);
         self.write(&packs, |_| true)?;
+        self.check_extensions();
         self.restored.stripped[self.refused..].sort_by(|a, b| a.path.cmp(&b.path));
         Ok(self.restored)
+    }
+
+    /// Their code is essential, so it is whole by the end of the first step, and is judged once, before a browser starts.
+    fn check_extensions(&mut self) {
+        let carried = std::mem::take(&mut self.carried);
+        self.restored.stripped.extend(extensions::check_written(self.target, &carried));
     }
 
     /// `is_whole` says which files have nothing left in other packs.
@@ -189,7 +235,10 @@ impl<'a> Restoring<'a> {
     }
 }
 
-fn judge(snapshot: &Snapshot) -> Result<(Accepted<'_>, Vec<LeftBehind>), PathError> {
+fn judge<'a>(
+    snapshot: &'a Snapshot,
+    carried: &Carried,
+) -> Result<(Accepted<'a>, Vec<LeftBehind>), PathError> {
     let (mut accepted, mut stripped) = (Vec::new(), Vec::new());
     for file in snapshot.manifest.files() {
         let reason = match allowlist::classify(&file.path)? {
@@ -198,6 +247,12 @@ fn judge(snapshot: &Snapshot) -> Result<(Accepted<'_>, Vec<LeftBehind>), PathErr
                 accepted.push((file, class));
                 continue;
             }
+            Class::Executable if carried.admits(&file.path) => {
+                accepted.push((file, Class::Carried));
+                continue;
+            }
+            // Read already, and of no use to a browser.
+            Class::Executable if file.path == allowlist::LISTING_FILE => continue,
             Class::Executable => Reason::Executable,
             Class::Ignored => Reason::NotListed,
         };

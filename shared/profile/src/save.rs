@@ -19,16 +19,17 @@ mod reuse;
 mod tests;
 mod work;
 
-use std::{io, path::Path};
+use std::{collections::HashMap, io, path::Path};
 
 pub use self::memory::Memory;
 use self::{
     memory::{Latest, Upon},
     reuse::{Known, Reuse},
-    work::{Done, write_files},
+    work::{Done, Output, write_files},
 };
 use crate::{
     chunk::{self, MANIFEST_CUTS},
+    extensions::{self, Carried, Carry, Word},
     head::{self, Closing, Head, Root, label},
     keys::SealingKeys,
     manifest::{FileEntry, Manifest, PackTable},
@@ -147,12 +148,36 @@ pub fn save_again(
     memory: &mut Memory,
     random: &mut dyn Randomness,
 ) -> Result<Saved, SaveError> {
-    let scan = scan::scan(data_directory)?;
+    save_carrying(data_directory, saving, &Carry::AsBase, memory, random)
+}
+
+/// The same; of extensions what the user's word allows. Without one, as in [`save`], those that the generation before has.
+pub fn save_allowing(
+    data_directory: &Path,
+    saving: Saving<'_>,
+    word: Option<&Word>,
+    memory: &mut Memory,
+    random: &mut dyn Randomness,
+) -> Result<Saved, SaveError> {
+    let Some(word) = word else { return save_again(data_directory, saving, memory, random) };
+    // What cannot be read is not carried on.
+    let listed = saving.base.and_then(|base| Carried::of(base, saving.store).ok());
+    save_carrying(data_directory, saving, &Carry::Allowed(word, listed.unwrap_or_default()), memory, random)
+}
+
+fn save_carrying(
+    data_directory: &Path,
+    saving: Saving<'_>,
+    carry: &Carry<'_>,
+    memory: &mut Memory,
+    random: &mut dyn Randomness,
+) -> Result<Saved, SaveError> {
+    let upon = memory.upon(saving.base);
+    let scan = scan::scan_with(data_directory, carry.known_ids(upon.map(|upon| upon.manifest)))?;
     if scan.files.iter().all(|file| file.size == 0) {
         return Err(SaveError::Empty);
     }
     saving.meter.expect(scan.files.len() as u64, scan.files.iter().map(|file| file.size).sum());
-    let upon = memory.upon(saving.base);
     let packs = upon.map_or(&EMPTY, |upon| &upon.manifest.packs);
     let reuse = Reuse::look(packs, upon.iter().flat_map(Upon::chunks), saving.store)?;
     let (kept, to_read) = saving.sort_out(scan.files, upon, &reuse, &memory.stats);
@@ -160,8 +185,14 @@ pub fn save_again(
         if to_read.is_empty() { Known::new() } else { reuse.known(upon.iter().flat_map(Upon::chunks)) };
     let mut output = write_files(data_directory, &to_read, saving, packs.duplicate(), known, random)?;
     output.left_behind.extend(scan.left_behind);
+    let (files, stamps) = in_order(kept, std::mem::take(&mut output.files));
+    let old = reuse.known(upon.iter().flat_map(Upon::chunks));
+    let known_to_carry = Carrying { carry, data_directory, upon, known: old };
+    let (files, stamps) = saving.carry_extensions(known_to_carry, (files, stamps), &mut output, random)?;
     output.left_behind.sort_by(|a, b| a.path.cmp(&b.path));
-    let (manifest, stamps) = manifest_of(kept, output.files, output.table);
+    // A pack that nothing points into any more, as after a file that was read twice, is let go.
+    output.table.keep_used(files.iter().flat_map(|file| &file.chunks));
+    let manifest = Manifest { packs: output.table, files };
     if let Some(upon) = upon
         && output.written.objects == 0
         && upon.is_as_good_as(&manifest, saving.meta)
@@ -178,15 +209,23 @@ pub fn save_again(
 
 static EMPTY: PackTable = PackTable(Vec::new());
 
-/// In ascending order of path; a pack that nothing points into any more, as after a file that was read twice, is let go.
-fn manifest_of(kept: Vec<Done>, read: Vec<Done>, mut packs: PackTable) -> (Manifest, Vec<Option<Stamp>>) {
+/// In ascending order of path.
+fn in_order(kept: Vec<Done>, read: Vec<Done>) -> Files {
     let mut done = kept;
     done.extend(read);
     done.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
-    let (files, stamps): (Vec<FileEntry>, Vec<_>) =
-        done.into_iter().map(|done| (done.entry, done.stamp)).unzip();
-    packs.keep_used(files.iter().flat_map(|file| &file.chunks));
-    (Manifest { packs, files }, stamps)
+    done.into_iter().map(|done| (done.entry, done.stamp)).unzip()
+}
+
+/// Entries, and for each what its file looked like.
+type Files = (Vec<FileEntry>, Vec<Option<Stamp>>);
+
+/// What extensions are taken from.
+struct Carrying<'c> {
+    carry: &'c Carry<'c>,
+    data_directory: &'c Path,
+    upon: Option<Upon<'c>>,
+    known: Known,
 }
 
 /// Signs, seals and stores a head, and waits until it and all before it are durable; its name, and its length in bytes.
@@ -240,6 +279,31 @@ impl<'a> Saving<'a> {
             }
         }
         (kept, to_read)
+    }
+
+    /// Seals what may come along of extensions, between files that are sealed already.
+    fn carry_extensions(
+        self,
+        Carrying { carry, data_directory, upon, known }: Carrying<'_>,
+        (mut files, stamps): Files,
+        output: &mut Output,
+        random: &mut dyn Randomness,
+    ) -> Result<Files, WriteError> {
+        let base = upon.map(|upon| upon.manifest);
+        if carry.is_idle(base, &files) {
+            return Ok((files, stamps));
+        }
+        let mut seen: HashMap<String, Option<Stamp>> =
+            files.iter().map(|file| file.path.clone()).zip(stamps).collect();
+        let mut writer = self.writer(Kind::Pack, std::mem::take(&mut output.table), known)?;
+        let add = |clear: &[u8]| writer.add(clear, random);
+        output.left_behind.extend(extensions::seal(carry, data_directory, base, &mut files, add)?);
+        writer.finish(random)?;
+        output.written.objects += writer.written.objects;
+        output.written.bytes += writer.written.bytes;
+        output.table = writer.table;
+        let stamps = files.iter().map(|file| seen.remove(&file.path).flatten()).collect();
+        Ok((files, stamps))
     }
 
     fn finish(

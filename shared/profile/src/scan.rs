@@ -1,12 +1,14 @@
 //! What of a data directory on disk would travel, and what stays behind and why.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use crate::{
-    allowlist::{self, Class},
+    allowlist::{self, Class, Part},
+    extensions::ExtensionId,
     manifest::{MAX_FILE_LENGTH, MAX_FILES, MAX_PROFILE_LENGTH},
     stat_cache::Stamp,
 };
@@ -36,6 +38,8 @@ pub struct Scan {
     pub files: Vec<Found>,
     /// What a person may miss: extensions, links, special files. Caches and locks are not listed.
     pub left_behind: Vec<LeftBehind>,
+    /// Extensions whose state travels.
+    stateful: BTreeSet<ExtensionId>,
 }
 
 /// A path that does not travel.
@@ -61,6 +65,8 @@ pub enum Reason {
     Settings,
     /// Not on the list of what makes a profile.
     NotListed,
+    /// An extension whose files are not those that the user let travel.
+    NotAsAllowed,
     /// Its name is no path that can be stored.
     Name,
     /// Gone before it could be read, or it never held still.
@@ -90,7 +96,12 @@ pub enum ScanError {
 
 /// Looks through a browser's data directory.
 pub fn scan(data_directory: &Path) -> Result<Scan, ScanError> {
-    let mut scan = Scan::default();
+    scan_with(data_directory, BTreeSet::new())
+}
+
+/// The same, with the state of these extensions.
+pub fn scan_with(data_directory: &Path, stateful: BTreeSet<ExtensionId>) -> Result<Scan, ScanError> {
+    let mut scan = Scan { stateful, ..Scan::default() };
     enter(data_directory, "", &mut scan)?;
     scan.files.sort_by(|a, b| a.path.cmp(&b.path));
     scan.left_behind.sort_by(|a, b| a.path.cmp(&b.path));
@@ -136,7 +147,7 @@ fn look(root: &Path, path: String, metadata: &fs::Metadata, scan: &mut Scan) -> 
         leave(scan, path, Reason::Link)
     } else if !metadata.is_file() {
         leave(scan, path, Reason::Special)
-    } else if class == Class::Executable {
+    } else if class == Class::Executable && !scan.is_state(&path) {
         leave_code(scan, &path);
         Ok(())
     } else if metadata.len() > MAX_FILE_LENGTH {
@@ -144,6 +155,13 @@ fn look(root: &Path, path: String, metadata: &fs::Metadata, scan: &mut Scan) -> 
     } else {
         scan.files.push(Found { path, size: metadata.len(), class, stamp: Stamp::of(metadata) });
         Ok(())
+    }
+}
+
+impl Scan {
+    fn is_state(&self, path: &str) -> bool {
+        let of_carried = |id: &str| self.stateful.iter().any(|carried| carried.as_str() == id);
+        matches!(allowlist::extension(path), Some((id, Part::State)) if of_carried(id))
     }
 }
 

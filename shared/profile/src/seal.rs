@@ -44,6 +44,14 @@ pub enum Kind {
     HeadKey = 4,
     /// An account key under a passphrase.
     PassphraseSlot = 5,
+    /// What opens the one generation in a sealed file.
+    BundleAccess = 16,
+    /// A profile's name, inside a pointer.
+    Label = 17,
+    /// An account key under the one that came after it, in the membership log.
+    EarlierKey = 32,
+    /// The account key that a rotation puts in the place of the one it is sealed under.
+    NextKey = 33,
 }
 
 /// Why sealed bytes do not open.

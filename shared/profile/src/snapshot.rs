@@ -26,12 +26,15 @@ pub struct Access {
     pub(crate) id_key: Secret,
     pub(crate) signer: IdentityKey,
     pub(crate) unlock: Unlock,
+    /// The signer is the user, and not a session of theirs.
+    pub(crate) is_users: bool,
 }
 
 impl ProfileKeys {
-    /// Opens the authority's own heads.
+    /// Opens the authority's own heads of the current epoch. What a store offers as new must open with these: a device that was
+    /// revoked can still sign with the keys of its epoch.
     pub fn access(&self) -> Access {
-        Access::of(self.sealing())
+        Access { is_users: true, ..Access::of(self.sealing()) }
     }
 
     /// Opens what `session` proposed.
@@ -43,7 +46,13 @@ impl ProfileKeys {
 impl Access {
     fn of(keys: SealingKeys) -> Self {
         let signer = keys.verifying_key();
-        Self { profile: keys.profile, id_key: keys.id_key, signer, unlock: Unlock::Wrap(keys.wrap_key) }
+        Self {
+            profile: keys.profile,
+            id_key: keys.id_key,
+            signer,
+            unlock: Unlock::Wrap(keys.wrap_key),
+            is_users: false,
+        }
     }
 }
 
@@ -67,8 +76,10 @@ pub struct Snapshot {
     name: ObjectName,
     head: Head,
     head_key: Secret,
+    signer: IdentityKey,
     pub(crate) manifest: Manifest,
     pub(crate) id_key: Secret,
+    is_users: bool,
 }
 
 /// Fetches, opens and checks the head `name` and its manifest.
@@ -80,7 +91,15 @@ pub fn open_snapshot(
     let object = store.get(name)?;
     let (head, head_key) = head::open_head(name, &object, &access.profile, &access.signer, &access.unlock)?;
     let manifest = read_manifest(&head, store, &access.id_key)?;
-    Ok(Snapshot { name: *name, head, head_key, manifest, id_key: access.id_key.duplicate() })
+    Ok(Snapshot {
+        name: *name,
+        head,
+        head_key,
+        signer: access.signer,
+        manifest,
+        id_key: access.id_key.duplicate(),
+        is_users: access.is_users,
+    })
 }
 
 fn read_manifest(head: &Head, store: &dyn ObjectStore, id_key: &Secret) -> Result<Manifest, ReadError> {
@@ -122,6 +141,23 @@ impl Snapshot {
         let mut names: Vec<_> = self.manifest.packs.names().chain(self.head.root.packs.names()).collect();
         names.push(self.name);
         names
+    }
+
+    /// The same place in the history with nothing in it, to be saved upon with `keys`.
+    pub(crate) fn emptied(self, keys: &ProfileKeys) -> Self {
+        let head = Head { root: Root::default(), files: 0, bytes: 0, ..self.head };
+        let id_key = keys.sealing().id_key;
+        Self { head, manifest: Manifest::default(), id_key, ..self }
+    }
+
+    /// Whose signature it bears: of the user in some epoch, or of a session.
+    pub fn signer(&self) -> &IdentityKey {
+        &self.signer
+    }
+
+    /// Whether the user signed it; a worker's save that nobody took over yet says nothing about what may execute.
+    pub(crate) fn is_users(&self) -> bool {
+        self.is_users
     }
 
     pub(crate) fn head_key(&self) -> &Secret {

@@ -215,6 +215,86 @@ pub struct ProposalView {
     pub proposal: Vec<u8>,
 }
 
+/// `GET /v1/profiles`: the caller's profiles that this store holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileList {
+    /// In the order of their ids; at most [`MAX_PROFILES`].
+    pub profiles: Vec<ProfileView>,
+}
+
+/// Most profiles of one owner that are listed, or kept.
+pub const MAX_PROFILES: usize = 256;
+
+/// One profile in a [`ProfileList`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileView {
+    /// Its id.
+    pub profile: ProfileId,
+    /// What is current; absent where nothing was ever made current.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<PointerView>,
+}
+
+/// `GET|PUT /v1/profiles/{profile}/head`: which head is current, by its owner's signed word. A store takes a pointer only as
+/// the successor of the one it has; 409 `head_conflict` otherwise, and `GET` tells which that is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointerView {
+    /// The signed pointer, as `cbrowse-profile` writes it.
+    #[serde(with = "encoding::bytes")]
+    pub pointer: Vec<u8>,
+    /// The key that signed it. The first that an owner brings is the profile's, until that one hands over to another.
+    pub verifying_key: IdentityKey,
+}
+
+/// `PUT /v1/profiles/{profile}/retain`: what has to be kept of the profile; everything else may go, once it is old.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetainRequest {
+    /// The signed list, as `cbrowse-profile` writes it.
+    #[serde(with = "encoding::bytes")]
+    pub list: Vec<u8>,
+    /// The key that signed it; see [`PointerView::verifying_key`].
+    pub verifying_key: IdentityKey,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retained {
+    /// Listed objects that the store lacks; whoever has them sends them again.
+    pub missing: Vec<String>,
+    /// Objects that were removed at once. A store that several nodes share is cleared by its operator instead.
+    pub removed: u64,
+}
+
+/// `PUT /v1/profiles/{profile}/key`: another key speaks for the profile from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRequest {
+    /// The new key.
+    pub verifying_key: IdentityKey,
+    /// The word of the key so far, as `cbrowse-profile` writes it; empty for the first key of a profile.
+    #[serde(default, with = "encoding::bytes")]
+    pub handed_over: Vec<u8>,
+}
+
+/// Body of `DELETE /v1/profiles/{profile}`; without one, a store that several nodes share refuses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletionRequest {
+    /// The signed deletion, as `cbrowse-profile` writes it.
+    #[serde(with = "encoding::bytes")]
+    pub deletion: Vec<u8>,
+    /// The key that signed it; see [`PointerView::verifying_key`].
+    pub verifying_key: IdentityKey,
+}
+
+/// Answer to `DELETE /v1/profiles/{profile}` with status 202, where objects lie in a store that several nodes share: nothing
+/// is given out any more, and the store's operator removes it with the next sweep. 204 means that all is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletionReceipt {
+    /// Always `marked`.
+    pub outcome: String,
+    /// Where the marked objects lie, in words for a person.
+    pub store: String,
+}
+
 /// RFC 9457 problem document, with a stable `code` for programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

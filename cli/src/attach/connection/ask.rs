@@ -6,6 +6,8 @@ use bytes::Bytes;
 use cbrowse_protocol::api::{MAX_BODY_LENGTH, MAX_OBJECT_LENGTH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use super::outgoing::Flow;
+
 /// How long a node may take to answer a request, beyond what its body takes to travel. With less, a worker that restores
 /// a large profile looks dead.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,12 +34,20 @@ pub struct Ask<'a> {
     pub(super) body: Body,
     pub(super) headers: HeaderMap,
     pub(super) limit: usize,
+    pub(super) flow: Option<Flow>,
 }
 
 impl<'a> Ask<'a> {
     /// A request for `path` (with its query) without a body, whose answer is at most a JSON document.
     pub fn new(method: Method, path: &'a str) -> Self {
-        Self { method, path, body: Body::Empty, headers: HeaderMap::new(), limit: MAX_BODY_LENGTH }
+        Self {
+            method,
+            path,
+            body: Body::Empty,
+            headers: HeaderMap::new(),
+            limit: MAX_BODY_LENGTH,
+            flow: None,
+        }
     }
 
     /// With a JSON body.
@@ -51,6 +61,13 @@ impl<'a> Ask<'a> {
     #[must_use]
     pub fn octets(mut self, bytes: Bytes) -> Self {
         self.body = Body::Octets(bytes);
+        self
+    }
+
+    /// Its body leaves as `flow` permits, and is counted there.
+    #[must_use]
+    pub fn flowing(mut self, flow: Flow) -> Self {
+        self.flow = Some(flow);
         self
     }
 

@@ -16,6 +16,7 @@ use cbrowse_protocol::{
     wire::SUBPROTOCOL,
 };
 use futures_util::{SinkExt as _, StreamExt as _};
+use http_body_util::Full;
 use hyper::service::service_fn;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_rustls::TlsAcceptor;

@@ -1,9 +1,12 @@
 //! `cbrowse profile delete`: the sealed copies on nodes that can be reached, then this machine's copy, and a word on the rest.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::SystemTime,
+};
 
 use cbrowse_profile::authority::Authority;
-use cbrowse_protocol::{id::ProfileId, identity::IdentityKey, node::NodeRecord};
+use cbrowse_protocol::{api::DeletionRequest, id::ProfileId, identity::IdentityKey, node::NodeRecord};
 use clap_complete::ArgValueCompleter;
 use serde_json::json;
 
@@ -16,10 +19,11 @@ use super::{
 use crate::{
     command::{complete, login::blocking},
     context::Globals,
+    credentials::seconds,
     failure::{Exit, Failure},
     keyring::passphrase::PassphraseArgs,
     pending,
-    profile::{chain, copies, remove},
+    profile::{Removed, chain, copies, remove},
 };
 
 /// Shown below the help.
@@ -55,6 +59,8 @@ enum Outcome {
     Deleted,
     /// There was none any more.
     Absent,
+    /// It lies in a store that several nodes share, whose operator removes it.
+    Marked(String),
     Kept(String),
 }
 
@@ -67,10 +73,11 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
         let (facts, nodes) = (question(&facts, &nodes), facts.record.name.to_string());
         blocking(move || ask(&facts, &nodes)).await?;
     }
+    let word = if nodes.is_empty() { None } else { word(args, globals).await };
     let mut doors = Doors::new(globals, &args.passphrase)?;
     let mut reached = Vec::new();
     for node in nodes {
-        let outcome = delete_there(&mut doors, &node, &facts.record.id).await;
+        let outcome = delete_there(&mut doors, &node, &facts.record.id, word.as_ref()).await;
         reached.push(Reached { node, outcome });
     }
     doors.close().await;
@@ -79,7 +86,9 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
         let _held = key::hold_all(&paths)?;
         let authority = Authority::open(&paths.profiles(), id.as_str())?;
         for Reached { node, outcome } in &reached {
-            if let (Some(identity), Outcome::Deleted | Outcome::Absent) = (&node.identity, outcome) {
+            if let (Some(identity), Outcome::Deleted | Outcome::Absent | Outcome::Marked(_)) =
+                (&node.identity, outcome)
+            {
                 copies::forget(authority.directory(), identity);
             }
         }
@@ -107,14 +116,27 @@ fn holders(facts: &Facts) -> Vec<NodeRecord> {
     nodes
 }
 
-async fn delete_there(doors: &mut Doors<'_>, node: &NodeRecord, profile: &ProfileId) -> Outcome {
+/// Signed with the profile's key, for stores that several nodes share. Whoever has lost the key may still delete elsewhere.
+async fn word(args: &Args, globals: &Globals) -> Option<DeletionRequest> {
+    let (paths, source, name) = (globals.paths.clone(), args.passphrase.source(), args.name.clone());
+    let opened = blocking(move || key::open(&paths, source, &name)).await;
+    opened.ok().map(|profile| profile.deletion(seconds(SystemTime::now())))
+}
+
+async fn delete_there(
+    doors: &mut Doors<'_>,
+    node: &NodeRecord,
+    profile: &ProfileId,
+    word: Option<&DeletionRequest>,
+) -> Outcome {
     let mut door = match doors.open(node).await {
         Ok(door) => door,
         Err(failure) => return Outcome::Kept(failure.message),
     };
-    match remove(&mut door.finalist.connection, &door.credentials, profile).await {
-        Ok(true) => Outcome::Deleted,
-        Ok(false) => Outcome::Absent,
+    match remove(&mut door.finalist.connection, &door.credentials, profile, word).await {
+        Ok(Removed::Gone) => Outcome::Deleted,
+        Ok(Removed::Absent) => Outcome::Absent,
+        Ok(Removed::Marked { store }) => Outcome::Marked(store),
         Err(error) => Outcome::Kept(chain(&error)),
     }
 }
@@ -164,6 +186,7 @@ fn report(args: &Args, globals: &Globals, id: &ProfileId, reached: &[Reached]) -
                 let (word, reason) = match outcome {
                     Outcome::Deleted => ("deleted", None),
                     Outcome::Absent => ("absent", None),
+                    Outcome::Marked(store) => ("marked", Some(store)),
                     Outcome::Kept(reason) => ("kept", Some(reason)),
                 };
                 json!({"node": node.id, "endpoint": node.endpoint(), "outcome": word, "reason": reason})
@@ -175,6 +198,10 @@ fn report(args: &Args, globals: &Globals, id: &ProfileId, reached: &[Reached]) -
         match outcome {
             Outcome::Deleted => output.print(&format!("deleted on {}", node.id))?,
             Outcome::Absent => output.print(&format!("{} held nothing of it any more", node.id))?,
+            Outcome::Marked(store) => output.print(&format!(
+                "deleted on {}, and marked in {store}: no node gives it out any more, and its operator's next sweep removes it",
+                node.id
+            ))?,
             Outcome::Kept(reason) => output.warn(format_args!(
                 "{} still holds a sealed copy: {reason}; its operator can remove profile {id}",
                 with_endpoint(node)

@@ -8,7 +8,7 @@ use cbrowse_protocol::node::printable;
 use clap_complete::ArgValueCompleter;
 use serde_json::{Value, json};
 
-use super::words;
+use super::{diff::short, words};
 use crate::{
     command::{
         complete,
@@ -78,7 +78,10 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
 }
 
 fn remark(record: &HeadRecord) -> String {
-    let kept = record.kept_as.as_ref().map(|name| format!("kept beside as {name}: another save came first"));
+    let kept = record
+        .kept_as
+        .as_ref()
+        .map(|name| format!("kept beside as {}: another save came first", short(name)));
     let crash = (record.closing == Closing::Crash).then(|| "as a crash would leave it".to_owned());
     [kept, crash].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }

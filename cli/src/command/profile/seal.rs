@@ -1,28 +1,33 @@
 //! Sealing a Chromium user data directory of this machine as a profile's next generation.
 
 use std::{
+    collections::HashMap,
     fs,
     io::Read as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
 use cbrowse_profile::{
     authority::{AuthorityError, HeadRef},
+    extensions::{Choice, Word},
     head::Closing,
     meter::Meter,
     object::{ObjectName, ObjectStore, StoreError},
-    save::{SaveMeta, SaveStats, Saving, save},
+    save::{Memory, SaveMeta, SaveStats, Saved, Saving, save_allowing},
     scan::{LeftBehind, scan},
+    seal::Kind,
     secret::SystemRandom,
+    snapshot::{Snapshot, open_snapshot},
 };
 use serde_json::{Value, json};
 
-use super::words;
+use super::{extensions, words};
 use crate::{
     credentials::seconds,
     failure::{Exit, Failure},
+    import::find::{host_name, is_in_use},
     output::Output,
     profile::{OpenProfile, chain, source::Source, store_trouble},
 };
@@ -33,7 +38,7 @@ const ENCRYPTED: [&str; 3] = ["Default/Cookies", "Default/Network/Cookies", "Def
 const MAX_SEARCHED: u64 = 64 * 1024 * 1024;
 /// What begins a value that Chromium encrypted with a key of the desktop's keyring.
 const OF_KEYRING: &[u8] = b"v11";
-/// Longest `Last Version`, and longest host name, that is read.
+/// Longest `Last Version` that is read.
 const MAX_LABEL: usize = 128;
 
 /// A directory that can be sealed.
@@ -41,6 +46,10 @@ pub(super) struct Directory {
     pub(super) path: PathBuf,
     /// A browser works in it now.
     pub(super) in_use: bool,
+    /// What the user says of its extensions, if anything was said now.
+    pub(super) extensions: Option<Choice>,
+    /// Where its contents were taken from, if it was made to be sealed once and is gone then.
+    pub(super) made_from: Option<PathBuf>,
 }
 
 /// What was sealed, or would be.
@@ -73,11 +82,21 @@ impl Directory {
             return Err(no_profile_in(&path));
         }
         let in_use = is_in_use(&path);
-        Ok(Self { path, in_use })
+        Ok(Self { path, in_use, made_from: None, extensions: None })
+    }
+
+    /// One that was made from `made_from`, where a browser was at work if `in_use`.
+    pub(super) fn made(path: PathBuf, made_from: PathBuf, in_use: bool) -> Self {
+        Self { path, in_use, made_from: Some(made_from), extensions: None }
     }
 
     /// Seals it; blocks.
     pub(super) fn seal(&self, profile: &OpenProfile, output: &Output) -> Result<Sealed, Failure> {
+        self.warn(output);
+        self.seal_through(profile, profile.authority().store(), output)
+    }
+
+    fn warn(&self, output: &Output) {
         if self.in_use {
             output.warn(format_args!(
                 "a browser is working in {}: this generation is as a crash would leave it; close the browser and sync again",
@@ -90,18 +109,31 @@ impl Directory {
                  sessions ask for them again",
             );
         }
+    }
+
+    /// The same without warnings, through a store that hands everything on to the profile's.
+    pub(super) fn seal_through(
+        &self,
+        profile: &OpenProfile,
+        store: &dyn ObjectStore,
+        output: &Output,
+    ) -> Result<Sealed, Failure> {
+        if let (Some(_), Some(word)) = (&self.extensions, self.word(profile, output)?) {
+            profile.authority().allow_extensions(&word)?;
+        }
         let meter = Arc::new(Meter::default());
         let drawn = output.follow("sealing", meter.clone());
         let (authority, keys, meta) = (profile.authority(), profile.keys(), self.meta());
-        let store = authority.store();
         let synced = authority.sync_through(&self.path, keys, &meta, store, &meter, &mut SystemRandom)?;
         drop(drawn);
-        let source = Source { directory: self.path.clone(), head: synced.head.clone() };
-        if let Err(error) = source.remember(authority.directory()) {
-            output.warn(format_args!("cannot remember where this profile comes from: {error}"));
+        if self.made_from.is_none() {
+            let source = Source { directory: self.path.clone(), head: synced.head.clone() };
+            if let Err(error) = source.remember(authority.directory()) {
+                output.warn(format_args!("cannot remember where this profile comes from: {error}"));
+            }
         }
         Ok(Sealed {
-            from: self.path.clone(),
+            from: self.origin(),
             head: Some(synced.head),
             stats: synced.stats,
             left_behind: synced.left_behind,
@@ -109,25 +141,51 @@ impl Directory {
     }
 
     /// What sealing would make; nothing is kept.
-    pub(super) fn try_out(&self, profile: &OpenProfile) -> Result<Sealed, Failure> {
+    pub(super) fn try_out(&self, profile: &OpenProfile, output: &Output) -> Result<Sealed, Failure> {
+        let store = Trying::before(profile.authority().store());
+        let saved = self.save_into(profile, &store, &Meter::default(), output)?;
+        Ok(Sealed { from: self.origin(), head: None, stats: saved.stats, left_behind: saved.left_behind })
+    }
+
+    /// What is in it as a version, to be compared with others of the profile. Nothing is kept.
+    pub(super) fn as_version(&self, profile: &OpenProfile, output: &Output) -> Result<Snapshot, Failure> {
+        let (store, meter) = (Trying::before(profile.authority().store()), Arc::new(Meter::default()));
+        let drawn = output.follow("reading", meter.clone());
+        let saved = self.save_into(profile, &store, &meter, output)?;
+        drop(drawn);
+        let opened = open_snapshot(&saved.name, &store, &profile.keys().access());
+        Ok(opened.map_err(AuthorityError::from)?)
+    }
+
+    fn save_into(
+        &self,
+        profile: &OpenProfile,
+        store: &Trying<'_>,
+        meter: &Meter,
+        output: &Output,
+    ) -> Result<Saved, Failure> {
         let (authority, keys) = (profile.authority(), profile.keys());
-        let (base, sealing, store) =
-            (authority.snapshot(keys)?, keys.sealing(), Discarding(authority.store()));
-        let saving = Saving {
-            keys: &sealing,
-            base: base.as_ref(),
-            store: &store,
-            meta: &self.meta(),
-            meter: &Meter::default(),
-        };
-        let saved = save(&self.path, saving, &mut SystemRandom).map_err(AuthorityError::from)?;
-        Ok(Sealed { from: self.path.clone(), head: None, stats: saved.stats, left_behind: saved.left_behind })
+        let (base, sealing) = (authority.snapshot(keys)?, keys.sealing());
+        let saving = Saving { keys: &sealing, base: base.as_ref(), store, meta: &self.meta(), meter };
+        let word = self.word(profile, output)?;
+        let saved =
+            save_allowing(&self.path, saving, word.as_ref(), &mut Memory::default(), &mut SystemRandom);
+        Ok(saved.map_err(AuthorityError::from)?)
+    }
+
+    /// Where its contents come from.
+    fn origin(&self) -> PathBuf {
+        self.made_from.clone().unwrap_or_else(|| self.path.clone())
+    }
+
+    fn word(&self, profile: &OpenProfile, output: &Output) -> Result<Option<Word>, Failure> {
+        extensions::word(self.extensions.as_ref(), profile, &self.path, output)
     }
 
     fn meta(&self) -> SaveMeta {
         SaveMeta {
             now: seconds(SystemTime::now()),
-            device: first_line(Path::new("/proc/sys/kernel/hostname")),
+            device: host_name(),
             browser_version: first_line(&self.path.join("Last Version")),
             closing: if self.in_use { Closing::Crash } else { Closing::Clean },
         }
@@ -185,15 +243,6 @@ fn is_data_directory(path: &Path) -> bool {
     path.join("Local State").exists() || path.join("Last Version").exists()
 }
 
-/// Chromium holds a link `HOST-PID` while it runs; one that a crash left names a process that is gone.
-fn is_in_use(path: &Path) -> bool {
-    let Ok(target) = fs::read_link(path.join("SingletonLock")) else { return false };
-    let text = target.to_string_lossy();
-    let Some((host, pid)) = text.rsplit_once('-') else { return false };
-    let elsewhere = host != first_line(Path::new("/proc/sys/kernel/hostname"));
-    elsewhere || Path::new("/proc").join(pid).exists()
-}
-
 /// Such values stay unreadable wherever else the profile is opened.
 fn is_bound_to_keyring(path: &Path) -> bool {
     let holds = |file: &&'static str| {
@@ -211,19 +260,35 @@ fn first_line(path: &Path) -> String {
     cbrowse_protocol::node::printable(text.lines().next().unwrap_or_default().trim(), MAX_LABEL)
 }
 
-/// Takes what is put and keeps nothing of it.
-struct Discarding<'a>(&'a dyn ObjectStore);
+/// Where the kind of a sealed object is said, and which one is a pack of files.
+const KIND_AT: usize = 6;
 
-impl ObjectStore for Discarding<'_> {
+/// Takes what is put and keeps of it, in memory, what tells of files and not what is in them.
+struct Trying<'a> {
+    behind: &'a dyn ObjectStore,
+    kept: Mutex<HashMap<ObjectName, Vec<u8>>>,
+}
+
+impl<'a> Trying<'a> {
+    fn before(behind: &'a dyn ObjectStore) -> Self {
+        Self { behind, kept: Mutex::default() }
+    }
+}
+
+impl ObjectStore for Trying<'_> {
     fn missing(&self, names: &[ObjectName]) -> Result<Vec<ObjectName>, StoreError> {
-        self.0.missing(names)
+        self.behind.missing(names)
     }
 
     fn get(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
-        self.0.get(name)
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        kept.map_or_else(|| self.behind.get(name), Ok)
     }
 
-    fn put(&self, _name: &ObjectName, _object: &[u8]) -> Result<(), StoreError> {
+    fn put(&self, name: &ObjectName, object: &[u8]) -> Result<(), StoreError> {
+        if object.get(KIND_AT) != Some(&(Kind::Pack as u8)) {
+            self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(*name, object.to_vec());
+        }
         Ok(())
     }
 }
@@ -240,24 +305,6 @@ mod tests {
         for (content, expected) in [("SQLite\0v10abc", false), ("SQLite\0v11abc", true)] {
             fs::write(&cookies, content).unwrap();
             assert_eq!(is_bound_to_keyring(directory.path()), expected, "{content:?}");
-        }
-    }
-
-    #[test]
-    fn a_lock_counts_while_its_process_lives() {
-        let directory = tempfile::tempdir().unwrap();
-        let lock = directory.path().join("SingletonLock");
-        assert!(!is_in_use(directory.path()));
-        let host = first_line(Path::new("/proc/sys/kernel/hostname"));
-        let cases = [
-            (format!("{host}-{}", std::process::id()), true),
-            (format!("{host}-999999999"), false),
-            (format!("not{host}-1"), true),
-        ];
-        for (target, expected) in cases {
-            let _ = fs::remove_file(&lock);
-            std::os::unix::fs::symlink(&target, &lock).unwrap();
-            assert_eq!(is_in_use(directory.path()), expected, "{target}");
         }
     }
 }

@@ -1,13 +1,16 @@
 //! `cbrowse profile verify`: every generation opened, every object read and checked; nothing is written.
 
+use std::sync::Arc;
+
 use cbrowse_profile::{
     authority::HeadRecord,
+    meter::Meter,
     verify::{Damage, Verifier},
 };
 use clap_complete::ArgValueCompleter;
 use serde_json::{Value, json};
 
-use super::{key, words};
+use super::{diff::short, key, words};
 use crate::{
     command::{complete, login::blocking},
     context::Globals,
@@ -69,18 +72,28 @@ fn verify(profile: &OpenProfile, output: &Output) -> Result<(Vec<Verdict>, u64),
     let history = profile.authority().history()?;
     let mut verifier = Verifier::default();
     let mut verdicts = Vec::new();
-    let bar = output.progress(history.len(), "opening generations");
-    for (done, record) in history.into_iter().enumerate() {
+    let meter = Arc::new(Meter::default());
+    meter.expect(history.len() as u64, history.iter().map(|record| record.bytes).sum());
+    let drawn = output.follow("verifying", meter.clone());
+    for record in history {
         let problems = match profile.authority().snapshot_at(&record.head.name, profile.keys()) {
             Ok(snapshot) => {
-                verifier.check(&snapshot, profile.authority().store(), |_, _| {});
+                let mut told = 0;
+                verifier.check(&snapshot, profile.authority().store(), |done, all| {
+                    // Packs are alike in size; what a generation shares with those before it is there at once.
+                    let bytes = record.bytes / all as u64 * done as u64;
+                    meter.done(0, bytes - told);
+                    told = bytes;
+                });
+                meter.done(0, record.bytes - told);
                 std::mem::take(&mut verifier.damage).into_iter().map(Problem::of).collect()
             }
             Err(error) => vec![Problem { object: None, text: chain(&error), files: Vec::new() }],
         };
         verdicts.push(Verdict { record, problems });
-        bar.at(done + 1);
+        meter.done(1, 0);
     }
+    drop(drawn);
     Ok((verdicts, verifier.objects.len() as u64))
 }
 
@@ -90,14 +103,14 @@ fn damaged(name: &str, verdicts: &[Verdict], bad: &[&Verdict]) -> Failure {
         .flat_map(|verdict| verdict.problems.iter().map(move |problem| (verdict, problem)))
         .take(NAMED)
         .map(|(verdict, problem)| {
-            format!("  generation {}: {}{}", verdict.record.head.generation, problem.text, problem.files())
+            format!("  {}: {}{}", version(&verdict.record), problem.text, problem.files())
         })
         .collect();
     let message = format!("profile {name} is damaged:\n{}", lines.join("\n"));
     let whole = verdicts.iter().rev().find(|verdict| verdict.problems.is_empty());
     let hint = match whole.map(|verdict| verdict.record.head.generation) {
         Some(generation) => format!(
-            "generation {generation} is whole: cbrowse profile export {name} DIR --at {generation}; or restore the damaged \
+            "generation {generation} is whole: cbrowse profile restore {name} --at {generation} makes it current again; or restore the damaged \
              objects from a backup. Nothing was changed"
         ),
         None => "restore the damaged objects from a backup. Nothing was changed".into(),
@@ -106,6 +119,13 @@ fn damaged(name: &str, verdicts: &[Verdict], bad: &[&Verdict]) -> Failure {
     Failure::new(Exit::Profile, "profile_damaged", message)
         .hint(hint)
         .details(json!({ "generations": generations }))
+}
+
+fn version(record: &HeadRecord) -> String {
+    match &record.kept_as {
+        Some(kept) => format!("version {}", short(kept)),
+        None => format!("generation {}", record.head.generation),
+    }
 }
 
 impl Verdict {

@@ -13,8 +13,11 @@ pub(super) fn reason(reason: Reason) -> &'static str {
     match reason {
         Reason::Link => "a symbolic link; links are never followed",
         Reason::Special => "a socket, pipe or device",
-        Reason::Executable => "code (an extension or a messaging host); code does not travel",
+        Reason::Executable => "code (an extension or a messaging host); extensions travel with --extensions",
         Reason::Settings => "settings that could start programs were left out of it",
+        Reason::NotAsAllowed => {
+            "it is not the extension that you let travel; look at it, then say --extensions again"
+        }
         Reason::NotListed => "not part of a profile",
         Reason::Name => "its name cannot be stored",
         Reason::Changing => "it kept changing while it was read",

@@ -78,7 +78,7 @@ impl Pages {
                 let url = if url.is_empty() { home() } else { url };
                 match address::check(&url) {
                     Ok(()) => {
-                        self.tools.post("", "Target.createTarget", &json!({ "url": url }));
+                        self.tools.post("", "Target.createTarget", &self.new_tab(&url, false));
                     }
                     Err(refusal) => self.fail(viewer, "tab", refusal.to_string()).await,
                 }

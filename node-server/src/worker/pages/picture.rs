@@ -37,6 +37,9 @@ impl Pages {
     }
 
     pub(super) fn on_navigated(&mut self, event: &Event) {
+        if let Some(page) = self.tabs.iter_mut().find(|page| page.session == event.session) {
+            page.has_run = true;
+        }
         let is_main = event.params["frame"].get("parentId").is_none();
         let is_current = self.current().is_some_and(|page| page.session == event.session);
         if is_main && is_current && !self.revealed && event.params["frame"]["url"] != "about:blank" {
@@ -48,7 +51,10 @@ impl Pages {
     }
 
     pub(super) fn on_loading(&mut self, event: &Event, loading: bool) {
-        let page = self.tabs.iter_mut().find(|page| page.session == event.session);
+        let mut page = self.tabs.iter_mut().find(|page| page.session == event.session);
+        if let Some(page) = &mut page {
+            page.has_run = true;
+        }
         // A page's main frame carries the target's own id.
         let Some(page) = page.filter(|page| event.params["frameId"] == page.target.as_str()) else { return };
         page.loading = loading;

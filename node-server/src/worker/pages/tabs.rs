@@ -27,8 +27,11 @@ impl Pages {
     pub(super) async fn on_attached(&mut self, params: &Value) {
         let info = &params["targetInfo"];
         let (session, target) = (text(&params["sessionId"]), text(&info["targetId"]));
-        if info["type"] != "page" || is_browser_ui(&info["url"]) {
+        if self.put_aside.as_ref() == Some(&target) {
             return;
+        }
+        if info["type"] != "page" || is_browser_ui(&info["url"]) {
+            return self.let_run(&session);
         }
         if self.tabs.len() >= MAX_TABS {
             self.tools.post("", "Target.closeTarget", &json!({ "targetId": target }));
@@ -39,10 +42,20 @@ impl Pages {
         self.tools.post(&session, "Page.setLifecycleEventsEnabled", &json!({ "enabled": true }));
         self.tools.post(&session, "Inspector.enable", &json!({}));
         // A popup waits for this whatever was asked, and its opener with it, in the middle of `window.open`.
-        self.tools.post(&session, "Runtime.runIfWaitingForDebugger", &json!({}));
+        self.let_run(&session);
         let (url, title) = (shown_address(&info["url"]), shortened(&info["title"], MAX_SHOWN_TEXT));
         let is_popup = info.get("openerId").is_some();
-        self.tabs.push(Page { target: target.clone(), session, url, title, loading: true });
+        self.tabs.push(Page {
+            target: target.clone(),
+            session: session.clone(),
+            url,
+            title,
+            loading: true,
+            has_run: false,
+        });
+        if self.is_arriving_with(&target, &session, info).await {
+            return;
+        }
         if self.opening != Opening::Over {
             return self.consider_first(&target).await;
         }
@@ -65,10 +78,9 @@ impl Pages {
             Opening::Asked(_) if self.blank.is_some() => {}
             Opening::Asked(urls) => {
                 let first = urls.first().cloned().unwrap_or_else(home);
-                let tools = self.tools.clone();
+                let (tools, order) = (self.tools.clone(), self.new_tab(&first, false));
                 // Told from the profile's own tabs by its id, which only the answer names.
                 self.answers.spawn(async move {
-                    let order = json!({ "url": first });
                     tools.call("", "Target.createTarget", order).await.unwrap_or_default()
                 });
             }
@@ -112,17 +124,18 @@ impl Pages {
             self.show_blank(target);
         }
         (self.opening, self.restoring) = (Opening::Over, None);
-        for page in self.tabs.iter().filter(|page| is_new_tab(&page.url)) {
+        for page in self.tabs.iter().filter(|page| page.target != target && is_new_tab(&page.url)) {
             self.tools.post("", "Target.closeTarget", &json!({ "targetId": page.target }));
         }
         self.blank = None;
         self.activate(target).await;
+        self.close_put_aside();
         if let Some(url) = front {
             self.navigate(url);
         }
         for url in others {
             self.behind += 1;
-            self.tools.post("", "Target.createTarget", &json!({ "url": url, "background": true }));
+            self.tools.post("", "Target.createTarget", &self.new_tab(&url, true));
         }
         self.outbox.send(&Report::State(SessionState::Running, "Chromium is up".into()), &[]).await;
     }
@@ -153,7 +166,7 @@ impl Pages {
                 Some(next) => self.activate(&next).await,
                 // A browser without a tab shows nothing; a person expects a fresh one.
                 None => {
-                    self.tools.post("", "Target.createTarget", &json!({ "url": home() }));
+                    self.tools.post("", "Target.createTarget", &self.new_tab(&home(), false));
                 }
             }
         }
@@ -166,7 +179,7 @@ impl Pages {
         let (url, title) = (shown_address(&info["url"]), shortened(&info["title"], MAX_SHOWN_TEXT));
         if (&page.url, &page.title) != (&url, &title) {
             (page.url, page.title) = (url, title);
-            if self.opening != Opening::Over {
+            if self.opening != Opening::Over && self.arriving.is_none() {
                 self.consider_first(&target).await;
             }
             self.tell_tabs().await;

@@ -23,7 +23,8 @@ pub enum Accepted {
     Already(HeadRef),
     /// It holds what is current already, or nothing new; this is what it leaves current.
     Unchanged(HeadRef),
-    /// The profile moved on meanwhile; it is kept under this name, and nothing else changed.
+    /// The profile moved on meanwhile, or the session's right to write was ended; it is kept under this name, and nothing
+    /// else changed.
     KeptAs(String),
 }
 
@@ -78,7 +79,7 @@ impl Authority {
             return Ok(Accepted::Unchanged(upon.clone()));
         }
         let next = self.sign_again(&proposed, &proposal, upon.as_ref(), keys, random)?;
-        if state::current(&self.directory)? != upon {
+        if state::current(&self.directory)? != upon || self.is_beside(&proposal.session)? {
             return Ok(Accepted::KeptAs(state::keep_beside(&self.directory, &next)?));
         }
         state::advance(&self.directory, &next)?;

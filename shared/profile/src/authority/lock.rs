@@ -18,9 +18,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Released when dropped, and by the kernel when the process ends.
 #[derive(Debug)]
-pub(super) struct Held(#[expect(dead_code, reason = "held for its lock")] File);
+pub(crate) struct Held(#[expect(dead_code, reason = "held for its lock")] File);
 
-pub(super) fn hold(directory: &Path) -> Result<Held, AuthorityError> {
+pub(crate) fn hold(directory: &Path) -> Result<Held, AuthorityError> {
     let path = directory.join("lock");
     let failed = |source| disk("lock", &path, source);
     let file = OpenOptions::new()

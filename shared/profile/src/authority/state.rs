@@ -145,7 +145,7 @@ fn is_record(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "json")
 }
 
-pub(super) fn read_json<T: DeserializeOwned>(
+pub(crate) fn read_json<T: DeserializeOwned>(
     directory: &Path,
     name: &str,
 ) -> Result<Option<T>, AuthorityError> {
@@ -159,7 +159,7 @@ pub(super) fn read_json<T: DeserializeOwned>(
     }
 }
 
-pub(super) fn write_json<T: Serialize>(
+pub(crate) fn write_json<T: Serialize>(
     directory: &Path,
     name: &str,
     value: &T,

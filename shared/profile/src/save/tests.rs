@@ -67,7 +67,8 @@ impl Ground {
         let nothing = (PackTable::default(), Known::new());
         let output = write_on(workers, &self.data(), &found, saving, nothing, &mut SystemRandom)?;
         assert!(output.left_behind.is_empty(), "{:?}", output.left_behind);
-        let (manifest, _) = manifest_of(Vec::new(), output.files, output.table);
+        let (files, _) = in_order(Vec::new(), output.files);
+        let manifest = Manifest { packs: output.table, files };
         Ok(saving.finish(manifest, None, output.written, Vec::new(), &mut SystemRandom)?.0)
     }
 

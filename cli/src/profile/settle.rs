@@ -1,0 +1,106 @@
+//! Saves that wait on a node come home: each is judged here, and forgotten there once it was taken.
+
+use std::{sync::Arc, time::Duration};
+
+use cbrowse_profile::{
+    authority::{AcceptError, Accepted, HeadRef},
+    secret::SystemRandom,
+};
+use cbrowse_protocol::{api::Proposals, id::ProfileId};
+use http::Method;
+
+use super::{
+    CarryError, OpenProfile,
+    ask::get_proposals,
+    remote::{self, RemoteStore},
+};
+use crate::{
+    attach::connection::{Ask, TrustedConnection},
+    credentials::Credentials,
+};
+
+/// Between two looks whether a closing session has proposed its save.
+const POLL: Duration = Duration::from_millis(150);
+
+/// What became of the saves that waited on a node.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// The generation that is current now, if a save was taken.
+    pub current: Option<HeadRef>,
+    /// Names under which conflicting saves were kept.
+    pub kept: Vec<String>,
+    /// Saves that were refused, and why.
+    pub refused: Vec<AcceptError>,
+    /// Sessions of this profile that are closing on that node.
+    pub closing: u32,
+    /// Sessions of this profile that run on that node.
+    pub running: u32,
+}
+
+/// Takes over every save that waits on a node. With `wait`, first gives sessions that close there the time to finish.
+pub async fn settle(
+    profile: Arc<OpenProfile>,
+    connection: &mut TrustedConnection,
+    credentials: &Arc<Credentials>,
+    wait: Duration,
+) -> Result<Settled, CarryError> {
+    let until = tokio::time::Instant::now() + wait;
+    let mut settled = Settled::default();
+    loop {
+        let waiting = ask_proposals(connection, credentials, profile.id()).await?;
+        (settled.closing, settled.running) = (waiting.closing, waiting.running);
+        for view in waiting.proposals {
+            let accepted = accept(&profile, connection, credentials, &view.proposal).await;
+            let taken = match accepted {
+                Ok(Accepted::Current(head)) => {
+                    settled.current = Some(head);
+                    true
+                }
+                Ok(Accepted::KeptAs(name)) => {
+                    settled.kept.push(name);
+                    true
+                }
+                Ok(Accepted::Already(_) | Accepted::Unchanged(_)) => true,
+                Err(error) => {
+                    // Kept on the node: another version of this program may understand it.
+                    settled.refused.push(error);
+                    false
+                }
+            };
+            if taken {
+                let path = format!("/v1/profiles/{}/proposals/{}", profile.id(), view.name);
+                let _already_gone = connection.request(Ask::new(Method::DELETE, &path), credentials).await;
+            }
+        }
+        if settled.closing == 0 || tokio::time::Instant::now() >= until || !settled.refused.is_empty() {
+            return Ok(settled);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn ask_proposals(
+    connection: &mut TrustedConnection,
+    credentials: &Credentials,
+    profile: &ProfileId,
+) -> Result<Proposals, CarryError> {
+    let told = get_proposals(connection, credentials, profile).await?;
+    // A node that never saw the profile holds no saves of it.
+    Ok(told.unwrap_or(Proposals { proposals: Vec::new(), closing: 0, running: 0 }))
+}
+
+/// Accepting reads the node's objects from a blocking thread; the thread asks, this side of the channel answers.
+async fn accept(
+    profile: &Arc<OpenProfile>,
+    connection: &mut TrustedConnection,
+    credentials: &Arc<Credentials>,
+    proposal: &[u8],
+) -> Result<Accepted, AcceptError> {
+    let (store, questions) = RemoteStore::new();
+    let (inner, bytes) = (profile.clone(), proposal.to_vec());
+    let judging = tokio::task::spawn_blocking(move || {
+        inner.authority.accept(&bytes, &inner.keys, &store, &mut SystemRandom)
+    });
+    remote::answer(questions, connection, credentials, profile.id()).await;
+    judging.await.expect("accepting does not panic")
+}

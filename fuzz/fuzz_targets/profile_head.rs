@@ -1,0 +1,7 @@
+//! A head's bytes, unsigned and as a sealed body. See `cbrowse_profile::fuzzing`.
+#![no_main]
+
+use cbrowse_profile::fuzzing;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| fuzzing::head(data));

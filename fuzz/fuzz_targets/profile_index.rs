@@ -1,0 +1,7 @@
+//! A pack table and the list of chunks that points into it. See `cbrowse_profile::fuzzing`.
+#![no_main]
+
+use cbrowse_profile::fuzzing;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| fuzzing::index(data));

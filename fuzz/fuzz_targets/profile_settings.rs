@@ -1,0 +1,7 @@
+//! Settings files, and listings of extensions. See `cbrowse_profile::fuzzing`.
+#![no_main]
+
+use cbrowse_profile::fuzzing;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| fuzzing::settings(data));

@@ -1,0 +1,7 @@
+//! Pointers, lists of objects to retain, deletions. See `cbrowse_profile::fuzzing`.
+#![no_main]
+
+use cbrowse_profile::fuzzing;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| fuzzing::statements(data));
