@@ -157,24 +157,35 @@ impl<'a> Restoring<'a> {
         Ok(Self { snapshot, store, target, meter, accepted, carried, packs, begun, restored, refused })
     }
 
-    /// Writes every file for which [`is_essential`] holds, whole and cleaned, and whatever else lies in the same packs.
+    /// Writes every file for which [`is_essential`] holds, whole and cleaned, and whatever else lies in the same packs. Of a
+    /// profile with extensions that is every file: they run, and open what they stored, as soon as the browser does.
     pub fn essential(&mut self) -> Result<(), RestoreError> {
+        let everything = !self.carried.is_empty();
+        let is_essential = |path: &str| everything || is_essential(path);
         let is_needed = |places: &Vec<Place<'_>>| {
             places.iter().any(|place| is_essential(&self.accepted[place.file].0.path))
         };
         let (now, later) =
             std::mem::take(&mut self.packs).into_iter().partition(|(_, places)| is_needed(places));
         self.packs = later;
-        self.write(&now, is_essential)
+        self.write(&now, is_essential)?;
+        self.check_extensions();
+        Ok(())
     }
 
     /// Writes what is left.
     pub fn rest(mut self) -> Result<Restored, RestoreError> {
         let packs = std::mem::take(&mut self.packs);
         self.write(&packs, |_| true)?;
-        self.restored.stripped.extend(extensions::check_written(self.target, &self.carried));
+        self.check_extensions();
         self.restored.stripped[self.refused..].sort_by(|a, b| a.path.cmp(&b.path));
         Ok(self.restored)
+    }
+
+    /// Their code is essential, so it is whole by the end of the first step, and is judged once, before a browser starts.
+    fn check_extensions(&mut self) {
+        let carried = std::mem::take(&mut self.carried);
+        self.restored.stripped.extend(extensions::check_written(self.target, &carried));
     }
 
     /// `is_whole` says which files have nothing left in other packs.

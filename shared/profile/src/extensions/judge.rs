@@ -22,6 +22,11 @@ use crate::{
 pub(crate) struct Carried(BTreeMap<ExtensionId, Listed>);
 
 impl Carried {
+    /// Whether none comes along.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Those that a generation lists, if the user signed it. A worker's own save brings none, whatever it lists.
     pub(crate) fn of(snapshot: &Snapshot, store: &dyn ObjectStore) -> Result<Self, ReadError> {
         let listing = snapshot.manifest.files.iter().find(|file| file.path == LISTING_FILE);
