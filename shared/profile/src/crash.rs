@@ -1,11 +1,33 @@
 //! A crash at every single step of a save on the user's machine: the old head or the new one is there, never neither.
 
-use std::fs;
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use cbrowse_protocol::id::NodeId;
 
 use crate::{
-    authority::Authority, files::tests::crash_after, head::Closing, keys::AccountKey, restore::restore,
-    save::SaveMeta, secret::SystemRandom,
+    authority::Authority,
+    directory::DirectoryStore,
+    extensions::Word,
+    files::tests::{crash_after, stand_after},
+    grant::{Grant, SessionSecret},
+    head::Closing,
+    keys::AccountKey,
+    object::copy_objects,
+    proposal::propose,
+    restore::restore,
+    save::SaveMeta,
+    secret::SystemRandom,
 };
+
+const ROOT: &str = "CBROWSE_CRASH_TEST_ROOT";
+const WORK: &str = "CBROWSE_CRASH_TEST_WORK";
+const STEPS: &str = "CBROWSE_CRASH_TEST_STEPS";
+const KEY: [u8; 32] = [3; 32];
 
 #[test]
 fn old_or_new_after_a_crash_at_any_step() {
@@ -54,4 +76,113 @@ fn current_value(root: &std::path::Path, account: &AccountKey, out: &std::path::
     let Some(snapshot) = authority.snapshot(&keys).unwrap() else { return 0 };
     restore(&snapshot, authority.store(), out).unwrap();
     fs::read_to_string(out.join("Default/Cookies")).unwrap().parse().unwrap()
+}
+
+fn meta() -> SaveMeta {
+    SaveMeta { now: 1, device: "d".into(), browser_version: "156".into(), closing: Closing::Clean }
+}
+
+/// Not a test by itself: the process that is killed.
+#[test]
+fn works_until_killed() {
+    let Ok(root) = env::var(ROOT) else { return };
+    let root = Path::new(&root);
+    let authority = Authority::open(&root.join("profiles"), "work").unwrap();
+    let keys = authority.keys(&AccountKey::from_bytes(KEY)).unwrap();
+    let node = DirectoryStore::open(root.join("node")).unwrap();
+    stand_after(env::var(STEPS).unwrap().parse().unwrap());
+    match env::var(WORK).unwrap().as_str() {
+        "sync" => drop(authority.sync(&root.join("data"), &keys, &meta(), &mut SystemRandom).unwrap()),
+        "accept" => {
+            let proposal = fs::read(root.join("proposal")).unwrap();
+            authority.accept(&proposal, &keys, &node, &mut SystemRandom).unwrap();
+        }
+        "allow" => authority.allow_extensions(&Word::new(Vec::new())).unwrap(),
+        // A worker with its own store, as a node has one.
+        "propose" => drop(make_proposal(root, &authority)),
+        other => panic!("{other}"),
+    }
+    eprintln!("finished");
+}
+
+fn make_proposal(root: &Path, authority: &Authority) -> Vec<u8> {
+    let keys = authority.keys(&AccountKey::from_bytes(KEY)).unwrap();
+    let node = DirectoryStore::open(root.join("node")).unwrap();
+    let base = authority.snapshot(&keys).unwrap();
+    copy_objects(&base.as_ref().unwrap().objects(), authority.store(), &node).unwrap();
+    let (_, public) = SessionSecret::generate(&mut SystemRandom);
+    let id: NodeId = "n".parse().unwrap();
+    let grant = Grant::new(&keys, &public, id, base.as_ref(), 100);
+    propose(&root.join("data"), &grant, base.as_ref(), &node, &meta(), &mut SystemRandom).unwrap().0
+}
+
+/// Whether it finished before it was killed.
+fn killed_at(root: &Path, work: &str, steps: u32) -> bool {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["crash::works_until_killed", "--exact", "--nocapture"])
+        .envs([(ROOT, root.to_str().unwrap()), (WORK, work), (STEPS, &steps.to_string())])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let last = lines.map_while(Result::ok).find(|line| line == "stands" || line == "finished");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    last.expect("it stands or finishes") == "finished"
+}
+
+/// Kills the work at each of its steps, one after another, until it finishes; old or new is there after each, and the work that
+/// was killed can be done over.
+fn killed_everywhere(work: &str) {
+    let (directory, account) = (tempfile::tempdir().unwrap(), AccountKey::from_bytes(KEY));
+    let root = directory.path();
+    let profiles = root.join("profiles");
+    let authority =
+        Authority::create(&profiles, &"work".parse().unwrap(), &account, 1, &mut SystemRandom).unwrap();
+    let keys = authority.keys(&account).unwrap();
+    let save = |value: u32| {
+        fs::create_dir_all(root.join("data/Default")).unwrap();
+        fs::write(root.join("data/Default/Cookies"), value.to_string()).unwrap();
+    };
+    save(0);
+    authority.sync(&root.join("data"), &keys, &meta(), &mut SystemRandom).unwrap();
+    let mut value = 0;
+    for steps in 0.. {
+        save(value + 1);
+        if work == "accept" {
+            fs::write(root.join("proposal"), make_proposal(root, &authority)).unwrap();
+        }
+        let finished = killed_at(root, work, steps);
+        let found = current_value(&profiles, &account, &root.join(format!("out{steps}")));
+        assert!(found == value || found == value + 1, "{work}: {found} after a kill at step {steps}");
+        if matches!(work, "sync" | "accept") {
+            assert!(!finished || found == value + 1, "{work}: what was finished is there");
+        }
+        value = found;
+        if finished {
+            assert!(steps >= 3, "{work} took {steps} steps");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_sync_killed_at_every_step_leaves_old_or_new() {
+    killed_everywhere("sync");
+}
+
+#[test]
+fn taking_a_proposal_over_killed_at_every_step_leaves_old_or_new() {
+    killed_everywhere("accept");
+}
+
+#[test]
+fn a_worker_killed_at_every_step_of_its_save_changes_nothing_at_home() {
+    killed_everywhere("propose");
+}
+
+#[test]
+fn a_word_about_extensions_killed_at_every_step_leaves_the_profile_whole() {
+    killed_everywhere("allow");
 }

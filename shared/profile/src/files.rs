@@ -252,7 +252,21 @@ pub(crate) mod tests {
         Fuse::here().0.store(steps, Relaxed);
     }
 
+    /// Steps left until this process stands still, to be killed.
+    static STANDS_AFTER: AtomicU32 = AtomicU32::new(u32::MAX);
+
+    /// After `steps` more steps of any thread, the one that takes the next says "stands" and goes no further.
+    pub(crate) fn stand_after(steps: u32) {
+        STANDS_AFTER.store(steps, Relaxed);
+    }
+
     pub(crate) fn step() -> io::Result<()> {
+        if STANDS_AFTER.load(Relaxed) != u32::MAX && STANDS_AFTER.fetch_sub(1, Relaxed) == 0 {
+            eprintln!("stands");
+            loop {
+                std::thread::park();
+            }
+        }
         let less = |left: u32| Some(left.saturating_sub(u32::from(left != u32::MAX)));
         match Fuse::here().0.fetch_update(Relaxed, Relaxed, less) {
             Ok(1..) => Ok(()),

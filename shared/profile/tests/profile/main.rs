@@ -3,5 +3,7 @@
 
 mod attacks;
 mod crashes;
+mod faults;
 mod journey;
+mod secrecy;
 mod world;
