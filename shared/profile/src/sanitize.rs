@@ -78,6 +78,9 @@ fn clean_preferences(tree: &mut Map<String, Value>) {
     for path in REMOVED {
         remove(tree, path);
     }
+    if let Some(Value::Array(urls)) = tree.get_mut(STARTUP_URLS) {
+        urls.retain(is_web_address);
+    }
     if let Some(Value::Object(session)) = tree.get_mut("session")
         && let Some(Value::Array(urls)) = session.get_mut("startup_urls")
     {
@@ -136,6 +139,16 @@ mod tests {
         for branch in ["extensions", "proxy", "browser.enabled_labs_experiments", "session.startup_urls"] {
             assert!(found.iter().any(|item| item == branch), "{branch} in {found:?}");
         }
+    }
+
+    /// Both found by fuzzing, or on its way.
+    #[test]
+    fn dotted_names_are_cleaned_too_and_numbers_stay_what_they_are() {
+        let dotted = r#"{"session.startup_urls":["javascript:1","http://x/"]}"#;
+        assert_eq!(clean(Settings::Preferences, dotted), r#"{"session.startup_urls":["http://x/"]}"#);
+        let long = format!(r#"{{"n":{}1}}"#, "9".repeat(124));
+        let cleaned = clean(Settings::Preferences, &long);
+        assert_eq!(clean(Settings::Preferences, &cleaned), cleaned);
     }
 
     #[test]
