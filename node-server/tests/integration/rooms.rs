@@ -29,7 +29,15 @@ async fn worker() -> Worker {
     let (ours, theirs) = UnixStream::pair().expect("a socket pair");
     let (guard, guard_theirs) = UnixStream::pair().expect("a socket pair");
     let doorkeeper = Command::new(env!("CARGO_BIN_EXE_cbrowse-node"))
-        .args(["worker", "--disk", "16777216", "--chromium", "/usr/lib/chromium/chromium"])
+        .args([
+            "worker",
+            "--disk",
+            "16777216",
+            "--chromium",
+            "/usr/lib/chromium/chromium",
+            "--autosave",
+            "20",
+        ])
         .env_clear()
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::from(OwnedFd::from(guard_theirs)))
