@@ -1,6 +1,7 @@
 //! A profile on its way to a node and back: objects up, a grant for one worker, proposals home.
 
 pub mod ask;
+pub mod bound;
 pub mod copies;
 mod failure;
 pub mod publish;
