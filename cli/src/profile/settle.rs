@@ -1,9 +1,10 @@
 //! Saves that wait on a node come home: each is judged here, and forgotten there once it was taken.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use cbrowse_profile::{
     authority::{AcceptError, Accepted, HeadRef},
+    object::ObjectName,
     secret::SystemRandom,
 };
 use cbrowse_protocol::{
@@ -25,6 +26,8 @@ use crate::{
 
 /// Between two looks whether a closing session has proposed its save.
 const POLL: Duration = Duration::from_millis(150);
+/// Most saves that one look at a node judges; an honest one keeps a few dozen.
+const MAX_JUDGED: usize = 256;
 /// Longest reason of a node that is shown, in bytes.
 const MAX_REASON: usize = 500;
 
@@ -65,10 +68,15 @@ pub async fn settle(
 ) -> Result<Settled, CarryError> {
     let until = tokio::time::Instant::now() + wait;
     let mut settled = Settled::default();
+    let mut judged = HashSet::new();
     loop {
         let waiting = ask_proposals(connection, credentials, profile.id()).await?;
         (settled.closing, settled.running) = (waiting.closing, waiting.running);
-        for view in waiting.proposals {
+        // What was refused waits on; it is no other at the next look.
+        for view in waiting.proposals.into_iter().take(MAX_JUDGED) {
+            if !judged.insert(ObjectName::of(&view.proposal)) {
+                continue;
+            }
             let accepted = accept(&profile, connection, credentials, &view.proposal).await;
             let taken = match accepted {
                 Ok(Accepted::Current(head)) => {
@@ -90,7 +98,8 @@ pub async fn settle(
                 let _already_gone = connection.request(Ask::new(Method::DELETE, &path), credentials).await;
             }
         }
-        if settled.closing == 0 || tokio::time::Instant::now() >= until || !settled.refused.is_empty() {
+        let is_enough = judged.len() >= MAX_JUDGED || tokio::time::Instant::now() >= until;
+        if settled.closing == 0 || is_enough {
             return Ok(settled);
         }
         tokio::time::sleep(POLL).await;
