@@ -258,7 +258,7 @@ fn a_node_killed_at_every_step_has_the_old_or_the_new_and_clears_up() {
         match work {
             // One name is taken away, in one step.
             Work::Forget => {
-                assert!(littered == 0, "{work:?}: {steps} steps, {littered} times left something")
+                assert!(littered == 0, "{work:?}: {steps} steps, {littered} times left something");
             }
             _ => assert!(steps >= 3 && littered >= 2, "{work:?}: {steps} steps, {littered} left"),
         }

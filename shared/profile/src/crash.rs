@@ -5,19 +5,24 @@ use std::{
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use cbrowse_protocol::id::NodeId;
 
 use crate::{
-    authority::Authority,
+    authority::{Authority, HeadRef, Reverting},
     directory::DirectoryStore,
     extensions::Word,
-    files::tests::{crash_after, stand_after},
+    files::{
+        UNFINISHED,
+        tests::{crash_after, stand_after},
+    },
     grant::{Grant, SessionSecret},
     head::Closing,
-    keys::AccountKey,
+    keys::{AccountKey, ProfileKeys},
     object::copy_objects,
+    pointer::Pointer,
     proposal::propose,
     restore::restore,
     save::SaveMeta,
@@ -98,6 +103,8 @@ fn works_until_killed() {
             authority.accept(&proposal, &keys, &node, &mut SystemRandom).unwrap();
         }
         "allow" => authority.allow_extensions(&Word::new(Vec::new())).unwrap(),
+        "revert" => revert(&authority, &keys),
+        "pull" => pull(root, &keys),
         // A worker with its own store, as a node has one.
         "propose" => drop(make_proposal(root, &authority)),
         other => panic!("{other}"),
@@ -165,6 +172,122 @@ fn killed_everywhere(work: &str) {
             return;
         }
     }
+}
+
+/// Back to the oldest version with other contents than the current one.
+fn revert(authority: &Authority, keys: &ProfileKeys) {
+    let current = authority.snapshot(keys).unwrap().unwrap();
+    let versions = authority.history().unwrap().into_iter();
+    let mut versions = versions.map(|record| authority.snapshot_at(&record.head.name, keys).unwrap());
+    let other = versions.find(|version| !version.manifest().has_same_files(current.manifest())).unwrap();
+    let by = Reverting { now: 2, device: "d".into() };
+    authority.revert(&other, authority.head().unwrap().as_ref(), keys, &by, &mut SystemRandom).unwrap();
+}
+
+/// The second device takes what the first one pointed to.
+fn pull(root: &Path, keys: &ProfileKeys) {
+    let second = Authority::open(&root.join("second"), "work").unwrap();
+    let pointer = fs::read(root.join("pointer")).unwrap();
+    let pointer = Pointer::read(&pointer, keys.profile(), &keys.verifying_key()).unwrap();
+    let shared = DirectoryStore::open(root.join("shared")).unwrap();
+    let lacking = second.fetch_offer(&pointer, keys, &shared).unwrap();
+    copy_objects(&lacking, &shared, second.store()).unwrap();
+    second.pull(&pointer, keys, &mut SystemRandom).unwrap();
+}
+
+/// A machine whose profile has the cookies 0.
+fn machine(root: &Path) -> (Authority, ProfileKeys) {
+    let account = AccountKey::from_bytes(KEY);
+    let name = "work".parse().unwrap();
+    let authority = Authority::create(&root.join("profiles"), &name, &account, 1, &mut SystemRandom).unwrap();
+    let keys = authority.keys(&account).unwrap();
+    save(root, &authority, &keys, 0);
+    (authority, keys)
+}
+
+fn save(root: &Path, authority: &Authority, keys: &ProfileKeys, value: u32) -> HeadRef {
+    fs::create_dir_all(root.join("data/Default")).unwrap();
+    fs::write(root.join("data/Default/Cookies"), value.to_string()).unwrap();
+    authority.sync(&root.join("data"), keys, &meta(), &mut SystemRandom).unwrap().head
+}
+
+#[test]
+fn going_back_killed_at_every_step_leaves_one_version_or_the_other() {
+    let (directory, account) = (tempfile::tempdir().unwrap(), AccountKey::from_bytes(KEY));
+    let root = directory.path();
+    let (authority, keys) = machine(root);
+    save(root, &authority, &keys, 1);
+    let mut value = 1;
+    for steps in 0.. {
+        let finished = killed_at(root, "revert", steps);
+        let found = current_value(&root.join("profiles"), &account, &root.join(format!("out{steps}")));
+        assert!(found <= 1, "{found} after a kill at step {steps}");
+        assert!(!finished || found == 1 - value, "what was finished is there");
+        value = found;
+        if finished {
+            assert!(steps >= 8, "{steps} steps");
+            break;
+        }
+    }
+    // What was current before is in the history still.
+    let versions = authority.history().unwrap();
+    assert!(versions.iter().all(|record| authority.snapshot_at(&record.head.name, &keys).is_ok()));
+}
+
+#[test]
+fn a_pull_killed_at_every_step_leaves_old_or_new() {
+    let (directory, account) = (tempfile::tempdir().unwrap(), AccountKey::from_bytes(KEY));
+    let root = directory.path();
+    let (first, keys) = machine(root);
+    let name = "work".parse().unwrap();
+    Authority::receive(&root.join("second"), &name, &keys, 1).unwrap();
+    let shared = DirectoryStore::open(root.join("shared")).unwrap();
+    let mut value = 0;
+    let mut replaced = None;
+    for steps in 0.. {
+        let offered = steps + 1;
+        let head = save(root, &first, &keys, offered);
+        let snapshot = first.snapshot(&keys).unwrap().unwrap();
+        copy_objects(&snapshot.objects(), first.store(), &shared).unwrap();
+        let pointer = Pointer::new(&keys, head.clone(), replaced.replace(head), 1, &name, &mut SystemRandom);
+        fs::write(root.join("pointer"), pointer.sign(&keys)).unwrap();
+        let finished = killed_at(root, "pull", steps);
+        let found = current_value(&root.join("second"), &account, &root.join(format!("out{steps}")));
+        assert!(found == value || found == offered, "{found} after a kill at step {steps}, {value} before");
+        assert!(!finished || found == offered, "what was finished is there");
+        value = found;
+        if finished {
+            assert!(steps >= 8, "{steps} steps");
+            return;
+        }
+    }
+}
+
+#[test]
+fn what_killed_processes_left_goes_with_the_next_change_once_it_is_a_day_old() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let (authority, keys) = machine(root);
+    let place = authority.directory().to_owned();
+    let leave = |folder: &str, age: u64| {
+        let path = place.join(folder).join(format!("{UNFINISHED}{age:016x}"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let file = fs::File::create(&path).unwrap();
+        let written = fs::metadata(place.join("HEAD")).unwrap().modified().unwrap();
+        file.set_modified(written - Duration::from_secs(age)).unwrap();
+        path
+    };
+    let folders = ["", "heads", "objects/00"];
+    let old = folders.map(|folder| leave(folder, 2 * 24 * 3600));
+    let young = folders.map(|folder| leave(folder, 3600));
+    // One that is killed takes nothing of it away.
+    fs::write(root.join("data/Default/Cookies"), "1").unwrap();
+    assert!(!killed_at(root, "sync", 2));
+    assert!(old.iter().chain(&young).all(|path| path.exists()));
+    save(root, &authority, &keys, 1);
+    assert!(!old.iter().any(|path| path.exists()), "{old:?}");
+    assert!(young.iter().all(|path| path.exists()), "another process may be writing them");
+    assert_eq!(current_value(&root.join("profiles"), &AccountKey::from_bytes(KEY), &root.join("out")), 1);
 }
 
 #[test]

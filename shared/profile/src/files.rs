@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     thread,
+    time::{Duration, SystemTime},
 };
 
 /// For the owner alone.
@@ -157,8 +158,25 @@ pub(crate) fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) -> io::Result<()> 
     })
 }
 
-/// What a crash left of [`Beside`] is named so, and may be removed under the directory's lock.
+/// What a crash left of [`Beside`] is named so.
 pub(crate) const UNFINISHED: &str = ".unfinished-";
+/// What is unfinished for so long is nobody's: no save takes a day. Less, and a save that is under way in another process, which
+/// writes its objects without a lock, could lose them.
+const LEFT_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// Removes what crashes left of [`Beside`] in `directory`. `now` is when a file beside it was written, so that two clocks are
+/// never compared. What cannot be removed is harmless.
+pub(crate) fn clear_unfinished(directory: &Path, now: SystemTime) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if !entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            continue;
+        }
+        let written = entry.metadata().and_then(|metadata| metadata.modified());
+        if written.is_ok_and(|written| now.duration_since(written).is_ok_and(|age| age > LEFT_AFTER)) {
+            forget(&entry.path());
+        }
+    }
+}
 
 /// Makes the name of a file durable.
 pub(crate) fn flush_parent(path: &Path) -> io::Result<()> {

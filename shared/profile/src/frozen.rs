@@ -7,6 +7,7 @@ use std::path::Path;
 use cbrowse_protocol::id::NodeId;
 
 use crate::{
+    extensions::forge_listing,
     grant::{Grant, SessionSecret, seal_grant},
     head::Closing,
     keys::{AccountKey, ProfileKeys},
@@ -99,5 +100,19 @@ fn grant_and_proposal() {
             "423daa8126efd6b787a17fb07633adf4531322831fa3734e6c3411e6311c3f0b",
             "b54b79521b3cae8a2478b5548cd2021c2ae69e9954be81950a4a4ccbb333109b"
         ]
+    );
+}
+
+#[test]
+fn listing_of_extensions_with_the_hash_of_their_files() {
+    let id = "abcdefghijklmnopabcdefghijklmnop".parse().unwrap();
+    let files: [(&str, &[u8]); 2] = [("a.js", b"a()"), ("manifest.json", b"{}")];
+    let listing = String::from_utf8(forge_listing(&id, "1.2", &files)).unwrap();
+    assert_eq!(
+        listing,
+        concat!(
+            r#"{"version":1,"extensions":[{"id":"abcdefghijklmnopabcdefghijklmnop","version":"1.2","name":"x","#,
+            r#""hash":"bbff1e96279c6d6b73767c9bdda9db8e90cf53b46e4ef8fde586ab37be4da6cc"}]}"#
+        )
     );
 }

@@ -78,8 +78,10 @@ pub enum GrantError {
     /// Opens, but its inside is not a grant.
     #[error("the grant is malformed")]
     Malformed(#[from] Malformed),
-    /// Too late.
-    #[error("the grant expired {0} seconds ago")]
+    /// Too late, or one of the two clocks is wrong.
+    #[error(
+        "the grant expired {0} seconds ago by this node's clock; the clock of the user's machine set its end, so compare the two"
+    )]
     Expired(u64),
 }
 

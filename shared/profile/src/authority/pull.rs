@@ -246,8 +246,13 @@ impl Authority {
                 return Ok(Pulled::Ahead(local));
             }
             (Offer::Diverged, Some(local)) => self.merge(pointer, keys, local, random),
-            _ => {
+            (_, local) => {
                 let snapshot = self.whole(pointer, keys)?;
+                if local.is_none() {
+                    // Killed between the two, this device must not look as if it had saved what it only pulled: the next
+                    // offer would pass for a fork.
+                    self.note_held(&pointer.head)?;
+                }
                 state::advance(&self.directory, &record(snapshot.head(), &pointer.head))?;
                 Ok(Pulled::Current(pointer.head.clone()))
             }

@@ -103,7 +103,18 @@ pub(super) fn advance(directory: &Path, next: &HeadRecord) -> Result<(), Authori
             .and_then(|()| files::flush_parent(file.path()))
             .map_err(|source| disk("write", file.path(), source))?;
     }
+    clear_unfinished(directory);
     Ok(())
+}
+
+/// What processes that were killed left half written, objects above all, goes with the next change.
+fn clear_unfinished(directory: &Path) {
+    let Ok(now) = fs::metadata(directory.join("HEAD")).and_then(|head| head.modified()) else { return };
+    files::clear_unfinished(directory, now);
+    files::clear_unfinished(&directory.join("heads"), now);
+    for objects in fs::read_dir(directory.join("objects")).into_iter().flatten().flatten() {
+        files::clear_unfinished(&objects.path(), now);
+    }
 }
 
 fn json<T: Serialize>(value: &T) -> Vec<u8> {
