@@ -127,7 +127,8 @@ pub fn run(options: &Options) -> anyhow::Result<Option<Results>> {
     let started = Instant::now();
     let bytes = options.bytes.unwrap_or(if options.large { LARGE } else { Shape::default().bytes });
     let shape = Shape { bytes, files: options.files, seed: options.seed, ..Shape::default() };
-    let mut results = Results::new(options.runs, session::key_comes_from());
+    let runs = if options.large { 1 } else { options.runs };
+    let mut results = Results::new(runs, session::key_comes_from());
     if options.large {
         let shape = Shape { travels: 100, ..shape };
         results.push(measure("large", &tools, &shape, 1, ground.path())?);
