@@ -138,6 +138,11 @@ pub fn check_known(records: &[NodeRecord], constraints: &Constraints) -> Result<
     Ok(())
 }
 
+/// An older browser would drop what it does not know of a profile.
+const OLDER_BROWSERS: &str = "the nodes that fit have older browsers than the one that saved the profile, and would lose what they do not \
+     know: have their operators update; or open a version that an older browser saved (cbrowse profile history NAME; connect \
+     --profile NAME@GENERATION --discard)";
+
 /// The failure of a choice among nodes of which none is eligible: every node with its reasons.
 pub fn none_eligible(nodes: &[Probed], choice: &Choice) -> Failure {
     if nodes.is_empty() {
@@ -158,12 +163,15 @@ pub fn none_eligible(nodes: &[Probed], choice: &Choice) -> Failure {
     let details: Vec<_> = with_reasons()
         .map(|(node, verdict)| json!({"id": node.record.id, "reasons": verdict.reasons()}))
         .collect();
-    // A node against which nothing else speaks will do in a moment, which no other filter would change.
-    let is_only_full = |verdict: &Verdict| {
-        let reasons = verdict.reasons();
-        !reasons.is_empty() && reasons.iter().all(|reason| matches!(reason, Reason::Full { .. }))
+    let is_only = |is_meant: fn(&Reason) -> bool| {
+        let speaks = move |verdict: &Verdict| {
+            let reasons = verdict.reasons();
+            !reasons.is_empty() && reasons.iter().all(is_meant)
+        };
+        choice.verdicts.iter().any(speaks)
     };
-    if choice.verdicts.iter().any(is_only_full) {
+    // A node against which nothing else speaks will do in a moment, which no other filter would change.
+    if is_only(|reason| matches!(reason, Reason::Full { .. })) {
         let message = format!("every node that fits is full:\n{}{more}", lines.join("\n"));
         return Failure::new(Exit::Refused, "full", message)
             .hint("try again in a moment, or let further nodes in by loosening --region, --zone, --tag, --node or --max-latency")
@@ -173,8 +181,14 @@ pub fn none_eligible(nodes: &[Probed], choice: &Choice) -> Failure {
     let offer = Offer::of(nodes, choice);
     let usual =
         "loosen --region, --zone, --tag, --node or --max-latency, or look again with: cbrowse nodes probe";
+    // No filter makes a browser younger.
+    let hint = if is_only(|reason| matches!(reason, Reason::BrowserTooOld { .. })) {
+        OLDER_BROWSERS.to_owned()
+    } else {
+        offer.in_words().unwrap_or_else(|| usual.to_owned())
+    };
     Failure::new(Exit::NoEligibleNode, "no_eligible_node", message)
-        .hint(offer.in_words().unwrap_or_else(|| usual.to_owned()))
+        .hint(hint)
         .details(json!({"nodes": details, "instead": offer.document()}))
 }
 

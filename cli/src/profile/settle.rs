@@ -74,7 +74,8 @@ pub async fn settle(
         (settled.closing, settled.running) = (waiting.closing, waiting.running);
         // What was refused waits on; it is no other at the next look.
         for view in waiting.proposals.into_iter().take(MAX_JUDGED) {
-            if !judged.insert(ObjectName::of(&view.proposal)) {
+            let name = ObjectName::of(&view.proposal);
+            if !judged.insert(name) {
                 continue;
             }
             let accepted = accept(&profile, connection, credentials, &view.proposal).await;
@@ -94,7 +95,8 @@ pub async fn settle(
                 }
             };
             if taken {
-                let path = format!("/v1/profiles/{}/proposals/{}", profile.id(), view.name);
+                // Not the name that the node tells: a stranger's text is no part of a request.
+                let path = format!("/v1/profiles/{}/proposals/{name}", profile.id());
                 let _already_gone = connection.request(Ask::new(Method::DELETE, &path), credentials).await;
             }
         }

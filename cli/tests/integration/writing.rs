@@ -201,7 +201,7 @@ async fn a_profile_of_a_newer_browser_is_not_given_to_an_older_one() {
         assert_eq!((exit, code.as_str()), (5, "no_eligible_node"), "{error}");
         let told = error.to_string();
         assert!(told.contains("is older than the profile's 999.0.1.2"), "{told}");
-        assert!(told.contains("browser_too_old"), "{told}");
+        assert!(told.contains("browser_too_old") && told.contains("have their operators update"), "{told}");
     }
     let found = world.user.run(&["profile", "verify", "newer", "--passphrase-fd", "0"]).await;
     found.succeeded();
