@@ -33,7 +33,8 @@ pub fn note(profile: &Path, identity: &IdentityKey, node: &NodeRecord) -> Result
         return Ok(());
     }
     let mut noted = NodeRecord { identity: Some(*identity), ..node.clone() };
-    if let Some(known) = known.filter(|_| !is_named) {
+    // An address of before would say less than the one of now.
+    if let Some(known) = known.filter(|known| !is_named && known.id.as_str() != known.endpoint()) {
         noted.id = known.id;
     }
     let bytes = serde_json::to_vec(&noted).expect("records serialize");

@@ -96,7 +96,8 @@ impl Directory {
         self.seal_through(profile, profile.authority().store(), output)
     }
 
-    fn warn(&self, output: &Output) {
+    /// Says what whoever seals it had better know.
+    pub(super) fn warn(&self, output: &Output) {
         if self.in_use {
             output.warn(format_args!(
                 "a browser is working in {}: this generation is as a crash would leave it; close the browser and sync again",
@@ -122,7 +123,7 @@ impl Directory {
             profile.authority().allow_extensions(&word)?;
         }
         let meter = Arc::new(Meter::default());
-        let drawn = output.follow("sealing", meter.clone());
+        let drawn = output.follow("sealing", "files", meter.clone());
         let (authority, keys, meta) = (profile.authority(), profile.keys(), self.meta());
         let synced = authority.sync_through(&self.path, keys, &meta, store, &meter, &mut SystemRandom)?;
         drop(drawn);
@@ -150,7 +151,7 @@ impl Directory {
     /// What is in it as a version, to be compared with others of the profile. Nothing is kept.
     pub(super) fn as_version(&self, profile: &OpenProfile, output: &Output) -> Result<Snapshot, Failure> {
         let (store, meter) = (Trying::before(profile.authority().store()), Arc::new(Meter::default()));
-        let drawn = output.follow("reading", meter.clone());
+        let drawn = output.follow("reading", "files", meter.clone());
         let saved = self.save_into(profile, &store, &meter, output)?;
         drop(drawn);
         let opened = open_snapshot(&saved.name, &store, &profile.keys().access());

@@ -74,7 +74,7 @@ fn verify(profile: &OpenProfile, output: &Output) -> Result<(Vec<Verdict>, u64),
     let mut verdicts = Vec::new();
     let meter = Arc::new(Meter::default());
     meter.expect(history.len() as u64, history.iter().map(|record| record.bytes).sum());
-    let drawn = output.follow("verifying", meter.clone());
+    let drawn = output.follow("verifying", "generations", meter.clone());
     for record in history {
         let problems = match profile.authority().snapshot_at(&record.head.name, profile.keys()) {
             Ok(snapshot) => {
