@@ -94,7 +94,7 @@ fn share(reading: &Reading) -> u64 {
         0 => (reading.files, reading.all_files),
         all => (reading.bytes, all),
     };
-    if all == 0 { 0 } else { (u128::from(done) * u128::from(WHOLE) / u128::from(all)) as u64 }.min(WHOLE)
+    done.saturating_mul(WHOLE).checked_div(all).unwrap_or(0).min(WHOLE)
 }
 
 /// The figures beside the bar; with the longest message and the bar no longer than a line of 80 columns.
@@ -107,11 +107,12 @@ fn figures(reading: &Reading, elapsed: Duration, nouns: &str) -> String {
     if all_files > 0 {
         parts.push(format!("{files}/{all_files} {nouns}"));
     }
-    let rate = bytes as f64 / elapsed.as_secs_f64().max(f64::EPSILON);
-    parts.push(format!("{}/s", size(rate as u64)));
+    let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+    let rate = bytes.saturating_mul(1000) / milliseconds;
+    parts.push(format!("{}/s", size(rate)));
     let left = all_bytes.saturating_sub(bytes);
-    if left > 0 && rate >= 1.0 {
-        parts.push(format!("{} left", rounded((left as f64 / rate).ceil() as u64)));
+    if left > 0 && rate > 0 {
+        parts.push(format!("{} left", rounded(left.div_ceil(rate))));
     }
     parts.join("  ")
 }

@@ -130,7 +130,9 @@ mod tests {
     fn a_node_is_noted_once_with_its_newest_address_and_best_name() {
         let directory = tempfile::tempdir().unwrap();
         let identity = SigningKey::generate().public();
+        note(directory.path(), &identity, &node("192.0.2.1:7", 7)).unwrap();
         note(directory.path(), &identity, &node("192.0.2.1:1", 1)).unwrap();
+        assert_eq!(list(directory.path())[0].id.as_str(), "192.0.2.1:1", "where it was before names nothing");
         note(directory.path(), &identity, &node("eu-1", 1)).unwrap();
         note(directory.path(), &identity, &node("192.0.2.1:2", 2)).unwrap();
         let noted = list(directory.path());
