@@ -1,6 +1,7 @@
 //! A profile on its way to a node and back: objects up, a grant for one worker, proposals home.
 
 pub mod ask;
+pub mod bound;
 pub mod copies;
 mod failure;
 pub mod publish;
@@ -34,7 +35,7 @@ pub use self::{
     ask::{Removed, remove},
     failure::{chain, store_trouble},
     publish::Published,
-    settle::{Settled, settle},
+    settle::{Refusal, Settled, settle, why_failed},
     upload::{Travel, Uploaded},
 };
 use crate::{
@@ -82,6 +83,9 @@ pub enum CarryError {
     /// What a store points to is no word of this profile's owner.
     #[error("the store's pointer is refused")]
     Pointer(#[from] PointerError),
+    /// The node took too long.
+    #[error("the node did not take it within {} s", .0.as_secs())]
+    Slow(Duration),
     /// Nothing leaves this machine before it is written down where to.
     #[error("note where the profile goes: {0}")]
     Note(#[from] FileError),

@@ -10,6 +10,8 @@ pub mod directory;
 pub mod figures;
 mod garbage;
 mod heads;
+#[cfg(test)]
+mod kills;
 mod proposals;
 pub mod quota;
 pub mod shelf;

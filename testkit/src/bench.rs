@@ -5,6 +5,7 @@
 
 pub mod bare;
 pub mod catalogs;
+pub mod connect_profile;
 pub mod network;
 pub mod picture;
 pub mod probing;
@@ -166,7 +167,11 @@ fn unless_missing<T>(measured: anyhow::Result<T>, missing: &mut u32) -> anyhow::
 /// From `connect` to the first picture of the page, and the end of the session.
 async fn connect(world: &World, site: &Site) -> anyhow::Result<Steps> {
     world.ready().await?;
-    let mut remote = Remote::open(world, &site.still()).await?;
+    picture_of(Remote::open(world, &site.still()).await?).await
+}
+
+/// The first picture of [`Site::still`], and the end of the session.
+async fn picture_of(mut remote: Remote) -> anyhow::Result<Steps> {
     let picture = first_of(&mut remote, STILL).await;
     let (began, steps) = (remote.began, remote.steps);
     remote.close().await?;

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// A process that cannot be mistaken for a later one of the same number.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 pub struct Process {
     /// Its number in this namespace.
     pub pid: i32,
@@ -16,6 +16,21 @@ pub struct Process {
     pub start: u64,
     /// Name of its program, at most 15 bytes.
     pub name: String,
+}
+
+/// Another program may run in it meanwhile: a child is first a copy of its parent.
+impl PartialEq for Process {
+    fn eq(&self, other: &Self) -> bool {
+        (self.pid, self.start) == (other.pid, other.start)
+    }
+}
+
+impl Eq for Process {}
+
+impl std::hash::Hash for Process {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.pid, self.start).hash(state);
+    }
 }
 
 /// What `/proc/PID/stat` says, as far as it is needed here (proc_pid_stat(5)).

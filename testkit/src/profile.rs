@@ -157,9 +157,11 @@ impl Making {
 
     /// About two fifths of what travels.
     fn databases(&mut self, own: u64) -> anyhow::Result<()> {
-        let large = own.saturating_sub(CHANGED_DATABASE_LENGTH);
+        // In a small profile it is no larger than a quarter.
+        let changed = CHANGED_DATABASE_LENGTH.min(own / 4);
+        let large = own.saturating_sub(changed);
         for (path, length) in [
-            (CHANGED_DATABASE, CHANGED_DATABASE_LENGTH),
+            (CHANGED_DATABASE, changed),
             ("Default/History", large / 6),
             ("Default/Favicons", large / 6),
             ("Default/Cookies", large / 60),

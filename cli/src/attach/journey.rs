@@ -9,6 +9,7 @@ mod mending;
 mod patience;
 mod refusals;
 mod seating;
+mod settling;
 mod tabs;
 #[cfg(test)]
 mod tests;
@@ -24,9 +25,10 @@ use cbrowse_registry::Listing;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+pub use self::settling::{settle_met, settle_one};
 use super::{
     connection::ConnectionError,
-    finalist::{Interview, Judge, interview},
+    finalist::Judge,
     session::{Attachment, End, Seen},
 };
 use crate::{
@@ -38,8 +40,8 @@ use crate::{
     history::History,
     output::Output,
     pending::{self, Pending},
-    probe::{Probed, Report},
-    profile::{OpenProfile, Settled, Uploaded, chain, settle},
+    probe::Report,
+    profile::{OpenProfile, Uploaded, chain},
     select::{Choice, Constraints, Strategy},
     survey::Probing,
     view::{Event, Hub, Inputs},
@@ -251,7 +253,7 @@ impl<'a> Journey<'a> {
             match self.settle(Duration::ZERO).await {
                 Ok(settled) => {
                     for refused in settled.iter().flat_map(|settled| &settled.refused) {
-                        self.output.warn(format_args!("an autosave was refused: {}", chain(refused)));
+                        self.output.warn(format_args!("an autosave was refused: {}", chain(&refused.error)));
                     }
                 }
                 Err(failure) => {
@@ -259,61 +261,6 @@ impl<'a> Journey<'a> {
                 }
             }
         }
-    }
-
-    /// Takes the present session's save home. `wait`: how long the worker may still need.
-    pub async fn settle(&self, wait: Duration) -> Result<Option<Settled>, Failure> {
-        let (Some(profile), Some(node), Some(session)) =
-            (self.plan.profile.clone(), self.at.clone(), self.session.clone())
-        else {
-            return Ok(None);
-        };
-        if !profile.is_kept() {
-            return Ok(None);
-        }
-        let pending = Pending { session, profile: profile.id().clone(), node, started: 0 };
-        settle_one(self.paths, &self.plan.judge, profile, &self.plan.credentials, &pending, wait)
-            .await
-            .map(Some)
-    }
-}
-
-/// Takes home what waits on one node; forgets the session when nothing more can come.
-pub async fn settle_one(
-    paths: &Paths,
-    judge: &Judge,
-    profile: Arc<OpenProfile>,
-    credentials: &Arc<Credentials>,
-    pending: &Pending,
-    wait: Duration,
-) -> Result<Settled, Failure> {
-    // The identity was trusted when the session began, and is written down in the user's own file.
-    let met = interview(&Probed::unprobed(pending.node.clone()), &judge.of_own_record()).await;
-    settle_met(met, paths, profile, credentials, pending, wait).await
-}
-
-/// The same, on a connection that stands.
-pub async fn settle_met(
-    met: Interview,
-    paths: &Paths,
-    profile: Arc<OpenProfile>,
-    credentials: &Arc<Credentials>,
-    pending: &Pending,
-    wait: Duration,
-) -> Result<Settled, Failure> {
-    match met {
-        Interview::Trusted(mut finalist) => {
-            let settled = settle(profile, &mut finalist.connection, credentials, wait).await?;
-            if settled.closing + settled.running == 0 && settled.refused.is_empty() {
-                pending::forget(paths, &pending.session);
-            }
-            Ok(settled)
-        }
-        Interview::FirstUse(stranger) => {
-            Err(lost(&format!("{} is not trusted any more", stranger.status.id)))
-        }
-        Interview::Refused(failure) => Err(*failure),
-        Interview::Failed(unanswered) => Err(lost(&unanswered.reason)),
     }
 }
 

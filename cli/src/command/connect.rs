@@ -1,5 +1,6 @@
 //! `cbrowse connect`: discover, probe, select, attach, view. The whole story on one page.
 
+mod homecoming;
 mod own;
 mod report;
 mod times;
@@ -23,8 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::own::{credentials_for, own_credentials, start_private_node};
 use self::{
+    homecoming::{take_save_home, tell_settled},
     own::start_own_node,
-    report::{Outcome, finish, picture_failure, show_choice, tell_settled},
+    report::{Outcome, finish, picture_failure, show_choice},
     times::{found, remember, remember_failure},
     writing::{TermsArgs, check_terms, keep_right, open_profile},
 };
@@ -74,7 +76,7 @@ Examples:
   cbrowse connect --quiet-probing=8        # eight nodes at random, not all
 ";
 
-/// After a session ends by itself, its save is waited for this long; a larger one is taken home by the next command.
+/// Saves of earlier sessions that are not complete yet are waited for this long before a new session begins.
 const SAVE_PATIENCE: Duration = Duration::from_secs(20);
 /// Nodes of earlier sessions that are met side by side; more sessions than this rarely end without their save.
 const MET_AT_ONCE: usize = 8;
@@ -377,30 +379,17 @@ async fn stay(
     let (arrival, viewed, announced, (), ()) = tokio::join!(relayed, viewed, announced, timed, renewed);
     let mut arrival = arrival?;
     // A session that ended by itself has made its last save before it said so.
-    if !stop.is_cancelled() && journey.is_kept() {
-        arrival.saving = !take_save_home(globals, journey).await;
+    let home = if journey.is_kept() { take_save_home(globals, journey, stop).await } else { None };
+    if let Some(home) = &home {
+        arrival.saving = home.waits();
     }
     viewed.map_err(|failure| match (&seen.failed, &failure.hint) {
         (Some(_), None) => failure.hint(report::what_is_safe(journey, &arrival)),
         _ => failure,
     })?;
-    let outcome = Outcome { seen: &seen, arrival: &arrival, started, announced: announced? };
+    let outcome =
+        Outcome { seen: &seen, arrival: &arrival, started, announced: announced?, home: home.as_ref() };
     finish(args, globals, journey, &outcome, stop)
-}
-
-/// Whether all of it is home.
-async fn take_save_home(globals: &Globals, journey: &Journey<'_>) -> bool {
-    match journey.settle(SAVE_PATIENCE).await {
-        Ok(settled) => {
-            let settled = settled.unwrap_or_default();
-            tell_settled(globals, &settled);
-            settled.refused.is_empty() && settled.closing == 0
-        }
-        Err(failure) => {
-            globals.output.warn(format_args!("the save is not home yet: {}", failure.message));
-            false
-        }
-    }
 }
 
 /// Shows the session until it ends, or the picture is taken. `end` asks for the end; `over` says that the viewers were

@@ -223,7 +223,7 @@ impl<'a> Stage<'a> {
         self.print(format_args!("   first picture after {} ms: {}", first.as_millis(), picture.display()))?;
         let settled = journey.settle(SAVE_PATIENCE).await?;
         if let Some(refused) = settled.as_ref().and_then(|settled| settled.refused.first()) {
-            return Err(failed("take the profile home", &chain(refused)));
+            return Err(failed("take the profile home", &chain(&refused.error)));
         }
         let generation = settled.and_then(|settled| settled.current).map_or(0, |head| head.generation);
         self.print(format_args!(

@@ -1,5 +1,7 @@
 //! After the objects: the store is told which head is current now, and what has to be kept.
 
+use std::time::{Duration, SystemTime};
+
 use cbrowse_profile::{
     authority::{HeadRecord, HeadRef},
     keys::ProfileKeys,
@@ -17,7 +19,7 @@ use super::{
 };
 use crate::{
     attach::connection::{ConnectionError, TrustedConnection},
-    credentials::Credentials,
+    credentials::{Credentials, seconds},
 };
 
 /// Generations that stores keep whole, the current one among them. More: stores fill with what nobody goes back to; fewer: a
@@ -98,6 +100,26 @@ impl OpenProfile {
         self.authority.note_pointer(&head)?;
         let removed = self.retain(connection, credentials, &head, &history, (now, travel)).await?;
         Ok(Published::Current { removed })
+    }
+
+    /// A save came home over this connection: where any store was ever told what is current, this node's is told now. Gives up
+    /// after `patience`; the next sync then does it.
+    pub async fn publish_save(
+        &self,
+        connection: &mut TrustedConnection,
+        credentials: &Credentials,
+        patience: Duration,
+    ) -> Result<(), CarryError> {
+        if self.authority.noted_pointer()?.is_none() {
+            return Ok(());
+        }
+        let travel = Travel::default();
+        let telling = async {
+            self.upload(connection, credentials, &travel).await?;
+            self.publish(connection, credentials, seconds(SystemTime::now()), &travel).await
+        };
+        let told = tokio::time::timeout(patience, telling).await;
+        told.unwrap_or_else(|_| Err(CarryError::Slow(patience))).map(drop)
     }
 
     /// What a store points to, by the word of this account. A pointer from before a rotation is still this account's: the store

@@ -1,12 +1,17 @@
 //! Saves that wait on a node come home: each is judged here, and forgotten there once it was taken.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use cbrowse_profile::{
     authority::{AcceptError, Accepted, HeadRef},
+    object::ObjectName,
     secret::SystemRandom,
 };
-use cbrowse_protocol::{api::Proposals, id::ProfileId};
+use cbrowse_protocol::{
+    api::{Proposals, SessionState, SessionView},
+    id::{ProfileId, SessionId},
+    node::printable,
+};
 use http::Method;
 
 use super::{
@@ -21,6 +26,19 @@ use crate::{
 
 /// Between two looks whether a closing session has proposed its save.
 const POLL: Duration = Duration::from_millis(150);
+/// Most saves that one look at a node judges; an honest one keeps a few dozen.
+const MAX_JUDGED: usize = 256;
+/// Longest reason of a node that is shown, in bytes.
+const MAX_REASON: usize = 500;
+
+/// A save that was not taken. It stays on its node: another version of this program may understand it.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The session that made it, by the node's word.
+    pub session: SessionId,
+    /// Why not.
+    pub error: AcceptError,
+}
 
 /// What became of the saves that waited on a node.
 #[derive(Debug, Default)]
@@ -30,7 +48,11 @@ pub struct Settled {
     /// Names under which conflicting saves were kept.
     pub kept: Vec<String>,
     /// Saves that were refused, and why.
-    pub refused: Vec<AcceptError>,
+    pub refused: Vec<Refusal>,
+    /// Why the session that was asked about ended with an error, in the node's words, cleaned. Its last save is lost.
+    pub failed: Option<String>,
+    /// Why the store of that node does not point to what came home, where it should.
+    pub unpublished: Option<String>,
     /// Sessions of this profile that are closing on that node.
     pub closing: u32,
     /// Sessions of this profile that run on that node.
@@ -46,10 +68,15 @@ pub async fn settle(
 ) -> Result<Settled, CarryError> {
     let until = tokio::time::Instant::now() + wait;
     let mut settled = Settled::default();
+    let mut judged = HashSet::new();
     loop {
         let waiting = ask_proposals(connection, credentials, profile.id()).await?;
         (settled.closing, settled.running) = (waiting.closing, waiting.running);
-        for view in waiting.proposals {
+        // What was refused waits on; it is no other at the next look.
+        for view in waiting.proposals.into_iter().take(MAX_JUDGED) {
+            if !judged.insert(ObjectName::of(&view.proposal)) {
+                continue;
+            }
             let accepted = accept(&profile, connection, credentials, &view.proposal).await;
             let taken = match accepted {
                 Ok(Accepted::Current(head)) => {
@@ -62,8 +89,7 @@ pub async fn settle(
                 }
                 Ok(Accepted::Already(_) | Accepted::Unchanged(_)) => true,
                 Err(error) => {
-                    // Kept on the node: another version of this program may understand it.
-                    settled.refused.push(error);
+                    settled.refused.push(Refusal { session: view.session, error });
                     false
                 }
             };
@@ -72,11 +98,24 @@ pub async fn settle(
                 let _already_gone = connection.request(Ask::new(Method::DELETE, &path), credentials).await;
             }
         }
-        if settled.closing == 0 || tokio::time::Instant::now() >= until || !settled.refused.is_empty() {
+        let is_enough = judged.len() >= MAX_JUDGED || tokio::time::Instant::now() >= until;
+        if settled.closing == 0 || is_enough {
             return Ok(settled);
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Why a session ended with an error, if it did and the node still knows. A node says so for ten minutes.
+pub async fn why_failed(
+    connection: &mut TrustedConnection,
+    credentials: &Credentials,
+    session: &SessionId,
+) -> Option<String> {
+    let path = format!("/v1/sessions/{session}");
+    let answer = connection.request(Ask::new(Method::GET, &path), credentials).await.ok()?;
+    let view: SessionView = serde_json::from_slice(&answer.body).ok()?;
+    (view.state == SessionState::Failed).then(|| printable(&view.reason, MAX_REASON))
 }
 
 async fn ask_proposals(

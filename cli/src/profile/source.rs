@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use cbrowse_profile::authority::HeadRef;
 use serde::{Deserialize, Serialize};
 
+use super::bound::Searched;
 use crate::private_file::{self, FileError};
 
-/// Longest file in bytes: a path and a name.
+/// Longest file in bytes: a path, a name and what three databases look like.
 const MAX_LENGTH: u64 = 64 * 1024;
 
 /// What is remembered.
@@ -18,6 +19,9 @@ pub struct Source {
     /// The generation that held what was in it. A profile that has moved on since is not sealed from here by itself:
     /// what sessions saved meanwhile would be hidden behind it.
     pub head: HeadRef,
+    /// What was found in its databases then; files of older programs say nothing of it.
+    #[serde(default, skip_serializing_if = "Searched::is_empty")]
+    pub searched: Searched,
 }
 
 impl Source {

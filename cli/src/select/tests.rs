@@ -205,6 +205,11 @@ fn the_browser_is_compared_by_milestone() {
     assert!(judged("155.9"));
     assert!(judged("156.0.9"));
     assert!(!judged("157.0.0"));
+    let constraints = Constraints { profile_browser: Some("157.0.0".into()), ..Constraints::default() };
+    let verdict = judge(&node("n", "", 5), &constraints);
+    let [reason] = verdict.reasons() else { panic!("{verdict:?}") };
+    assert_eq!(reason.code(), "browser_too_old");
+    assert!(reason.to_string().ends_with("is older than the profile's 157.0.0"), "{reason}");
 }
 
 #[test]

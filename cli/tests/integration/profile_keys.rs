@@ -364,6 +364,44 @@ fn an_interrupted_rotation_is_finished_by_the_next_command() {
 }
 
 #[test]
+fn what_was_made_before_a_rotation_comes_back_after_it() {
+    let user = user_with_work();
+    let bookmarks = |directory: &str| {
+        let out = user.file(directory).to_str().unwrap().to_owned();
+        profile(&user, &["export", "work", &out]).succeeded();
+        fs::read_to_string(user.file(directory).join("Default/Bookmarks")).unwrap()
+    };
+    let file = user.file("before.cbrowse").to_str().unwrap().to_owned();
+    profile(&user, &["export", "work", "--sealed", &file]).succeeded();
+    let first = bookmarks("first");
+    fs::write(user.file("source/Default/Bookmarks"), "changed").unwrap();
+    profile(&user, &["sync", "work"]).succeeded();
+    profile(&user, &["key", "rotate"]).succeeded();
+    assert_eq!(bookmarks("rotated"), "changed");
+
+    // A generation, and a sealed file, of the key before.
+    let restored = profile(&user, &["restore", "work", "--at", "1", "--yes"]).document();
+    assert_eq!((&restored["generation"], &bookmarks("restored")), (&4.into(), &first));
+    profile(&user, &["restore", "work", "--at", "2", "--yes"]).succeeded();
+    let import = ["import", "work", "--from", &file];
+    let read = profile(&user, &import).document();
+    assert_eq!((&read["outcome"], &read["generation"]), (&"next_generation".into(), &6.into()), "{read}");
+    assert_eq!(bookmarks("imported"), first);
+    profile(&user, &["verify", "work"]).succeeded();
+
+    // A machine that has the key and nothing else of the profile.
+    fs::remove_dir_all(data(&user).join("profiles")).unwrap();
+    let received = profile(&user, &import).document();
+    assert_eq!(received["outcome"], "received", "{received}");
+    assert_eq!(bookmarks("received"), first);
+    profile(&user, &["verify", "work"]).succeeded();
+    fs::write(user.file("source/Default/Bookmarks"), "later").unwrap();
+    let source = user.file("source").to_str().unwrap().to_owned();
+    profile(&user, &["sync", "work", "--from", &source]).succeeded();
+    assert_eq!(bookmarks("later"), "later");
+}
+
+#[test]
 fn a_log_that_was_touched_stops_every_command_with_its_own_error() {
     let (desk, laptop) = (user_with_work(), User::new());
     let log = data(&desk).join("account/log");

@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     profile_sealing::{files, holding, make_source, planted, profile},
+    site::Site,
     user::{DEADLINE, User},
 };
 
@@ -72,6 +73,29 @@ async fn until_objects(node: &Node, least: usize) {
         }
     };
     timeout(DEADLINE, arriving).await.unwrap_or_else(|_| panic!("no {least} objects arrived"));
+}
+
+#[tokio::test]
+async fn a_save_that_came_home_is_what_another_device_pulls() {
+    let (fleet, site) = (Fleet::new().unwrap(), Site::start(planted()).await);
+    let node =
+        Node::start(Options::of(&fleet, "fra-1", "eu-central").with("--allow", site.rule())).await.unwrap();
+    let laptop = User::of(&fleet).await.knowing(&[&node]);
+    let source = make_source(&laptop);
+    profile(&laptop, &["create", "work", "--from", &source]).await.succeeded();
+    profile(&laptop, &["sync", "work"]).await.succeeded();
+    let url = site.url(1);
+    let connect = ["connect", &url, "--profile", "work", "--passphrase-fd", "0", "--json"];
+    let shot = ["--view", "none", "--screenshot", "page.png"];
+    let told = laptop.run(&[&connect[..], &shot].concat()).await.document();
+    assert_eq!((&told["save"], &told["saving"]), (&json!("home"), &json!(false)), "{told}");
+    let history = laptop.run(&["profile", "history", "work", "--json"]).await.document();
+    let newest = history.as_array().unwrap().last().unwrap()["generation"].clone();
+    assert!(newest.as_u64() > Some(1), "{history}");
+
+    let desktop = another_device(&fleet, &laptop, &[&node]).await;
+    let pulled = profile(&desktop, &["pull", "work", "--yes"]).await.document();
+    assert_eq!((&pulled["outcome"], &pulled["generation"]), (&json!("current"), &newest), "{pulled}");
 }
 
 #[tokio::test]

@@ -231,3 +231,21 @@ async fn a_sealed_file_that_is_not_whole_changes_nothing() {
     }
     assert_eq!(files(&data(&user)), before);
 }
+
+#[tokio::test]
+async fn a_link_is_no_directory_to_write_a_clear_profile_to() {
+    let user = User::new();
+    two_generations(&user).await;
+    fs::create_dir(user.file("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(user.file("elsewhere"), user.file("link")).unwrap();
+    std::os::unix::fs::symlink(user.file("nowhere"), user.file("dangling")).unwrap();
+    for link in ["link", "dangling"] {
+        assert_eq!(refused(&profile(&user, &["export", "work", link]).await), (8, "not_empty".into()));
+    }
+    assert_eq!(fs::read_dir(user.file("elsewhere")).unwrap().count(), 0);
+    assert!(!user.file("nowhere").exists());
+    for version in ["../x", "../../y", "/etc/passwd"] {
+        let export = ["export", "work", "out", "--at", version];
+        assert_eq!(refused(&profile(&user, &export).await), (8, "no_version".into()), "{version}");
+    }
+}

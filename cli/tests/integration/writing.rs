@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
+    profile_sealing::{data, make_source},
     site::Site,
     user::{Ended, Running, User},
 };
@@ -98,7 +99,9 @@ async fn an_older_version_is_opened_to_be_thrown_away() {
     let before = world.history().await;
     let (exit, code, error) = world.visit(3, "work@1", &[]).await.error();
     assert_eq!((exit, code.as_str()), (2, "needs_discard"), "{error}");
-    assert_eq!(world.visit(3, "work@99", &["--discard"]).await.error().1, "no_version");
+    for version in ["work@99", "work@../../x", "work@/etc/passwd"] {
+        assert_eq!(world.visit(3, version, &["--discard"]).await.error().1, "no_version", "{version}");
+    }
 
     world.visit(3, "work@1", &["--discard"]).await.succeeded();
     assert_eq!(world.site.visit(3).await.by_cookie, 2, "as it was after the first visit");
@@ -131,4 +134,75 @@ async fn a_session_without_room_for_the_profile_says_what_is_safe() {
     }
     world.user.run(&["profile", "verify", "large", "--passphrase-fd", "0"]).await.succeeded();
     drop(world.node);
+}
+
+#[tokio::test]
+async fn a_last_save_that_the_node_has_no_room_for_is_no_success() {
+    let mut world = World::new().await;
+    let small = Options::of(&world.fleet, "small", "us-east")
+        .with("--profile-quota", "4K")
+        .with("--allow", world.site.rule());
+    let small = Node::start(small).await.unwrap();
+    world.user = world.user.knowing(&[&world.node, &small]);
+    let (exit, code, error) = world.visit(1, "work", &["--node", "small"]).await.error();
+    assert_eq!((exit, code.as_str()), (8, "save_lost"), "{error}");
+    let details = &error["details"];
+    assert_eq!((&details["save"], &details["saving"]), (&"lost".into(), &false.into()), "{error}");
+    let told = error.to_string();
+    for words in ["small could not save", "safe on this machine", "--node"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert_eq!(world.site.visit(1).await.by_cookie, 1);
+    let kept = world.visit(2, "work", &["--node", "here"]).await.document();
+    assert_eq!((&kept["save"], world.site.visit(2).await.by_cookie), (&"home".into(), 1), "{kept}");
+}
+
+#[tokio::test]
+async fn a_save_that_is_refused_at_home_waits_on_its_node() {
+    let mut world = World::new().await;
+    let profiles = std::fs::read_dir(data(&world.user).join("profiles")).unwrap();
+    let is_profile = |path: &std::path::PathBuf| path.join("profile.json").exists();
+    let profile = profiles.flatten().map(|entry| entry.path()).find(is_profile).unwrap();
+    // A home that takes no object, as a disk that is full: nothing can be made below these.
+    let in_the_way: Vec<_> =
+        (0..=255).map(|number| profile.join("objects").join(format!("{number:02x}"))).collect();
+    for path in &in_the_way {
+        std::fs::write(path, "").unwrap();
+    }
+    let (exit, code, error) = world.visit(1, "work", &[]).await.error();
+    assert_eq!((exit, code.as_str()), (8, "save_refused"), "{error}");
+    let details = &error["details"];
+    assert_eq!((&details["save"], &details["saving"]), (&"refused".into(), &true.into()), "{error}");
+    let told = error.to_string();
+    for words in ["unchanged", "stays on here", "cbrowse profile sync work"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert_eq!(world.site.visit(1).await.by_cookie, 1);
+
+    for path in &in_the_way {
+        std::fs::remove_file(path).unwrap();
+    }
+    let sync = ["profile", "sync", "work", "--passphrase-fd", "0", "--json"];
+    let synced = world.user.run(&sync).await.document();
+    assert_eq!(synced["taken_home"][0]["node"], "here", "{synced}");
+    world.visit(2, "work", &[]).await.succeeded();
+    assert_eq!(world.site.visit(2).await.by_cookie, 2, "nothing was lost");
+}
+
+#[tokio::test]
+async fn a_profile_of_a_newer_browser_is_not_given_to_an_older_one() {
+    let world = World::new().await;
+    let source = make_source(&world.user);
+    std::fs::write(world.user.file("source/Last Version"), "999.0.1.2").unwrap();
+    let create = ["profile", "create", "newer", "--from", &source, "--passphrase-fd", "0"];
+    world.user.run(&create).await.succeeded();
+    for more in [&[][..], &["--read-only"]] {
+        let (exit, code, error) = world.visit(1, "newer", more).await.error();
+        assert_eq!((exit, code.as_str()), (5, "no_eligible_node"), "{error}");
+        let told = error.to_string();
+        assert!(told.contains("is older than the profile's 999.0.1.2"), "{told}");
+        assert!(told.contains("browser_too_old"), "{told}");
+    }
+    let found = world.user.run(&["profile", "verify", "newer", "--passphrase-fd", "0"]).await;
+    found.succeeded();
 }

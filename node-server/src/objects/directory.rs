@@ -19,10 +19,17 @@ use super::{
     shelf::{Clearable, Entry, Folder, Key, MAX_LISTED, Shelf, ShelfError, profile_of},
 };
 
-/// How a file is called while it is written.
+/// How a file is called while it is written, and a profile's folder while it is removed.
 pub(super) const UNFINISHED: &str = ".unfinished";
 /// Longest note of a profile's owner in bytes.
 const MAX_OWNER_LENGTH: usize = 4096;
+
+/// Where a kill may fall: tests stand still here until they are killed.
+#[cfg(not(test))]
+fn step() {}
+
+#[cfg(test)]
+use super::kills::step;
 
 pub(super) fn disk(step: &'static str) -> impl FnOnce(io::Error) -> ShelfError {
     move |source| ShelfError::Disk { step, source }
@@ -43,6 +50,7 @@ impl Directory {
         let folders = fs::read_dir(root).map_err(disk("list profiles"))?;
         let file = || fs::File::open(root).map_err(disk("open the profile store"));
         if let Ok(_alone) = Flock::lock(file()?, FlockArg::LockExclusiveNonblock) {
+            remove_unfinished(root);
             for folder in folders.flatten().map(|folder| folder.path()) {
                 remove_unfinished(&folder);
                 for inner in fs::read_dir(&folder).into_iter().flatten().flatten() {
@@ -64,12 +72,19 @@ impl Directory {
         self.root.join(key.as_str())
     }
 
-    /// Removes all that is here of a profile.
+    /// Removes all that is here of a profile. It goes by name first: killed midway, it is whole or gone, and never without an
+    /// owner who could remove the rest.
     pub(super) fn remove_profile(&self, profile: &ProfileId) -> Result<(), ShelfError> {
-        match fs::remove_dir_all(self.root.join(profile.as_str())) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk("remove a profile")(error)),
-            _ => Ok(()),
+        let going = self.root.join(format!("{:016x}{UNFINISHED}", u64::from_le_bytes(random())));
+        step();
+        match fs::rename(self.root.join(profile.as_str()), &going) {
+            Err(error) if is_absent(&error) => return Ok(()),
+            renamed => renamed.map_err(disk("remove a profile"))?,
         }
+        step();
+        sync(&self.root).map_err(disk("flush the profile store"))?;
+        step();
+        fs::remove_dir_all(&going).map_err(disk("remove a profile"))
     }
 
     /// It counts as just used. Where that cannot be noted, it only looks older than it is.
@@ -97,7 +112,9 @@ impl Shelf for Directory {
         let path = self.path(key);
         let folder = path.parent().expect("keys have a folder");
         if !folder.is_dir() {
+            step();
             make_private(folder).map_err(disk("make a folder of the store"))?;
+            step();
             sync(folder.parent().unwrap_or(&self.root)).map_err(disk("flush a folder of the store"))?;
         }
         write_new(&path, bytes).map_err(disk("write to the store"))
@@ -185,6 +202,7 @@ impl Shelf for Directory {
 
 impl Clearable for Directory {
     fn remove(&self, key: &Key) -> Result<bool, ShelfError> {
+        step();
         match fs::remove_file(self.path(key)) {
             Ok(()) => Ok(true),
             Err(error) if is_absent(&error) => Ok(false),
@@ -211,13 +229,19 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     }
     let nonce = u64::from_le_bytes(random());
     let temporary = path.with_file_name(format!("{nonce:016x}{UNFINISHED}"));
+    step();
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    step();
     let written = file
         .write_all(bytes)
+        .inspect(|()| step())
         .and_then(|()| file.sync_all())
+        .inspect(|()| step())
         // A link refuses to replace, a rename would not.
         .and_then(|()| fs::hard_link(&temporary, path));
+    step();
     let _ = fs::remove_file(&temporary);
+    step();
     match written {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
@@ -239,8 +263,11 @@ pub(super) fn make_private(path: &Path) -> io::Result<()> {
 fn remove_unfinished(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().ends_with(UNFINISHED) {
-            let _ = fs::remove_file(entry.path());
+        if !entry.file_name().to_string_lossy().ends_with(UNFINISHED) {
+            continue;
         }
+        // A folder is what is left of a profile that was being removed.
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let _ = if is_folder { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
     }
 }

@@ -1,8 +1,11 @@
 //! What the fuzz targets (`fuzz/`) feed and assert: every decoder that reads a stranger's bytes, below the seals and signatures
 //! that keep strangers out in earnest.
 
+mod account;
+
 use cbrowse_protocol::{id::ProfileId, identity::SigningKey};
 
+pub use self::account::{account_log, invitation};
 use crate::{
     allowlist::{self, Class},
     chunk,

@@ -14,7 +14,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, ensure};
@@ -67,7 +67,7 @@ impl Step {
     }
 }
 
-/// A profile of so many bytes is saved when the peak of memory is asked for.
+/// A profile of so many bytes is saved when the peak of memory is asked for, unless another size is named.
 const LARGE: u64 = 2_000_000_000;
 /// What was touched so recently is read again by whoever is careful; all of them are then.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -78,16 +78,16 @@ pub struct Options {
     /// How often everything is measured
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
-    /// Bytes of the generated profile
-    #[arg(long, value_name = "N", default_value_t = 470_000_000, value_parser = clap::value_parser!(u64).range(20_000_000..))]
-    pub bytes: u64,
+    /// Bytes of the generated profile [default: 470 MB; with --large 2 GB]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(20_000_000..))]
+    pub bytes: Option<u64>,
     /// Files of the generated profile
     #[arg(long, value_name = "N", default_value_t = 5_000)]
     pub files: usize,
     /// Decides what the profile holds
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Only our own peak of memory, for a profile of 2 GB of which everything travels
+    /// Only our own peak of memory, for a large profile of which everything travels; needs three times its bytes of disk
     #[arg(long)]
     pub large: bool,
     /// Only our library, for whoever works on it
@@ -109,6 +109,8 @@ pub struct Options {
 pub enum Only {
     /// Syncs over a long road, in its round trips
     Remote,
+    /// What a profile adds to the first picture of a warm node
+    Connect,
 }
 
 /// Measures all. `None` where another process of this program did, in a session with a keyring.
@@ -122,18 +124,20 @@ pub fn run(options: &Options) -> anyhow::Result<Option<Results>> {
         Some(directory) => tempfile::tempdir_in(directory)?,
         None => tempfile::tempdir()?,
     };
-    let shape = Shape { bytes: options.bytes, files: options.files, seed: options.seed, ..Shape::default() };
+    let started = Instant::now();
+    let bytes = options.bytes.unwrap_or(if options.large { LARGE } else { Shape::default().bytes });
+    let shape = Shape { bytes, files: options.files, seed: options.seed, ..Shape::default() };
     let mut results = Results::new(options.runs, session::key_comes_from());
     if options.large {
-        let shape = Shape { bytes: LARGE, travels: 100, ..shape };
+        let shape = Shape { travels: 100, ..shape };
         results.push(measure("large", &tools, &shape, 1, ground.path())?);
-        return Ok(Some(results));
+        return Ok(Some(results.taking(started.elapsed())));
     }
     results.push(measure("realistic", &tools, &shape, options.runs, ground.path())?);
     let all = Shape { travels: 100, ..shape };
     let tools: Vec<Tool> = tools.into_iter().filter(|tool| !tool.excludes()).collect();
     results.push(measure("everything-travels", &tools, &all, options.runs, ground.path())?);
-    Ok(Some(results))
+    Ok(Some(results.taking(started.elapsed())))
 }
 
 fn measure(

@@ -1,6 +1,9 @@
 //! The cbrowse side: a session on a real node, opened, shown and steered by the client's own library.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, anyhow, bail};
 use cbrowse::{
@@ -21,6 +24,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    connect_profile::Brought,
     picture::Picture,
     side::{Press, SIZE, Side},
     world::{World, plain},
@@ -63,6 +67,11 @@ impl Remote {
     /// Does what `cbrowse connect URL` does, up to the attached session. Call it inside a [`tokio::task::LocalSet`]: as in
     /// the client itself, the relay shares a thread with whoever looks.
     pub async fn open(world: &World, url: &str) -> anyhow::Result<Self> {
+        Self::bringing(world, url, None).await
+    }
+
+    /// The same with a profile, which is opened first.
+    pub async fn bringing(world: &World, url: &str, brought: Option<Brought>) -> anyhow::Result<Self> {
         let (hub, mut inputs) = Hub::new();
         let subscriber = hub.subscribe();
         let end = CancellationToken::new();
@@ -75,6 +84,7 @@ impl Remote {
         let mut travel = JoinSet::new();
         let (own_hub, own_end) = (hub.clone(), end.clone());
         travel.spawn_local(async move {
+            let profile = brought.map(|brought| brought.open()).transpose()?.map(Arc::new);
             let listing = discover::discover(&globals).await.map_err(plain)?;
             let listed = began.elapsed();
             let (constraints, strategy) = (Constraints::default(), Strategy::default());
@@ -86,7 +96,7 @@ impl Remote {
                 probing: Probing::default(),
                 history: None,
                 request,
-                profile: None,
+                profile,
                 credentials,
             };
             let mut journey = Journey::new(plan, &globals.paths, &globals.output);

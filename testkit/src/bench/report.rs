@@ -219,7 +219,7 @@ impl Results {
 }
 
 /// On the way to a first picture, in order.
-const STEPS: [&str; 5] = [
+pub(super) const STEPS: [&str; 5] = [
     "catalog read",
     "nodes probed, interviewed, one chosen",
     "session taken, welcome here",
@@ -228,7 +228,7 @@ const STEPS: [&str; 5] = [
 ];
 
 /// Each step's own share in milliseconds.
-fn medians(ways: &[Steps]) -> [f64; STEPS.len()] {
+pub(super) fn medians(ways: &[Steps]) -> [f64; STEPS.len()] {
     let mut samples: [Samples; STEPS.len()] = Default::default();
     for steps in ways {
         let running = steps.running.unwrap_or(steps.attached);

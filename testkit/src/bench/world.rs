@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use cbrowse::{
-    attach::finalist::{Interview, Judge, interview},
+    attach::finalist::{Finalist, Interview, Judge, interview},
     context::{Globals, Paths},
     credentials::Credentials,
     discover,
@@ -86,6 +86,16 @@ impl World {
             _roads: roads,
             directory,
         })
+    }
+
+    /// The first node, met and trusted.
+    pub async fn meet(&self) -> anyhow::Result<Finalist> {
+        match interview(&Probed::unprobed(self.nodes[0].record.clone()), &self.judge).await {
+            Interview::Trusted(finalist) => Ok(*finalist),
+            Interview::FirstUse(_) => Err(anyhow!("the node is not trusted")),
+            Interview::Refused(failure) => Err(plain(*failure)),
+            Interview::Failed(unanswered) => Err(anyhow!("the node did not answer: {}", unanswered.reason)),
+        }
     }
 
     /// Waits until the first node runs no session and has a worker waiting.

@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 use cbrowse_testkit::bench::{
-    self, Options, Part, catalogs, network, probing, profiles, profiles::Only, sync_remote,
+    self, Options, Part, catalogs, connect_profile, network, probing, profiles, profiles::Only, sync_remote,
 };
 use clap::Parser as _;
 
@@ -34,6 +34,11 @@ fn main() -> anyhow::Result<()> {
         Some(Part::Spent(options)) => catalogs::spent::run(options)?.to_string(),
         Some(Part::Profiles(options)) if options.only == Some(Only::Remote) => {
             let figures = wait(sync_remote::run(options.runs))??;
+            if options.json { figures.to_json().to_string() } else { figures.to_table() }
+        }
+        Some(Part::Profiles(options)) if options.only == Some(Only::Connect) => {
+            let local = tokio::task::LocalSet::new();
+            let figures = wait(local.run_until(connect_profile::run(options.runs)))??;
             if options.json { figures.to_json().to_string() } else { figures.to_table() }
         }
         Some(Part::Profiles(options)) => match profiles::run(options)? {

@@ -5,7 +5,10 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::Args;
+use super::{
+    Args,
+    homecoming::{Home, NOT_AWAITED},
+};
 use crate::{
     attach::{
         journey::{Arrival, Journey, Surveyed},
@@ -16,26 +19,11 @@ use crate::{
     failure::{Exit, Failure},
     outcome::Document,
     output::Style,
-    profile::{Settled, chain},
     select,
     survey::Probing,
     view::{Delivery, Hub, Left, none::PictureError},
     words::{count, size},
 };
-
-pub(super) fn tell_settled(globals: &Globals, settled: &Settled) {
-    if let Some(head) = &settled.current {
-        globals.output.note(format_args!("profile saved: generation {}", head.generation));
-    }
-    for name in &settled.kept {
-        globals.output.warn(format_args!(
-            "the profile moved on meanwhile; this save is kept as {name} (cbrowse profile history)"
-        ));
-    }
-    for refused in &settled.refused {
-        globals.output.warn(format_args!("a save was refused: {}", chain(refused)));
-    }
-}
 
 pub(super) fn show_choice(args: &Args, globals: &Globals, journey: &Journey<'_>, attachment: &Attachment) {
     let Some(surveyed) = &journey.surveyed else { return };
@@ -137,6 +125,8 @@ pub(super) struct Outcome<'a> {
     pub(super) started: Instant,
     /// The document is on standard output already.
     pub(super) announced: bool,
+    /// What became of the last save; `None` where nothing is kept, and where nobody waited for it.
+    pub(super) home: Option<&'a Home>,
 }
 
 pub(super) fn finish(
@@ -150,6 +140,16 @@ pub(super) fn finish(
         && let Some(reason) = &outcome.seen.failed
     {
         return Err(session_failed(args, journey, outcome, reason));
+    }
+    let failure = outcome
+        .home
+        .filter(|_| !stop.is_cancelled())
+        .and_then(|home| home.failure(args.profile.as_deref(), journey.node()));
+    if let Some(failure) = failure {
+        if !globals.output.is_json() {
+            say_end(args, globals, outcome, stop);
+        }
+        return Err(failure.details(document(args, journey, outcome)));
     }
     if globals.output.is_json() {
         let document = document(args, journey, outcome);
@@ -195,6 +195,7 @@ fn document(args: &Args, journey: &Journey<'_>, outcome: &Outcome<'_>) -> Value 
         "profile": args.profile,
         "kept": args.profile.is_some().then(|| journey.is_kept()),
         "saving": arrival.saving,
+        "save": outcome.home.map(Home::code).or_else(|| journey.is_kept().then_some(NOT_AWAITED)),
         "reason": cbrowse_protocol::node::printable(&arrival.reason, 500),
         "choice": args.explain.then(|| explained(journey)),
     })
@@ -210,8 +211,12 @@ fn say_end(args: &Args, globals: &Globals, outcome: &Outcome<'_>, stop: &Cancell
     if let Some(path) = args.screenshot.as_ref().filter(|_| !stop.is_cancelled()) {
         globals.output.note(format_args!("picture saved: {}", path.display()));
     }
-    let after =
-        if arrival.saving { "; the node saves the profile, the next command takes it home" } else { "" };
+    let is_told = outcome.home.is_some() && !stop.is_cancelled();
+    let after = if arrival.saving && !is_told {
+        "; the node saves the profile, the next command takes it home"
+    } else {
+        ""
+    };
     // What this side ended needs no reason.
     let ours = stop.is_cancelled() || args.screenshot.is_some();
     let reason = cbrowse_protocol::node::printable(&arrival.reason, 500);

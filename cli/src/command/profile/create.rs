@@ -85,10 +85,8 @@ fn create(
     }
     let made = make(paths, source, name)?;
     let store = Stopping { behind: made.profile.authority().store(), stop };
-    let seal = |directory: Directory| {
-        directory.warn(output);
-        store.or_interrupted(directory.seal_through(&made.profile, &store, output))
-    };
+    let seal =
+        |directory: Directory| store.or_interrupted(directory.seal_into(&made.profile, &store, output));
     let sealed = directory.map(seal).transpose();
     let sealed = sealed.map_err(|failure| undo(paths, name, failure))?;
     Ok(Created { id: made.profile.id().clone(), key_made: made.key_made, key_place: made.key_place, sealed })

@@ -145,6 +145,10 @@ fn check_empty(directory: &Path) -> Result<(), Failure> {
         Failure::new(Exit::Profile, "not_empty", why)
             .hint("name a directory that is empty or not there yet; nothing was written")
     };
+    // What is moved into place would have to take the link's place.
+    if directory.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
+        return Err(refused(format!("{} is a symbolic link", directory.display())));
+    }
     match fs::read_dir(directory).map(|mut entries| entries.next().is_none()) {
         Ok(true) => Ok(()),
         Ok(false) => Err(refused(format!("{} is not empty", directory.display()))),

@@ -118,8 +118,13 @@ pub fn open(paths: &Paths, source: PassphraseSource, name: &str) -> Result<OpenP
 /// The same for whoever grants the current generation to a worker: it is of the account's current epoch then.
 pub fn open_to_grant(paths: &Paths, source: PassphraseSource, name: &str) -> Result<OpenProfile, Failure> {
     let profile = open(paths, source, name)?;
-    profile.authority().bring_up(profile.keys(), &rotate::meta(), &mut SystemRandom)?;
+    bring_up(profile.authority(), profile.keys())?;
     Ok(profile)
+}
+
+/// Seals the current generation again where it is of an earlier epoch of the account.
+pub(super) fn bring_up(authority: &Authority, keys: &ProfileKeys) -> Result<(), Failure> {
+    Ok(authority.bring_up(keys, &rotate::meta(), &mut SystemRandom)?)
 }
 
 /// The account key, if it was ever kept.

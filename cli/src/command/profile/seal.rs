@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     fs,
-    io::Read as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
@@ -29,15 +28,11 @@ use crate::{
     failure::{Exit, Failure},
     import::find::{host_name, is_in_use},
     output::Output,
-    profile::{OpenProfile, chain, source::Source, store_trouble},
+    profile::{OpenProfile, bound::Searched, chain, source::Source, store_trouble},
 };
 
-/// Where Chromium keeps what it encrypts.
-const ENCRYPTED: [&str; 3] = ["Default/Cookies", "Default/Network/Cookies", "Default/Login Data"];
-/// Longest of these that is searched, in bytes; a larger one holds what is looked for at its start, too.
-const MAX_SEARCHED: u64 = 64 * 1024 * 1024;
-/// What begins a value that Chromium encrypted with a key of the desktop's keyring.
-const OF_KEYRING: &[u8] = b"v11";
+/// Settings that every browser writes and every profile carries: where one of them says anything, there is a profile.
+const SETTINGS: [&str; 2] = ["Local State", "Default/Preferences"];
 /// Longest `Last Version` that is read.
 const MAX_LABEL: usize = 128;
 
@@ -74,12 +69,14 @@ impl Directory {
             return Err(Failure::new(Exit::Profile, "no_source", message)
                 .hint("name a Chromium user data directory, such as ~/.config/chromium"));
         }
-        let scan = scan(&path).map_err(|error| {
-            let (code, hint) = store_trouble(&error);
-            Failure::new(Exit::Profile, code, chain(&error)).hint(hint)
-        })?;
-        if scan.files.iter().all(|file| file.size == 0) {
-            return Err(no_profile_in(&path));
+        if !has_settings(&path) {
+            let scan = scan(&path).map_err(|error| {
+                let (code, hint) = store_trouble(&error);
+                Failure::new(Exit::Profile, code, chain(&error)).hint(hint)
+            })?;
+            if scan.files.iter().all(|file| file.size == 0) {
+                return Err(no_profile_in(&path));
+            }
         }
         let in_use = is_in_use(&path);
         Ok(Self { path, in_use, made_from: None, extensions: None })
@@ -92,27 +89,52 @@ impl Directory {
 
     /// Seals it; blocks.
     pub(super) fn seal(&self, profile: &OpenProfile, output: &Output) -> Result<Sealed, Failure> {
-        self.warn(output);
-        self.seal_through(profile, profile.authority().store(), output)
+        self.seal_into(profile, profile.authority().store(), output)
     }
 
-    /// Says what whoever seals it had better know.
-    pub(super) fn warn(&self, output: &Output) {
+    /// The same through a store that hands everything on to the profile's.
+    pub(super) fn seal_into(
+        &self,
+        profile: &OpenProfile,
+        store: &dyn ObjectStore,
+        output: &Output,
+    ) -> Result<Sealed, Failure> {
+        let directory = profile.authority().directory();
+        let before = Source::of(directory).filter(|before| before.directory == self.path);
+        let searched = self.warn(before.as_ref(), output);
+        let sealed = self.seal_through(profile, store, output)?;
+        if let (Some(head), None) = (&sealed.head, &self.made_from) {
+            let source = Source { directory: self.path.clone(), head: head.clone(), searched };
+            // Writing waits for the disk, longer than a sync that finds nothing changed takes.
+            if before.as_ref() != Some(&source)
+                && let Err(error) = source.remember(directory)
+            {
+                output.warn(format_args!("cannot remember where this profile comes from: {error}"));
+            }
+        }
+        Ok(sealed)
+    }
+
+    /// Says what its owner should know of it; `before`: what an earlier sync saw.
+    fn warn(&self, before: Option<&Source>, output: &Output) -> Searched {
         if self.in_use {
             output.warn(format_args!(
                 "a browser is working in {}: this generation is as a crash would leave it; close the browser and sync again",
                 self.path.display()
             ));
         }
-        if is_bound_to_keyring(&self.path) {
+        let known = before.map(|before| before.searched.clone()).unwrap_or_default();
+        let searched = Searched::search(&self.path, &known, seconds(SystemTime::now()));
+        if searched.is_bound() {
             output.warn(
                 "the browser encrypted cookies or logins with this desktop's keyring; no other machine can read those, so \
                  sessions ask for them again",
             );
         }
+        searched
     }
 
-    /// The same without warnings, through a store that hands everything on to the profile's.
+    /// The same without warnings, and without a note of where it came from.
     pub(super) fn seal_through(
         &self,
         profile: &OpenProfile,
@@ -127,12 +149,6 @@ impl Directory {
         let (authority, keys, meta) = (profile.authority(), profile.keys(), self.meta());
         let synced = authority.sync_through(&self.path, keys, &meta, store, &meter, &mut SystemRandom)?;
         drop(drawn);
-        if self.made_from.is_none() {
-            let source = Source { directory: self.path.clone(), head: synced.head.clone() };
-            if let Err(error) = source.remember(authority.directory()) {
-                output.warn(format_args!("cannot remember where this profile comes from: {error}"));
-            }
-        }
         Ok(Sealed {
             from: self.origin(),
             head: Some(synced.head),
@@ -244,15 +260,12 @@ fn is_data_directory(path: &Path) -> bool {
     path.join("Local State").exists() || path.join("Last Version").exists()
 }
 
-/// Such values stay unreadable wherever else the profile is opened.
-fn is_bound_to_keyring(path: &Path) -> bool {
-    let holds = |file: &&'static str| {
-        let mut bytes = Vec::new();
-        let read =
-            fs::File::open(path.join(file)).and_then(|file| file.take(MAX_SEARCHED).read_to_end(&mut bytes));
-        read.is_ok() && bytes.windows(OF_KEYRING.len()).any(|window| window == OF_KEYRING)
+/// A cheap look before the scan that every save makes.
+fn has_settings(path: &Path) -> bool {
+    let says_anything = |name: &&str| {
+        fs::symlink_metadata(path.join(name)).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0)
     };
-    ENCRYPTED.iter().any(holds)
+    SETTINGS.iter().any(says_anything)
 }
 
 /// Empty where there is none.
@@ -299,13 +312,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_of_a_keyring_are_noticed() {
-        let directory = tempfile::tempdir().unwrap();
-        let cookies = directory.path().join("Default/Network/Cookies");
-        fs::create_dir_all(cookies.parent().unwrap()).unwrap();
-        for (content, expected) in [("SQLite\0v10abc", false), ("SQLite\0v11abc", true)] {
-            fs::write(&cookies, content).unwrap();
-            assert_eq!(is_bound_to_keyring(directory.path()), expected, "{content:?}");
+    fn a_profile_is_known_by_its_settings_or_by_anything_that_travels() {
+        let planted = |name: &str, content: &str| {
+            let directory = tempfile::tempdir().unwrap();
+            fs::create_dir(directory.path().join("Default")).unwrap();
+            fs::write(directory.path().join(name), content).unwrap();
+            directory
+        };
+        for (name, content, expected) in [
+            ("Local State", "{}", true),
+            ("Default/Preferences", "{}", true),
+            ("Default/Bookmarks", "{}", true),
+            ("Local State", "", false),
+            ("holiday.jpg", "not a profile", false),
+        ] {
+            let looked = Directory::look(planted(name, content).path());
+            let code = looked.map(drop).map_err(|failure| failure.code);
+            assert_eq!(code.is_ok(), expected, "{name} {code:?}");
         }
     }
 }

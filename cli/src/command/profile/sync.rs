@@ -176,7 +176,9 @@ async fn take_home(
             homecoming.current = settled.current;
             homecoming.kept = settled.kept;
             homecoming.waits = match settled.refused.first() {
-                Some(refused) => Some(format!("a save was refused and stays there: {}", chain(refused))),
+                Some(refused) => {
+                    Some(format!("a save was refused and stays there: {}", chain(&refused.error)))
+                }
                 None if settled.running > 0 => {
                     Some("a session works with the profile there; what it has saved so far is home".into())
                 }

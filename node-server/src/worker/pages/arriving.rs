@@ -10,13 +10,15 @@ use tokio::time::Instant;
 
 use super::{End, Opening, Pages, tabs::RESTORE_PATIENCE};
 use crate::{
-    launch::devtools::DevTools,
+    launch::devtools::{CallError, DevTools},
     worker::{browser::Loaded, cookies},
 };
 
 /// A profile's first page comes 50 to 100 ms after the browser agreed to load it. One that takes this long never comes; a
 /// session without its profile would look like a loss, so it ends.
 const ARRIVAL_PATIENCE: Duration = Duration::from_secs(30);
+/// A thousand cookies are handed over one by one within a second. Longer than this, pages wait for nothing.
+const HANDING_PATIENCE: Duration = Duration::from_secs(5);
 /// Marks the answer of [`hand_over`] among others.
 const HANDED: &str = "handedOver";
 
@@ -142,22 +144,31 @@ impl Pages {
     }
 }
 
-/// Gives the browser what its database lacks; how many that were. One that it refuses does not keep the others out.
+/// Gives the browser what its database lacks; how many that were. One that it refuses does not keep the others out, and many
+/// that it refuses do not keep the pages waiting for long: the profile's last node wrote them.
 async fn hand_over(tools: &DevTools, session: &str, saved: &[Value]) -> u64 {
     let present = tools.call(session, "Storage.getCookies", json!({})).await.unwrap_or_default();
     let present = present["cookies"].as_array().cloned().unwrap_or_default();
     let given = cookies::to_hand_over(saved, &present, crate::node::unix_now());
-    if given.is_empty() || set(tools, session, &given).await {
-        return given.len() as u64;
+    if given.is_empty() {
+        return 0;
+    }
+    match set(tools, session, &given).await {
+        Ok(()) => return given.len() as u64,
+        Err(error) => tracing::warn!("hand over {} cookies, now one by one: {error}", given.len()),
     }
     let mut taken = 0;
-    for cookie in &given {
-        taken += u64::from(set(tools, session, std::slice::from_ref(cookie)).await);
+    let one_by_one = async {
+        for cookie in &given {
+            taken += u64::from(set(tools, session, std::slice::from_ref(cookie)).await.is_ok());
+        }
+    };
+    if tokio::time::timeout(HANDING_PATIENCE, one_by_one).await.is_err() {
+        tracing::warn!("cookies of the last browser are left out: it takes too long to hand them over");
     }
     taken
 }
 
-async fn set(tools: &DevTools, session: &str, cookies: &[Value]) -> bool {
-    let given = tools.call(session, "Storage.setCookies", json!({ "cookies": cookies })).await;
-    given.inspect_err(|error| tracing::warn!("hand over {} cookies: {error}", cookies.len())).is_ok()
+async fn set(tools: &DevTools, session: &str, cookies: &[Value]) -> Result<(), CallError> {
+    tools.call(session, "Storage.setCookies", json!({ "cookies": cookies })).await.map(drop)
 }

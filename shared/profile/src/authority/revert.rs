@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     head::{Head, label},
-    keys::{AccountKey, ProfileKeys},
+    keys::ProfileKeys,
     meter::Meter,
     object::{ObjectStore, StoreError},
     save::{SaveMeta, store_head},
@@ -100,11 +100,12 @@ impl Authority {
     }
 
     /// Makes a profile of this account, made on another machine, a profile of this one: its id, its objects from `from`, its
-    /// head as it is. The record that gives it its name comes last, so that a crash leaves no half of it.
+    /// head as it is, that of an earlier epoch included. The record that gives it its name comes last, so that a crash leaves
+    /// no half of it.
     pub fn unpack(
         root: &Path,
         name: &ProfileName,
-        account: &AccountKey,
+        keys: &ProfileKeys,
         version: &Snapshot,
         from: &dyn ObjectStore,
         now: u64,
@@ -113,13 +114,15 @@ impl Authority {
         if list(root)?.iter().any(|record| record.name == *name || record.id == id) {
             return Err(AuthorityError::Exists(name.clone()));
         }
-        let verifying_key = ProfileKeys::derive(account, &id).verifying_key();
+        let mut epochs: Vec<_> = keys.epochs().map(ProfileKeys::verifying_key).collect();
+        let verifying_key = epochs.remove(0);
+        epochs.reverse();
         let profile = ProfileRecord {
             version: LAYOUT_VERSION,
             id,
             name: name.clone(),
             verifying_key,
-            earlier_verifying_keys: Vec::new(),
+            earlier_verifying_keys: epochs,
             created: now,
         };
         let directory = root.join(profile.id.as_str());
@@ -177,7 +180,7 @@ mod tests {
     use super::*;
     use crate::{
         authority::Version, directory::DirectoryStore, files::tests::crash_after, head::Closing,
-        restore::restore, save::SaveMeta, secret::SystemRandom,
+        keys::AccountKey, restore::restore, save::SaveMeta, secret::SystemRandom,
     };
 
     struct World {
@@ -314,7 +317,7 @@ mod tests {
         let name: ProfileName = "job".parse().unwrap();
         let receive = || {
             let store = DirectoryStore::open(authority.store().root()).unwrap();
-            Authority::unpack(elsewhere.path(), &name, &world.account, &version, &store, 5)
+            Authority::unpack(elsewhere.path(), &name, &keys, &version, &store, 5)
         };
         for steps in 0.. {
             crash_after(steps);

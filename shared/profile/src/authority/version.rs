@@ -80,6 +80,25 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_climbs_is_compared_and_never_a_path() {
+        let root = tempfile::tempdir().unwrap();
+        let account = crate::keys::AccountKey::from_bytes([1; 32]);
+        let mut random = crate::secret::SystemRandom;
+        let authority =
+            Authority::create(root.path(), &"work".parse().unwrap(), &account, 1, &mut random).unwrap();
+        let heads = authority.directory().join("heads");
+        std::fs::create_dir_all(&heads).unwrap();
+        // Where it would lead, if it were one.
+        std::fs::copy(authority.directory().join("profile.json"), authority.directory().join("x.json"))
+            .unwrap();
+        for name in ["../x", "../../y", "/etc/passwd", "..", "x\0y", "12-../../x", "%2e%2e/x"] {
+            let version: Version = name.parse().unwrap();
+            assert_eq!(version, Version::Kept(name.into()));
+            assert!(matches!(authority.record_of(&version), Err(AuthorityError::NoVersion { .. })), "{name}");
+        }
+    }
+
+    #[test]
     fn a_kept_version_is_found_by_as_little_as_tells_it_apart() {
         let kept = "00000000000000000012-1a2b3c4d";
         for name in [kept, "12-1a2b3c4d", "0012-1a2b3c4d", "1a2b3c4d"] {

@@ -81,7 +81,8 @@ impl Bundle {
         (self.places.len() as u64, self.length)
     }
 
-    /// What the passphrase opens. Takes tenths of a second, on purpose.
+    /// What the passphrase opens; never an extension, since anybody can seal a file and tell its passphrase. Takes tenths of a
+    /// second, on purpose.
     pub fn access(&self, passphrase: &str) -> Result<Access, BundleError> {
         let opened =
             self.sealed.as_ref().ok_or(BundleError::NoPassphrase)?.open(&self.profile, passphrase)?;
@@ -93,8 +94,9 @@ impl Bundle {
             id_key: opened.id_key,
             signer: opened.signer,
             unlock: Unlock::Direct(opened.head_key),
-            // The signer's key lay under the passphrase: whoever sealed the file vouches for it.
-            is_users: true,
+            // The signer's key came with the file: it tells that one hand made all of it, and not whose. What only the user's
+            // word lets in, extensions above all, needs the account key.
+            is_users: false,
         })
     }
 

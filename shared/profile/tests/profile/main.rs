@@ -5,5 +5,6 @@ mod attacks;
 mod crashes;
 mod faults;
 mod journey;
+mod older;
 mod secrecy;
 mod world;

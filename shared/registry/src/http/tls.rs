@@ -92,6 +92,9 @@ impl Resolve for Leading {
 pub(super) fn client(tls: &Tls<'_>, dial: &Dial<'_>) -> Result<(Client, Vec<String>), Cause> {
     let mut warnings = Vec::new();
     let builder = Client::builder()
+        // An error of TLS keeps its cause this way, and registries gain nothing from the other. Said here, since what else is
+        // built into the program decides what is offered.
+        .http1_only()
         .redirect(redirect::Policy::none())
         .no_proxy()
         .referer(false)

@@ -1,6 +1,6 @@
 //! What came of all runs, beside what the issue promises. Pure.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -99,6 +99,10 @@ impl Input {
         let sent = self.median(Tool::Library, Step::Row, |cell| &cell.sent).map(|sent| sent / 1024.0);
         hold("one row changed, KiB sent", Some(64.0), sent);
         hold("one file added, ms", Some(60.0), library(Step::File));
+        let program = |step| self.wall(Tool::Program, step);
+        hold("nothing changed, the whole program, ms", Some(40.0), program(Step::Nothing));
+        hold("one row changed, the whole program, ms", Some(60.0), program(Step::Row));
+        hold("one file added, the whole program, ms", Some(60.0), program(Step::File));
         hold("restore, ms", Some(1_500.0), library(Step::Restore));
         let others = self.tools.iter().filter(|tool| !matches!(tool, Tool::Library | Tool::Program));
         let fastest = others.filter_map(|tool| self.wall(*tool, Step::Restore)).min_by(f64::total_cmp);
@@ -126,11 +130,17 @@ pub struct Results {
     runs: u32,
     key: &'static str,
     inputs: Vec<Input>,
+    took: Duration,
 }
 
 impl Results {
     pub(super) fn new(runs: u32, key: &'static str) -> Self {
-        Self { runs, key, inputs: Vec::new() }
+        Self { runs, key, inputs: Vec::new(), took: Duration::ZERO }
+    }
+
+    /// How long all of it took.
+    pub(super) fn taking(self, took: Duration) -> Self {
+        Self { took, ..self }
     }
 
     pub(super) fn push(&mut self, input: Input) {
@@ -143,6 +153,7 @@ impl Results {
             "cores": cores(),
             "runs": self.runs,
             "programs_key": self.key,
+            "took_s": self.took.as_secs(),
             "inputs": self.inputs.iter().map(input_to_json).collect::<Vec<_>>(),
         })
     }
@@ -150,9 +161,10 @@ impl Results {
     /// For people.
     pub fn to_table(&self) -> String {
         let mut out = format!(
-            "{} runs on {} cores; medians. The program's key came from {}.\n",
+            "{} runs on {} cores in {} s; medians. The program's key came from {}.\n",
             self.runs,
             cores(),
+            self.took.as_secs(),
             self.key
         );
         for input in &self.inputs {

@@ -10,7 +10,7 @@ use cbrowse_profile::{
     authority::{AuthorityError, HeadRef, Reverted, Reverting, list},
     bundle::BundleError,
     head::{Closing, HeadError},
-    keys::{AccountKey, ProfileKeys},
+    keys::ProfileKeys,
     object::copy_objects,
     restore::restore_metered,
     scan::LeftBehind,
@@ -98,17 +98,18 @@ impl Reading {
         let keyring = Keyring::open(&self.paths, self.keys.clone());
         // Where nothing was ever kept, nobody is asked for a passphrase only to learn that.
         let places = crate::keyring::Places::of(&self.paths);
-        let account = if places.is_empty() { None } else { key::kept(&keyring)? };
-        if let Some(account) = &account
-            && let Some(snapshot) = own(&bundle, account)?
-        {
-            return self.take_in(&bundle, account, &snapshot);
+        let account = if places.is_empty() { None } else { key::kept_account(&self.paths, &keyring)? };
+        if let Some(account) = &account {
+            let keys = ProfileKeys::of(account, bundle.profile());
+            if let Some(snapshot) = own(&bundle, &keys)? {
+                return self.take_in(&bundle, &keys, &snapshot);
+            }
         }
         self.seal_again(&bundle)
     }
 
-    /// The account key opens it.
-    fn take_in(&self, bundle: &Bundle, account: &AccountKey, snapshot: &Snapshot) -> Result<Read, Failure> {
+    /// The account key opens it, or one that it had before a rotation: what was sealed with that is sealed again.
+    fn take_in(&self, bundle: &Bundle, keys: &ProfileKeys, snapshot: &Snapshot) -> Result<Read, Failure> {
         let known = list(&self.paths.profiles())?.into_iter().find(|record| record.id == *bundle.profile());
         let name = match (&known, &self.name) {
             (Some(record), Some(name)) if record.name != *name => return Err(another(&record.name, name)),
@@ -126,15 +127,19 @@ impl Reading {
         if known.is_none() {
             let _held = key::hold_all(&self.paths)?;
             let now = seconds(SystemTime::now());
-            Authority::unpack(&self.paths.profiles(), &name, account, snapshot, bundle, now)?;
-            return Ok(read(name, own, snapshot, Outcome::Received));
+            let authority = Authority::unpack(&self.paths.profiles(), &name, keys, snapshot, bundle, now)?;
+            key::bring_up(&authority, keys)?;
+            let head = authority.head()?.unwrap_or(own);
+            return Ok(read(name, head, snapshot, Outcome::Received));
         }
         let authority = Authority::open(&self.paths.profiles(), bundle.profile().as_str())?;
-        let keys = authority.keys(account)?;
+        if authority.record().verifying_key != keys.verifying_key() {
+            return Err(AuthorityError::EarlierEpoch(name).into());
+        }
         copy_objects(&snapshot.objects(), bundle, authority.store()).map_err(AuthorityError::from)?;
         let by = Reverting { now: seconds(SystemTime::now()), device: host_name() };
         let upon = authority.head()?;
-        let reverted = authority.revert(snapshot, upon.as_ref(), &keys, &by, &mut SystemRandom);
+        let reverted = authority.revert(snapshot, upon.as_ref(), keys, &by, &mut SystemRandom);
         match reverted.map_err(restore::failure)? {
             Reverted::Current(head) => Ok(read(name, head, snapshot, Outcome::Next)),
             Reverted::Unchanged(head) => Ok(read(name, head, snapshot, Outcome::Unchanged)),
@@ -197,14 +202,16 @@ fn read(name: ProfileName, head: HeadRef, snapshot: &Snapshot, outcome: Outcome)
     Read { name, head, saved, files, bytes, outcome, left: Vec::new(), key_made: None }
 }
 
-/// `None` where another account sealed it.
-fn own(bundle: &Bundle, account: &AccountKey) -> Result<Option<Snapshot>, Failure> {
-    let keys = ProfileKeys::derive(account, bundle.profile());
-    match bundle.snapshot(&keys.access()) {
-        Ok(snapshot) => check_exact(bundle, &snapshot).map(|()| Some(snapshot)),
-        Err(OpenError::Head(HeadError::WrongKey)) => Ok(None),
-        Err(error) => Err(opening(&error)),
+/// `None` where another account sealed it. A file of before a rotation opens with the key of then.
+fn own(bundle: &Bundle, keys: &ProfileKeys) -> Result<Option<Snapshot>, Failure> {
+    for epoch in keys.epochs() {
+        match bundle.snapshot(&epoch.access()) {
+            Ok(snapshot) => return check_exact(bundle, &snapshot).map(|()| Some(snapshot)),
+            Err(OpenError::Head(HeadError::WrongKey)) => {}
+            Err(error) => return Err(opening(&error)),
+        }
     }
+    Ok(None)
 }
 
 fn check_exact(bundle: &Bundle, snapshot: &Snapshot) -> Result<(), Failure> {

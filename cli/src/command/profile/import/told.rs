@@ -128,6 +128,10 @@ fn extensions(output: &Output, extensions: &[Extension]) {
         output.note(format_args!("  {name}: {}", extension.origin.words()));
     }
     more(output, extensions.len());
+    output.note(
+        "to let extensions travel, seal the browser's own directory, once it is closed: cbrowse profile sync NAME --from \
+         USER_DATA_DIR --extensions all",
+    );
 }
 
 fn more(output: &Output, all: usize) {
