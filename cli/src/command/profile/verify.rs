@@ -23,6 +23,15 @@ use crate::{
 /// Objects that a message names; `--json` names all.
 const NAMED: usize = 10;
 
+/// Shown below the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  cbrowse profile verify work
+  cbrowse profile verify work --json
+
+Exit code 8 where something is damaged; the error names the generations and the files.
+";
+
 /// Arguments of `cbrowse profile verify`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
