@@ -56,6 +56,8 @@ pub struct Failure {
 
 /// Code of the failure that stands for a reader that closed our standard output; it is not reported.
 pub(crate) const CLOSED_OUTPUT: &str = "output_closed";
+/// Code of a command line that makes no sense; its hint is whole paragraphs where the parser wrote it.
+pub const USAGE: &str = "usage";
 
 impl Failure {
     /// A failure without hint or details.
@@ -88,7 +90,7 @@ impl Failure {
         // clap writes the message, then usage and tips, separated by empty lines.
         let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
         let message = message.strip_prefix("error: ").unwrap_or(message).trim();
-        let failure = Self::new(Exit::Usage, "usage", message);
+        let failure = Self::new(Exit::Usage, USAGE, message);
         if rest.trim().is_empty() { failure } else { failure.hint(rest.trim()) }
     }
 

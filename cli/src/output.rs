@@ -15,7 +15,7 @@ use serde::Serialize;
 use terminal_size::{Width, terminal_size_of};
 
 pub use self::progress::{Followed, Progress};
-use crate::failure::{CLOSED_OUTPUT, Exit, Failure};
+use crate::failure::{CLOSED_OUTPUT, Exit, Failure, USAGE};
 
 /// Bytes of a document that are written at once: what a pipe holds.
 const CHUNK_LENGTH: usize = 64 << 10;
@@ -182,7 +182,8 @@ impl Output {
     fn failure_text(&self, failure: &Failure) -> String {
         let head = format!("{} {}\n", self.styled_error(Style::Bad, "error:"), clean(&failure.message));
         match failure.hint.as_deref().map(clean) {
-            Some(hint) if failure.exit == Exit::Usage => format!("{head}\n{hint}\n"),
+            // The parser's own hints are whole paragraphs.
+            Some(hint) if failure.exit == Exit::Usage && failure.code == USAGE => format!("{head}\n{hint}\n"),
             Some(hint) => format!("{head}{} {hint}\n", self.styled_error(Style::Strong, "try:")),
             None => head,
         }

@@ -239,20 +239,7 @@ impl OpenProfile {
         Ok(false)
     }
 
-    /// Sends these objects as fast as the link allows; `progress` hears of each, and how many there are.
-    pub async fn send(
-        &self,
-        connection: &mut TrustedConnection,
-        credentials: &Credentials,
-        names: Vec<ObjectName>,
-        mut progress: impl FnMut(Uploaded, u64),
-    ) -> Result<Uploaded, CarryError> {
-        let total = names.len() as u64;
-        self.send_through(connection, credentials, names, &Travel::default(), |now| progress(now, total))
-            .await
-    }
-
-    /// The same, watched and held back by `travel`.
+    /// Sends these objects, watched and held back by `travel`; `progress` hears of each that arrived.
     pub async fn send_through(
         &self,
         connection: &mut TrustedConnection,

@@ -28,7 +28,7 @@ use self::{
     own::start_own_node,
     report::{Outcome, finish, picture_failure, show_choice},
     times::{found, remember, remember_failure},
-    writing::{TermsArgs, keep_right, open_profile},
+    writing::{TermsArgs, check_terms, keep_right, open_profile},
 };
 use super::{
     address, complete,
@@ -98,7 +98,7 @@ pub struct Args {
     /// Whom to probe.
     #[command(flatten)]
     pub probing: ProbingArgs,
-    /// Bring this profile along, and take its changes home.
+    /// Bring this profile along, and take its changes home; NAME@12 is an older version of it (see --discard).
     #[arg(long, short, value_name = "NAME", add = ArgValueCompleter::new(complete::profiles))]
     pub profile: Option<String>,
     /// What becomes of the profile's changes.
@@ -167,6 +167,7 @@ async fn connect_and_stay(args: &Args, globals: &Globals, timeline: &Timeline) -
     let started = Instant::now();
     let stop = globals.interrupt.watch();
     check_place(args)?;
+    check_terms(args)?;
     let own_node = start_own_node(globals).await?;
     let connected = tokio::select! {
         biased;

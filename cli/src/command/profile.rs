@@ -52,6 +52,7 @@ pub enum Command {
     #[command(after_help = create::EXAMPLES)]
     Create(create::Args),
     /// List the profiles of this machine.
+    #[command(after_help = list::EXAMPLES)]
     List(list::Args),
     /// Show where a profile stands, and which saves still wait on nodes.
     #[command(after_help = status::EXAMPLES)]
@@ -63,6 +64,7 @@ pub enum Command {
     #[command(after_help = pull::EXAMPLES)]
     Pull(Box<pull::Args>),
     /// List every generation and every version kept beside.
+    #[command(after_help = history::EXAMPLES)]
     History(history::Args),
     /// Show what differs between two versions, or between the current one and its directory.
     #[command(after_help = diff::EXAMPLES)]
@@ -74,11 +76,13 @@ pub enum Command {
     #[command(after_help = import::EXAMPLES)]
     Import(import::Args),
     /// Open every sealed object of a profile and say what is damaged.
+    #[command(after_help = verify::EXAMPLES)]
     Verify(verify::Args),
     /// Write a profile out as a plain Chromium user data directory, or as one sealed file.
     #[command(after_help = export::EXAMPLES)]
     Export(export::Args),
     /// Give a profile another name.
+    #[command(after_help = rename::EXAMPLES)]
     Rename(rename::Args),
     /// Delete a profile here and on the nodes that hold sealed copies.
     #[command(after_help = delete::EXAMPLES)]

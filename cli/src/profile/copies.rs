@@ -33,7 +33,8 @@ pub fn note(profile: &Path, identity: &IdentityKey, node: &NodeRecord) -> Result
         return Ok(());
     }
     let mut noted = NodeRecord { identity: Some(*identity), ..node.clone() };
-    if let Some(known) = known.filter(|_| !is_named) {
+    // An address of before would say less than the one of now.
+    if let Some(known) = known.filter(|known| !is_named && known.id.as_str() != known.endpoint()) {
         noted.id = known.id;
     }
     let bytes = serde_json::to_vec(&noted).expect("records serialize");
@@ -129,7 +130,9 @@ mod tests {
     fn a_node_is_noted_once_with_its_newest_address_and_best_name() {
         let directory = tempfile::tempdir().unwrap();
         let identity = SigningKey::generate().public();
+        note(directory.path(), &identity, &node("192.0.2.1:7", 7)).unwrap();
         note(directory.path(), &identity, &node("192.0.2.1:1", 1)).unwrap();
+        assert_eq!(list(directory.path())[0].id.as_str(), "192.0.2.1:1", "where it was before names nothing");
         note(directory.path(), &identity, &node("eu-1", 1)).unwrap();
         note(directory.path(), &identity, &node("192.0.2.1:2", 2)).unwrap();
         let noted = list(directory.path());

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use cbrowse_profile::{
-    authority::{AuthorityError, PullError},
+    authority::{AuthorityError, PullError, Version},
     object::StoreError,
 };
 
@@ -40,7 +40,12 @@ impl From<AuthorityError> for Failure {
                 );
                 return Failure::new(Exit::Profile, "no_profile", error.to_string()).hint(hint);
             }
-            AuthorityError::Exists(_) => ("profile_exists", "choose another name, or use that one"),
+            AuthorityError::Exists(name) => {
+                let hint = format!(
+                    "choose another name, or seal into that one: cbrowse profile sync {name} --from DIR; nothing was changed"
+                );
+                return Failure::new(Exit::Profile, "profile_exists", error.to_string()).hint(hint);
+            }
             AuthorityError::WrongKey(_) => (
                 "wrong_key",
                 "use the keyring, or the passphrase file, with which the profile was made, or its recovery words: cbrowse profile \
@@ -50,8 +55,17 @@ impl From<AuthorityError> for Failure {
                 "earlier_key",
                 "put it under the current key: cbrowse profile key rotate; nothing was written",
             ),
-            AuthorityError::NoVersion { .. } => {
-                ("no_version", "see which there are: cbrowse profile history NAME; nothing was changed")
+            AuthorityError::NoVersion { name, version: Version::Current } => {
+                let message = format!("profile {name} has no generation yet: it was never saved");
+                return Failure::new(Exit::Profile, "no_version", message).hint(format!(
+                    "a session saves it: cbrowse connect --profile {name}; so does a directory: cbrowse profile sync {name} \
+                     --from DIR"
+                ));
+            }
+            AuthorityError::NoVersion { name, .. } => {
+                let hint =
+                    format!("see which there are: cbrowse profile history {name}; nothing was changed");
+                return Failure::new(Exit::Profile, "no_version", error.to_string()).hint(hint);
             }
             AuthorityError::Busy => ("profile_busy", "wait for the other command; nothing was changed"),
             AuthorityError::Version(_) => ("profile_newer", "update cbrowse; nothing was changed"),
@@ -59,7 +73,10 @@ impl From<AuthorityError> for Failure {
                 "profile_rolled_back",
                 "somebody or some backup put older files in place; restore the newer ones, nothing was changed",
             ),
-            AuthorityError::Conflict { .. } => ("profile_conflict", "see both: cbrowse profile history"),
+            AuthorityError::Conflict { .. } => (
+                "profile_conflict",
+                "both are safe: cbrowse profile history NAME shows them; give the command again to go on from the newest",
+            ),
             AuthorityError::Damaged(_) => {
                 ("profile_damaged", "restore that file from a backup; nothing was changed")
             }
@@ -131,7 +148,8 @@ impl From<PullError> for Failure {
             PullError::Authority(error) => return error.into(),
             PullError::RolledBack { .. } => (
                 "store_rolled_back",
-                "the store offers an older state than this device has seen; nothing was changed; ask its operator, or use another one",
+                "if a newer state was synced to another node, or not at all yet: pull from that node, or sync there first; if not, the store \
+                 was rolled back: ask its operator. Nothing was changed",
             ),
             PullError::Forked(_) => (
                 "store_forked",

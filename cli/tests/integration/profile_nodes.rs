@@ -70,7 +70,7 @@ async fn a_sent_profile_connects_without_sending_and_its_save_comes_home() {
     world.sync(&[]).await;
     let connect = ["connect", "--profile", "work", "--passphrase-fd", "0", "--view", "web", "--no-open"];
     let mut running = world.user.start(&connect).await;
-    running.until("0 objects, 0 B sent").await;
+    running.until("the node has all of it").await;
     running.until("Ctrl-C ends the session").await;
     running.signal(Signal::SIGINT);
     assert_eq!(running.end().await.code, Some(130));

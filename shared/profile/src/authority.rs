@@ -115,7 +115,7 @@ pub enum AuthorityError {
         kept_as: String,
     },
     /// There is no such version, or several go by that name.
-    #[error("profile {name} has no version {version}")]
+    #[error("profile {name} has no version \"{version}\"")]
     NoVersion {
         /// Of which profile.
         name: ProfileName,

@@ -52,7 +52,7 @@ const ACCESS_LENGTH: usize = HEADER_LENGTH + ACCESS_CLEAR_LENGTH + TAG_LENGTH;
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// It begins otherwise.
-    #[error("this is no sealed file of a profile")]
+    #[error("the file is no sealed profile")]
     NotABundle,
     /// A later format.
     #[error("the sealed file has version {0}, which is newer than this program; update it")]

@@ -16,7 +16,7 @@ use crate::{
     failure::{Exit, Failure},
     output::Output,
     probe::Probed,
-    profile::{CarryError, OpenProfile, Uploaded},
+    profile::{CarryError, OpenProfile, Travel, Uploaded},
     timeline::{self, Stage},
 };
 
@@ -178,12 +178,8 @@ impl Asker<'_> {
         connection: &mut TrustedConnection,
         missing: Vec<cbrowse_profile::object::ObjectName>,
     ) -> Result<Uploaded, CarryError> {
-        let mut bar = None;
-        let progress = |now: Uploaded, total: u64| {
-            let length = usize::try_from(total).unwrap_or(usize::MAX);
-            let bar = bar.get_or_insert_with(|| self.output.progress(length, "sending the profile"));
-            bar.at(usize::try_from(now.objects).unwrap_or(usize::MAX));
-        };
-        profile.send(connection, &self.plan.credentials, missing, progress).await
+        let travel = Travel::default();
+        let _drawn = self.output.follow("sending", "objects", travel.meter.clone());
+        profile.send_through(connection, &self.plan.credentials, missing, &travel, |_| {}).await
     }
 }

@@ -52,11 +52,12 @@ pub(super) fn show_choice(args: &Args, globals: &Globals, journey: &Journey<'_>,
         output.note(format_args!("  {why}"));
     }
     if let Some(uploaded) = journey.uploaded {
-        output.note(format_args!(
-            "profile sealed for this session; {}, {} sent",
-            count(uploaded.objects, "object"),
-            size(uploaded.bytes)
-        ));
+        output.note(if uploaded.objects == 0 {
+            "profile sealed for this session; the node has all of it".to_owned()
+        } else {
+            let (objects, bytes) = (count(uploaded.objects, "object"), size(uploaded.bytes));
+            format!("profile sealed for this session; {objects}, {bytes} sent")
+        });
     }
 }
 

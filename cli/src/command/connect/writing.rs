@@ -60,6 +60,12 @@ fn terms(args: &Args, name: &str, version: &Version) -> Result<Terms, Failure> {
     )))
 }
 
+/// Better said before a node is started for it.
+pub(super) fn check_terms(args: &Args) -> Result<(), Failure> {
+    let Some((name, version)) = args.profile.as_deref().map(split) else { return Ok(()) };
+    terms(args, name, &version).map(drop)
+}
+
 /// Opens the profile that was named, and takes the right to write it where that is asked for.
 pub(super) async fn open_profile(
     args: &Args,
@@ -82,7 +88,7 @@ pub(super) async fn open_profile(
     });
     let profile = opened.await?;
     if !profile.is_kept() {
-        globals.output.note(format_args!("profile {wanted} is only looked at: changes are not kept"));
+        globals.output.note(format_args!("profile {wanted}: what this session changes is thrown away"));
     }
     Ok(Some(Arc::new(profile)))
 }

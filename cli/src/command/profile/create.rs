@@ -6,11 +6,13 @@ use cbrowse_profile::{authority::Authority, extensions::Choice, secret::SystemRa
 use cbrowse_protocol::id::ProfileName;
 use clap::ValueHint;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     extensions::ExtensionArgs,
     key,
     seal::{Directory, Sealed},
+    stopping::Stopping,
     words,
 };
 use crate::{
@@ -60,7 +62,9 @@ struct Created {
 pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let (name, from, choice) = (args.name.clone(), args.from.clone(), args.extensions.extensions.clone());
     let (paths, output, source) = (globals.paths.clone(), globals.output.clone(), args.passphrase.source());
-    let created = blocking(move || create(&paths, &output, source, &name, from.as_deref(), choice)).await?;
+    let stop = globals.interrupt.watch();
+    let created =
+        blocking(move || create(&paths, &output, source, &name, from.as_deref(), choice, &stop)).await?;
     report(args, globals, &created)
 }
 
@@ -71,6 +75,7 @@ fn create(
     name: &ProfileName,
     from: Option<&std::path::Path>,
     choice: Option<Choice>,
+    stop: &CancellationToken,
 ) -> Result<Created, Failure> {
     // Everything that can be refused without a key is refused first.
     key::check_free(paths, name)?;
@@ -79,7 +84,10 @@ fn create(
         directory.extensions = choice;
     }
     let made = make(paths, source, name)?;
-    let sealed = directory.map(|directory| directory.seal(&made.profile, output)).transpose();
+    let store = Stopping { behind: made.profile.authority().store(), stop };
+    let seal =
+        |directory: Directory| store.or_interrupted(directory.seal_into(&made.profile, &store, output));
+    let sealed = directory.map(seal).transpose();
     let sealed = sealed.map_err(|failure| undo(paths, name, failure))?;
     Ok(Created { id: made.profile.id().clone(), key_made: made.key_made, key_place: made.key_place, sealed })
 }

@@ -175,7 +175,7 @@ fn export(
     let beside = tempfile::Builder::new().prefix(".cbrowse-export-").tempdir_in(parent).map_err(failed)?;
     let snapshot = profile.authority().snapshot_at(&head.name, profile.keys())?;
     let meter = Arc::new(Meter::default());
-    let drawn = output.follow("opening", meter.clone());
+    let drawn = output.follow("opening", "files", meter.clone());
     let store = Stopping { behind: profile.authority().store(), stop };
     let restored = restore_metered(&snapshot, &store, beside.path(), &meter);
     drop(drawn);

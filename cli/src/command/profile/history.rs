@@ -23,6 +23,16 @@ use crate::{
 /// Longest label of a head that is shown, in bytes.
 const MAX_LABEL: usize = 128;
 
+/// Shown below the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  cbrowse profile history work
+  cbrowse profile history work --json | jq '.[] | select(.current)'
+
+Any of them can be looked at (cbrowse connect --profile work@3 --discard) or made current again
+(cbrowse profile restore work --at 3).
+";
+
 /// Arguments of `cbrowse profile history`.
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -146,7 +146,7 @@ struct Work {
 impl Work {
     fn run(self, plan: copy::Plan, target: Target) -> Result<Done, Failure> {
         let meter = Arc::new(Meter::default());
-        let drawn = self.output.follow("reading", meter.clone());
+        let drawn = self.output.follow("reading", "files", meter.clone());
         let imported = browsers::build(&self.source, plan, &self.data, &meter, &self.stop)?;
         drop(drawn);
         let directory = Directory::made(self.data.clone(), self.source.profile_path(), imported.running);

@@ -13,6 +13,13 @@ use crate::{
     failure::Failure,
 };
 
+/// Shown below the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  cbrowse profile list
+  cbrowse profile list --json | jq -r '.[].profile'
+";
+
 /// Arguments of `cbrowse profile list`.
 #[derive(Debug, clap::Args)]
 pub struct Args {}

@@ -93,7 +93,7 @@ pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let directory = profile.authority().directory().to_owned();
     copies::note(&directory, connection.identity(), &node).map_err(CarryError::from)?;
     let meter = Arc::new(Meter::default());
-    let drawn = globals.output.follow("fetching the profile", meter.clone());
+    let drawn = globals.output.follow("fetching", "objects", meter.clone());
     let pulled = pull(profile.clone(), pointer.clone(), connection, &credentials, &meter).await;
     drop(drawn);
     history.settle().await;

@@ -12,6 +12,14 @@ use crate::{
     failure::Failure,
 };
 
+/// Shown below the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  cbrowse profile rename work home
+
+Only this machine changes: nodes never knew the name, and other devices keep theirs.
+";
+
 /// Arguments of `cbrowse profile rename`.
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -89,10 +89,20 @@ impl Directory {
 
     /// Seals it; blocks.
     pub(super) fn seal(&self, profile: &OpenProfile, output: &Output) -> Result<Sealed, Failure> {
+        self.seal_into(profile, profile.authority().store(), output)
+    }
+
+    /// The same through a store that hands everything on to the profile's.
+    pub(super) fn seal_into(
+        &self,
+        profile: &OpenProfile,
+        store: &dyn ObjectStore,
+        output: &Output,
+    ) -> Result<Sealed, Failure> {
         let directory = profile.authority().directory();
         let before = Source::of(directory).filter(|before| before.directory == self.path);
         let searched = self.warn(before.as_ref(), output);
-        let sealed = self.seal_through(profile, profile.authority().store(), output)?;
+        let sealed = self.seal_through(profile, store, output)?;
         if let (Some(head), None) = (&sealed.head, &self.made_from) {
             let source = Source { directory: self.path.clone(), head: head.clone(), searched };
             // Writing waits for the disk, longer than a sync that finds nothing changed takes.
@@ -124,7 +134,7 @@ impl Directory {
         searched
     }
 
-    /// The same without warnings, through a store that hands everything on to the profile's.
+    /// The same without warnings, and without a note of where it came from.
     pub(super) fn seal_through(
         &self,
         profile: &OpenProfile,
@@ -135,7 +145,7 @@ impl Directory {
             profile.authority().allow_extensions(&word)?;
         }
         let meter = Arc::new(Meter::default());
-        let drawn = output.follow("sealing", meter.clone());
+        let drawn = output.follow("sealing", "files", meter.clone());
         let (authority, keys, meta) = (profile.authority(), profile.keys(), self.meta());
         let synced = authority.sync_through(&self.path, keys, &meta, store, &meter, &mut SystemRandom)?;
         drop(drawn);
@@ -157,7 +167,7 @@ impl Directory {
     /// What is in it as a version, to be compared with others of the profile. Nothing is kept.
     pub(super) fn as_version(&self, profile: &OpenProfile, output: &Output) -> Result<Snapshot, Failure> {
         let (store, meter) = (Trying::before(profile.authority().store()), Arc::new(Meter::default()));
-        let drawn = output.follow("reading", meter.clone());
+        let drawn = output.follow("reading", "files", meter.clone());
         let saved = self.save_into(profile, &store, &meter, output)?;
         drop(drawn);
         let opened = open_snapshot(&saved.name, &store, &profile.keys().access());

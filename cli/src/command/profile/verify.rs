@@ -23,6 +23,15 @@ use crate::{
 /// Objects that a message names; `--json` names all.
 const NAMED: usize = 10;
 
+/// Shown below the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  cbrowse profile verify work
+  cbrowse profile verify work --json
+
+Exit code 8 where something is damaged; the error names the generations and the files.
+";
+
 /// Arguments of `cbrowse profile verify`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -74,7 +83,7 @@ fn verify(profile: &OpenProfile, output: &Output) -> Result<(Vec<Verdict>, u64),
     let mut verdicts = Vec::new();
     let meter = Arc::new(Meter::default());
     meter.expect(history.len() as u64, history.iter().map(|record| record.bytes).sum());
-    let drawn = output.follow("verifying", meter.clone());
+    let drawn = output.follow("verifying", "generations", meter.clone());
     for record in history {
         let problems = match profile.authority().snapshot_at(&record.head.name, profile.keys()) {
             Ok(snapshot) => {

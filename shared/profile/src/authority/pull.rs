@@ -48,7 +48,7 @@ pub enum Pulled {
 pub enum PullError {
     /// Older than what a store pointed to before.
     #[error(
-        "the store offers generation {offered}, but this device has seen generation {seen}: the store was rolled back"
+        "the store offers generation {offered}, but this device knows of generation {seen}: an older state is not taken"
     )]
     RolledBack {
         /// What it offers.

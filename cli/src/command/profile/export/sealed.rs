@@ -79,7 +79,7 @@ fn write(
     let parent: PathBuf = absolute.parent().unwrap_or(&absolute).to_owned();
     let beside = tempfile::Builder::new().prefix(".cbrowse-export-").tempfile_in(&parent).map_err(failed)?;
     let meter = Arc::new(Meter::default());
-    let drawn = output.follow("writing", meter.clone());
+    let drawn = output.follow("writing", "objects", meter.clone());
     let mut out = BufWriter::with_capacity(BUFFER, beside.as_file());
     let bundled =
         write_bundle(&snapshot, profile.keys(), store, passphrase, &mut out, &meter, &mut SystemRandom)

@@ -92,7 +92,7 @@ struct Reading {
 impl Reading {
     fn run(self) -> Result<Read, Failure> {
         let meter = Arc::new(Meter::default());
-        let drawn = self.output.follow("checking", meter.clone());
+        let drawn = self.output.follow("checking", "objects", meter.clone());
         let bundle = Bundle::open(&self.path, &meter).map_err(|error| failure(&error))?;
         drop(drawn);
         let keyring = Keyring::open(&self.paths, self.keys.clone());
@@ -176,7 +176,7 @@ impl Reading {
             ));
         }
         let meter = Arc::new(Meter::default());
-        let drawn = self.output.follow("opening", meter.clone());
+        let drawn = self.output.follow("opening", "files", meter.clone());
         let from = Stopping { behind: bundle, stop: &self.stop };
         let restored = restore_metered(&snapshot, &from, &staging.data(), &meter).map_err(|error| {
             let (code, hint) = store_trouble(&error);

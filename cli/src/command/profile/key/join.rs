@@ -144,5 +144,8 @@ fn report(globals: &Globals, joined: &Joined) -> Result<(), Failure> {
             None => output.print(&format!("profile {name}: never saved on the other device"))?,
         }
     }
+    if let Some((name, _)) = joined.profiles.iter().find(|(_, profile)| profile.head.is_some()) {
+        output.note(format_args!("bring them here: cbrowse profile pull {name}"));
+    }
     Ok(())
 }

@@ -164,7 +164,7 @@ pub(super) fn finish(
     output: Option<&Output>,
 ) -> Result<(Account, Vec<RotatedProfile>), Failure> {
     let meter = Arc::new(Meter::default());
-    let drawn = output.map(|output| output.follow("sealing again", meter.clone()));
+    let drawn = output.map(|output| output.follow("sealing", "files", meter.clone()));
     let sealed = rotation.seal_profiles(&paths.profiles(), &meta(), &meter, &mut SystemRandom);
     drop(drawn);
     let profiles = sealed.map_err(|error| unfinished(error.into()))?;

@@ -115,7 +115,7 @@ pub(super) async fn send(
         meter: Arc::new(Meter::default()),
         rate: args.limit_rate.or(globals.settings.limit_rate.value).filter(|rate| *rate > 0),
     };
-    let drawn = globals.output.follow("sending the profile", travel.meter.clone());
+    let drawn = globals.output.follow("sending", "objects", travel.meter.clone());
     let sent = profile.upload(connection, &credentials, &travel).await;
     let published = match &sent {
         Ok(_) => Some(profile.publish(connection, &credentials, now, &travel).await),
