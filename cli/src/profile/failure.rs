@@ -148,8 +148,8 @@ impl From<PullError> for Failure {
             PullError::Authority(error) => return error.into(),
             PullError::RolledBack { .. } => (
                 "store_rolled_back",
-                "if a newer state was synced to another node, or not at all yet: pull from that node, or sync there first; if not, the store \
-                 was rolled back: ask its operator. Nothing was changed",
+                "nothing was changed; if a newer state was synced to another node, or not at all yet, pull from that node, or sync there \
+                 first; if not, the store was rolled back: ask its operator",
             ),
             PullError::Forked(_) => (
                 "store_forked",
