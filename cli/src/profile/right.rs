@@ -70,6 +70,15 @@ impl Drop for Right {
     }
 }
 
+/// Refuses what would take a profile away from a session that writes it.
+pub fn check_unused(authority: &Authority) -> Result<(), Failure> {
+    match authority.lease()? {
+        None => Ok(()),
+        Some(lease) => Err(held(authority.record().name.as_str(), &lease)
+            .hint("end that session first: Ctrl-C there saves and ends it")),
+    }
+}
+
 fn held(name: &str, lease: &Lease) -> Failure {
     let shown = |text: &str| printable(text, MAX_FIELD_LENGTH);
     let (device, node) = (shown(&lease.device), lease.node.as_deref().map(shown));

@@ -69,6 +69,13 @@ async fn two_clients_at_once_lose_nothing() {
     assert!(told.contains("--read-only") && told.contains("--take-over") && told.contains("here"), "{told}");
     assert_eq!(error["details"]["process"], first.pid());
 
+    let (exit, code, error) = world
+        .user
+        .run(&["profile", "delete", "work", "--yes", "--passphrase-fd", "0", "--json"])
+        .await
+        .error();
+    assert_eq!((exit, code.as_str()), (8, "profile_in_use"), "{error}");
+
     let looked = world.visit(2, "work", &["--read-only"]).await;
     assert_eq!((&looked.document()["kept"], &looked.document()["saving"]), (&false.into(), &false.into()));
     world.site.visit(2).await;

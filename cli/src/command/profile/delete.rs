@@ -23,7 +23,7 @@ use crate::{
     failure::{Exit, Failure},
     keyring::passphrase::PassphraseArgs,
     pending,
-    profile::{Removed, chain, copies, remove},
+    profile::{Removed, chain, copies, remove, right},
 };
 
 /// Shown below the help.
@@ -67,7 +67,12 @@ enum Outcome {
 /// Deletes.
 pub async fn run(args: &Args, globals: &Globals) -> Result<(), Failure> {
     let (paths, name) = (globals.paths.clone(), args.name.clone());
-    let facts = blocking(move || Facts::gather(&paths, &name)).await?;
+    let facts = blocking(move || {
+        let facts = Facts::gather(&paths, &name)?;
+        right::check_unused(&Authority::open(&paths.profiles(), facts.record.id.as_str())?)?;
+        Ok(facts)
+    })
+    .await?;
     let nodes = holders(&facts);
     if !args.yes {
         let (facts, nodes) = (question(&facts, &nodes), facts.record.name.to_string());
