@@ -256,16 +256,6 @@ impl Shelf for Bucket {
         Ok(profiles)
     }
 
-    fn total(&self) -> Result<(u64, u64), ShelfError> {
-        let (mut bytes, mut objects) = (0, 0);
-        for profile in self.profiles()? {
-            for entry in self.list(&Folder::objects(&profile))? {
-                (bytes, objects) = (bytes + entry.length, objects + 1);
-            }
-        }
-        Ok((bytes, objects))
-    }
-
     fn free(&self) -> Option<u64> {
         None
     }

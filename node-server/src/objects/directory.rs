@@ -180,16 +180,6 @@ impl Shelf for Directory {
         Ok(profiles)
     }
 
-    fn total(&self) -> Result<(u64, u64), ShelfError> {
-        let (mut bytes, mut objects) = (0, 0);
-        for profile in self.profiles()? {
-            for entry in self.list(&Folder::objects(&profile))? {
-                (bytes, objects) = (bytes + entry.length, objects + 1);
-            }
-        }
-        Ok((bytes, objects))
-    }
-
     fn free(&self) -> Option<u64> {
         let found = statvfs(&self.root).ok()?;
         Some(found.blocks_available().saturating_mul(found.fragment_size()))

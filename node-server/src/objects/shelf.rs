@@ -153,7 +153,15 @@ pub trait Shelf: fmt::Debug + Send + Sync {
     fn profiles(&self) -> Result<Vec<ProfileId>, ShelfError>;
 
     /// Bytes and number of all objects.
-    fn total(&self) -> Result<(u64, u64), ShelfError>;
+    fn total(&self) -> Result<(u64, u64), ShelfError> {
+        let (mut bytes, mut objects) = (0, 0);
+        for profile in self.profiles()? {
+            for entry in self.list(&Folder::objects(&profile))? {
+                (bytes, objects) = (bytes + entry.length, objects + 1);
+            }
+        }
+        Ok((bytes, objects))
+    }
 
     /// Bytes that can still be written; `None` where nobody knows.
     fn free(&self) -> Option<u64>;

@@ -253,7 +253,7 @@ impl Authority {
                     // offer would pass for a fork.
                     self.note_held(&pointer.head)?;
                 }
-                state::advance(&self.directory, &record(snapshot.head(), &pointer.head))?;
+                state::advance(&self.directory, &HeadRecord::of_head(snapshot.head(), pointer.head.clone()))?;
                 Ok(Pulled::Current(pointer.head.clone()))
             }
         }
@@ -296,8 +296,9 @@ impl Authority {
         let (name, _) =
             store_head(&head, &keys.sealing(), self.store(), random).map_err(AuthorityError::from)?;
         let current = HeadRef { generation: head.generation, name };
-        let pulled_as = state::keep_beside(&self.directory, &record(from, &pointer.head))?;
-        state::advance(&self.directory, &record(&head, &current))?;
+        let pulled_as =
+            state::keep_beside(&self.directory, &HeadRecord::of_head(from, pointer.head.clone()))?;
+        state::advance(&self.directory, &HeadRecord::of_head(&head, current.clone()))?;
         Ok(Pulled::Merged { current, kept: local, pulled_as })
     }
 }
@@ -306,21 +307,6 @@ fn open_offer(pointer: &Pointer, keys: &ProfileKeys, store: &dyn ObjectStore) ->
     let snapshot = open_snapshot(&pointer.head.name, store, &keys.access())?;
     let (told, head) = (pointer.head.generation, snapshot.head().generation);
     if told == head { Ok(snapshot) } else { Err(PullError::Mismatch { pointer: told, head }) }
-}
-
-fn record(head: &Head, named: &HeadRef) -> HeadRecord {
-    HeadRecord {
-        head: named.clone(),
-        time: head.time,
-        device: head.device.clone(),
-        browser_version: head.browser_version.clone(),
-        closing: head.closing,
-        files: head.files,
-        bytes: head.bytes,
-        proposed: None,
-        session: None,
-        kept_as: None,
-    }
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ impl Authority {
         }
         let head = next_head(version, upon, by);
         let (name, _) = store_head(&head, &keys.sealing(), &self.store, random)?;
-        Ok(record(&head, HeadRef { generation: head.generation, name }))
+        Ok(HeadRecord::of_head(&head, HeadRef { generation: head.generation, name }))
     }
 
     /// Makes a profile of this account, made on another machine, a profile of this one: its id, its objects from `from`, its
@@ -130,7 +130,7 @@ impl Authority {
         let authority = Self::at(directory, profile)?;
         crate::object::copy_objects(&version.objects(), from, &authority.store)?;
         let first = HeadRef { generation: version.head().generation, name: version.name() };
-        authority.adopt(None, &record(version.head(), first))?;
+        authority.adopt(None, &HeadRecord::of_head(version.head(), first))?;
         state::write_json(&authority.directory, "profile.json", &authority.record)?;
         Ok(authority)
     }
@@ -157,21 +157,6 @@ fn next_head(version: &Snapshot, upon: Option<&HeadRef>, by: &Reverting) -> Head
         files: from.files,
         bytes: from.bytes,
         root: from.root.duplicate(),
-    }
-}
-
-fn record(head: &Head, at: HeadRef) -> HeadRecord {
-    HeadRecord {
-        head: at,
-        time: head.time,
-        device: head.device.clone(),
-        browser_version: head.browser_version.clone(),
-        closing: head.closing,
-        files: head.files,
-        bytes: head.bytes,
-        proposed: None,
-        session: None,
-        kept_as: None,
     }
 }
 

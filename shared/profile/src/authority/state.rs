@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{AuthorityError, disk};
 use crate::{
     files::{self, Beside},
-    head::Closing,
+    head::{Closing, Head},
     object::ObjectName,
     save::{SaveMeta, SaveStats},
 };
@@ -57,6 +57,22 @@ pub struct HeadRecord {
 }
 
 impl HeadRecord {
+    /// Of a head that was opened, and is at `at`.
+    pub(crate) fn of_head(head: &Head, at: HeadRef) -> Self {
+        Self {
+            head: at,
+            time: head.time,
+            device: head.device.clone(),
+            browser_version: head.browser_version.clone(),
+            closing: head.closing,
+            files: head.files,
+            bytes: head.bytes,
+            proposed: None,
+            session: None,
+            kept_as: None,
+        }
+    }
+
     pub(crate) fn of(head: HeadRef, meta: &SaveMeta, stats: &SaveStats) -> Self {
         Self {
             head,
